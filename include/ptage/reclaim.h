@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//
+// What a reclamation scheme must say, and the section in which a thread may
+// follow pointers that others unlink.
+//
+// Contract
+//   Inside a LocklessWalk whatever could be reached when the walk began, or
+//   became reachable later, stays allocated until the walk ends, even if it is
+//   unlinked and retired meanwhile. Any thread may walk: one that the MMU knows
+//   or one that it has never seen. Walks nest (each takes its own place).
+//
+//   A walk may fail to begin, for want of a place to announce itself. Then it
+//   tests false, nothing may be followed, and an aging question answers "not
+//   complete" rather than wait.
+
+#ifndef PTAGE_RECLAIM_H_
+#define PTAGE_RECLAIM_H_
+
+#include <concepts>
+#include <cstdint>
+
+namespace ptage {
+
+// Embedded in what is to be freed later, so that retiring never allocates. The
+// scheme owns it from Retire until it calls `free`.
+struct Retired {
+  Retired* next = nullptr;
+  // For the scheme alone: when the object was retired.
+  std::uint64_t stamp = 0;
+  // Called once, from any thread, when no walk can hold the object.
+  void (*free)(Retired& self, void* owner) = nullptr;
+  void* owner = nullptr;
+};
+
+// A reclamation scheme.
+//   Begin()          enters a section; a section that could not be entered
+//                    tests false. Wait-free.
+//   End(section)     leaves it. Wait-free.
+//   Retire(node)     `node`'s object is no longer reachable for walks that
+//                    begin from here on; frees it when the others have ended.
+//                    Never allocates, never waits for a walk.
+template <class R>
+concept Reclaimer = requires(R& reclaimer, typename R::Section section,
+                             Retired& node) {
+  { reclaimer.Begin() } -> std::same_as<typename R::Section>;
+  { static_cast<bool>(section) };
+  reclaimer.End(section);
+  reclaimer.Retire(node);
+};
+
+// A section as a scope. Functions that follow shared pointers take one by
+// reference, as a proof that the caller is inside.
+template <Reclaimer R>
+class [[nodiscard]] LocklessWalk {
+ public:
+  explicit LocklessWalk(R& reclaimer)
+      : reclaimer_(reclaimer), section_(reclaimer.Begin()) {}
+  ~LocklessWalk() {
+    if (static_cast<bool>(section_)) reclaimer_.End(section_);
+  }
+  LocklessWalk(const LocklessWalk&) = delete;
+  LocklessWalk& operator=(const LocklessWalk&) = delete;
+
+  // Whether the walk began.
+  explicit operator bool() const { return static_cast<bool>(section_); }
+
+ private:
+  R& reclaimer_;
+  typename R::Section section_;
+};
+
+}  // namespace ptage
+
+#endif  // PTAGE_RECLAIM_H_

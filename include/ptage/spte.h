@@ -1,0 +1,288 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//
+// One entry of a secondary page table (SPTE): what its format must say, how it
+// is aged, and how it changes hands.
+//
+// Contract
+//   Concurrently with every function here, a page walker (hardware, or
+//   sim/vcpu.h) may set the accessed and dirty bits of a present entry by
+//   compare-and-swap, and other threads may age, freeze, zap or install it.
+//
+//   * Read once, decide on that value, change only by a strong
+//     compare-and-swap against it. There is no blind read-modify-write: the
+//     entry may have been zapped, frozen or given to another page meanwhile.
+//   * A cold entry costs one load and no store.
+//   * A lost race answers young, since the value read was young; that is true
+//     whoever won. So a young bit may be reported twice, never not at all.
+//   * Dirty and permission bits are never lost. An accessed bit leaves an entry
+//     only into a caller's hands: by test-and-clear, or with the value that
+//     Freeze took.
+//   * *Frozen* (F::kFrozen) is owned by the thread that put it there. Freeze,
+//     Restore, Publish and Empty below are the only functions that write it or
+//     overwrite it.
+//   * Nothing here flushes a TLB. A CPU with a cached translation sets the
+//     accessed bit again only when it next walks the table.
+//
+//   Progress: every function is wait-free but Zap, which is lock-free: it
+//   repeats only after another thread changed the entry.
+//
+// Sites (order · partner)
+//   [spte.1] acquire load in AgeEntry      · [spte.5]
+//   [spte.2] relaxed clear in AgeEntry     · none: nothing is published by it
+//   [spte.3] acquire compare-and-swap      · [spte.4], [spte.5], [spte.6]
+//            in Freeze
+//   [spte.4] release store in Restore      · [spte.3]
+//   [spte.5] release store in Publish      · [spte.1], [spte.3], [walk.1]
+//   [spte.6] release store in Empty        · [spte.3]
+
+#ifndef PTAGE_SPTE_H_
+#define PTAGE_SPTE_H_
+
+#include <concepts>
+#include <cstdint>
+
+#include "ptage/once.h"
+#include "ptage/types.h"
+
+namespace ptage {
+
+// Bits that some architecture uses for accessed or dirty state, which no
+// frozen sentinel may contain: EPT 8 and 9 (SDM 3C 29.3), x86-64 5 and 6 (SDM
+// 3A 4.5), ARM64 stage 2 AF 10, S2AP[1] 7 and DBM 51 (DDI 0487 D8.3), RISC-V 6
+// and 7 (Privileged 10.3).
+inline constexpr std::uint64_t kAccessedOrDirtyOfAnyFormat =
+    0x7E0u | std::uint64_t{1} << 51;
+
+// What a page-table format must say. All functions are pure and constexpr.
+template <class F>
+concept SpteFormat =
+    std::unsigned_integral<typename F::Word> &&
+    (sizeof(typename F::Word) == 4 || sizeof(typename F::Word) == 8) &&
+    requires(typename F::Word word, Level level, Pfn pfn, Rights rights) {
+      // Levels of tables: the root is at Level{kLevels}.
+      { F::kLevels } -> std::convertible_to<int>;
+      // log2 of the entries in a table, and of the bytes in the smallest page.
+      { F::kIndexBits } -> std::convertible_to<int>;
+      { F::kPageBits } -> std::convertible_to<int>;
+      // The highest level that may hold leaves.
+      { F::kLargestLeaf } -> std::convertible_to<Level>;
+      // An entry that maps nothing, and one that a thread owns.
+      { F::kEmpty } -> std::convertible_to<typename F::Word>;
+      { F::kFrozen } -> std::convertible_to<typename F::Word>;
+      // The accessed and the dirty bit of a leaf.
+      { F::kAccessed } -> std::convertible_to<typename F::Word>;
+      { F::kDirty } -> std::convertible_to<typename F::Word>;
+      // Whether walkers set kAccessed in inner entries as well.
+      { F::kInnerAccessed } -> std::convertible_to<bool>;
+      // Whether hardware would use the entry. False for empty and frozen.
+      { F::IsPresent(word) } -> std::same_as<bool>;
+      // Whether a present entry of a table at `level` maps a page.
+      { F::IsLeaf(word, level) } -> std::same_as<bool>;
+      { F::FrameOf(word) } -> std::same_as<Pfn>;
+      { F::RightsOf(word) } -> std::same_as<Rights>;
+      // A leaf, neither accessed nor dirty. `pfn` is aligned to the page.
+      { F::MakeLeaf(pfn, level, rights) } -> std::same_as<typename F::Word>;
+      // An entry that points to a table, accessed where there is such a bit.
+      { F::MakeInner(pfn) } -> std::same_as<typename F::Word>;
+      // The leaf one level below that is entry `index` of the split of `word`,
+      // which is at `level`: same rights, accessed and dirty.
+      { F::SplitLeaf(word, level, 0u) } -> std::same_as<typename F::Word>;
+    } &&
+    (F::kEmpty != F::kFrozen) && !F::IsPresent(F::kEmpty) &&
+    !F::IsPresent(F::kFrozen) &&
+    (F::kFrozen & kAccessedOrDirtyOfAnyFormat) == 0 &&
+    (F::kFrozen & (F::kAccessed | F::kDirty)) == 0;
+
+// Entries in a table.
+template <SpteFormat F>
+inline constexpr unsigned kEntriesPerTable = 1u << F::kIndexBits;
+
+// Frames that an entry at `level` covers.
+template <SpteFormat F>
+[[nodiscard]] constexpr std::uint64_t FramesAt(Level level) {
+  return std::uint64_t{1} << (F::kIndexBits * (level.value - 1));
+}
+
+// The shared word of an entry.
+template <SpteFormat F>
+using SpteCell = Cell<typename F::Word>;
+
+template <SpteFormat F>
+[[nodiscard]] constexpr bool IsYoung(typename F::Word word) {
+  return F::IsPresent(word) && (word & F::kAccessed) != 0;
+}
+
+template <SpteFormat F>
+[[nodiscard]] constexpr bool IsDirty(typename F::Word word) {
+  return F::IsPresent(word) && (word & F::kDirty) != 0;
+}
+
+template <SpteFormat F>
+[[nodiscard]] constexpr bool IsFrozen(typename F::Word word) {
+  return word == F::kFrozen;
+}
+
+// What was found of one entry.
+enum class SpteAge {
+  kAbsent,    // maps nothing, or, where identity was asked, another page
+  kCold,      // present and not accessed
+  kYoung,     // accessed (and cleared, if that was asked)
+  kLostRace,  // accessed; someone else changed the entry before it was cleared
+  kFrozen,    // owned by another thread; left untouched
+};
+
+// Ages one entry. `belongs()` is asked of a young entry only, after it was read
+// and before it is changed: does the table still record this entry for the page
+// in question? Pass [] { return true; } where entries keep their frame for as
+// long as the table lives.
+template <SpteFormat F, class Belongs>
+SpteAge AgeEntry(SpteCell<F>& entry, AgeAction action, Belongs&& belongs);
+
+// The answer that `age` amounts to. Fast-only leaves a frozen entry as unknown;
+// slow answers young, since whoever froze it may hold an access in hand.
+[[nodiscard]] constexpr AgeResult ToResult(SpteAge age, AgeMode mode);
+
+// The three questions, of one entry that keeps its frame.
+template <SpteFormat F>
+AgeResult TestYoung(SpteCell<F>& entry);
+template <SpteFormat F>
+AgeResult TestClearYoung(SpteCell<F>& entry);
+template <SpteFormat F>
+AgeResult TestClearYoungFastOnly(SpteCell<F>& entry);
+
+// Takes the entry from the value `seen`, which was read from it and is not
+// frozen. True: the caller owns it, and `seen` is the last value it had. False:
+// it was changed meanwhile.
+template <SpteFormat F>
+[[nodiscard]] bool Freeze(SpteCell<F>& entry, typename F::Word seen);
+
+// The owner puts back the value that Freeze took.
+template <SpteFormat F>
+void Restore(SpteCell<F>& entry, typename F::Word taken);
+
+// The owner installs `word`, which is present. What the owner wrote before is
+// visible to whoever reads `word` with acquire.
+template <SpteFormat F>
+void Publish(SpteCell<F>& entry, typename F::Word word);
+
+// The owner leaves the entry mapping nothing.
+template <SpteFormat F>
+void Empty(SpteCell<F>& entry);
+
+enum class ZapOutcome {
+  kZapped,
+  kAbsent,  // there was nothing to zap
+  kFrozen,  // owned by another thread: not touched
+};
+
+// Makes a leaf non-present. Freezes it, calls `flush()`, hands the value with
+// its accessed and dirty bits to `sink(word)`, and only then empties it: nobody
+// can read "empty" before the access is on record. A caller that keeps faults
+// out may pass an empty `flush` and flush once for many.
+template <SpteFormat F, class Flush, class Sink>
+ZapOutcome Zap(SpteCell<F>& entry, Flush&& flush, Sink&& sink);
+
+// ---------------------------------------------------------------------------
+
+template <SpteFormat F, class Belongs>
+SpteAge AgeEntry(SpteCell<F>& entry, AgeAction action, Belongs&& belongs) {
+  // [spte.1] acquire, pairs with [spte.5]: what the installer recorded about
+  // the page is visible to belongs().
+  const typename F::Word seen = ReadOnce(entry, kAcquire);
+  if (IsFrozen<F>(seen)) return SpteAge::kFrozen;
+  if (!F::IsPresent(seen)) return SpteAge::kAbsent;
+  if (!IsYoung<F>(seen)) return SpteAge::kCold;
+  // Were the record read before the entry:
+  //   ager: record says A | owner: zaps A, records B, installs B
+  //   ager: reads B's young entry, takes it for A's and clears it
+  // and B's access is lost. In this order B's install is seen with its record.
+  if (!belongs()) return SpteAge::kAbsent;
+  if (action == AgeAction::kTest) return SpteAge::kYoung;
+  // Were this an AND without comparison:
+  //   ager: reads young | owner: zaps, and installs another page, accessed
+  //   ager: clears that page's bit, and nobody reports its access.
+  // [spte.2] relaxed: nothing is published by it.
+  return TryCmpxchg(entry, seen,
+                    static_cast<typename F::Word>(seen & ~F::kAccessed),
+                    kRelaxed)
+             ? SpteAge::kYoung
+             : SpteAge::kLostRace;
+}
+
+constexpr AgeResult ToResult(SpteAge age, AgeMode mode) {
+  const bool frozen = age == SpteAge::kFrozen;
+  const bool slow = mode == AgeMode::kSlow;
+  return AgeResult{.young = age == SpteAge::kYoung ||
+                            age == SpteAge::kLostRace || (frozen && slow),
+                   .was_fast = false,
+                   .complete = !frozen || slow};
+}
+
+template <SpteFormat F>
+AgeResult TestYoung(SpteCell<F>& entry) {
+  return ToResult(AgeEntry<F>(entry, AgeAction::kTest, [] { return true; }),
+                  AgeMode::kSlow);
+}
+
+template <SpteFormat F>
+AgeResult TestClearYoung(SpteCell<F>& entry) {
+  return ToResult(
+      AgeEntry<F>(entry, AgeAction::kTestAndClear, [] { return true; }),
+      AgeMode::kSlow);
+}
+
+template <SpteFormat F>
+AgeResult TestClearYoungFastOnly(SpteCell<F>& entry) {
+  return ToResult(
+      AgeEntry<F>(entry, AgeAction::kTestAndClear, [] { return true; }),
+      AgeMode::kFastOnly);
+}
+
+template <SpteFormat F>
+bool Freeze(SpteCell<F>& entry, typename F::Word seen) {
+  PTAGE_ASSERT(!IsFrozen<F>(seen));
+  // [spte.3] acquire, pairs with [spte.4], [spte.5] and [spte.6]: what the
+  // owner before wrote about this entry is older than what this owner writes.
+  return TryCmpxchg(entry, seen, F::kFrozen, kAcquire);
+}
+
+template <SpteFormat F>
+void Restore(SpteCell<F>& entry, typename F::Word taken) {
+  PTAGE_ASSERT(!IsFrozen<F>(taken));
+  // [spte.4] release, pairs with [spte.3].
+  WriteOnce(entry, taken, kRelease);
+}
+
+template <SpteFormat F>
+void Publish(SpteCell<F>& entry, typename F::Word word) {
+  PTAGE_ASSERT(F::IsPresent(word));
+  // [spte.5] release, pairs with [spte.1], [spte.3] and [walk.1]: the page's
+  // record, or the table it points to, is visible before the entry is.
+  WriteOnce(entry, word, kRelease);
+}
+
+template <SpteFormat F>
+void Empty(SpteCell<F>& entry) {
+  // [spte.6] release, pairs with [spte.3]: the next owner's records come after
+  // this one's.
+  WriteOnce(entry, F::kEmpty, kRelease);
+}
+
+template <SpteFormat F, class Flush, class Sink>
+ZapOutcome Zap(SpteCell<F>& entry, Flush&& flush, Sink&& sink) {
+  for (;;) {
+    const typename F::Word seen = ReadOnce(entry, kRelaxed);
+    if (IsFrozen<F>(seen)) return ZapOutcome::kFrozen;
+    if (!F::IsPresent(seen)) return ZapOutcome::kAbsent;
+    // Fails only if the walker or another thread changed the entry.
+    if (!Freeze<F>(entry, seen)) continue;
+    flush();
+    sink(seen);
+    Empty<F>(entry);
+    return ZapOutcome::kZapped;
+  }
+}
+
+}  // namespace ptage
+
+#endif  // PTAGE_SPTE_H_

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//
+// Intel extended page tables with accessed and dirty flags (EPTP bit 6 set).
+// Intel SDM volume 3C, 29.3.2 "EPT Translation Mechanism" (28.3.2 in editions
+// before 2022), tables "Format of an EPT …" and 29.3.5 "Accessed and Dirty
+// Flags for EPT". Pure functions; see spte.h for what threads may do.
+
+#ifndef PTAGE_SPTE_EPT_H_
+#define PTAGE_SPTE_EPT_H_
+
+#include <cstdint>
+
+#include "ptage/spte.h"
+
+namespace ptage {
+
+struct Ept {
+  using Word = std::uint64_t;
+
+  static constexpr int kLevels = 4;
+  static constexpr int kIndexBits = 9;
+  static constexpr int kPageBits = 12;
+  static constexpr Level kLargestLeaf{3};
+  static constexpr bool kInnerAccessed = true;
+
+  static constexpr Word kRead = Word{1} << 0;
+  static constexpr Word kWrite = Word{1} << 1;
+  static constexpr Word kExecute = Word{1} << 2;
+  // Memory type of a leaf, bits 5:3; 6 is write-back.
+  static constexpr Word kWriteBack = Word{6} << 3;
+  // Bit 7 of an entry at level 2 or 3: it maps a page.
+  static constexpr Word kLargePage = Word{1} << 7;
+  static constexpr Word kAccessed = Word{1} << 8;
+  static constexpr Word kDirty = Word{1} << 9;
+  // Bits 51:12.
+  static constexpr Word kFrame = 0x000F'FFFF'FFFF'F000;
+  // Bit 63: a violation is an exit, not a virtualization exception (29.3.3
+  // "EPT-Induced VM Exits"), so an empty entry is not zero.
+  static constexpr Word kSuppressVe = Word{1} << 63;
+  // Bits 62:52 are ignored in an entry that is not present.
+  static constexpr Word kEmpty = kSuppressVe;
+  static constexpr Word kFrozen = kSuppressVe | Word{1} << 58;
+
+  static constexpr bool IsPresent(Word word) {
+    return (word & (kRead | kWrite | kExecute)) != 0;
+  }
+  static constexpr bool IsLeaf(Word word, Level level) {
+    return level == Level{1} || (word & kLargePage) != 0;
+  }
+  static constexpr Pfn FrameOf(Word word) {
+    return Pfn{(word & kFrame) >> kPageBits};
+  }
+  static constexpr Rights RightsOf(Word word) {
+    return static_cast<Rights>(word & (kRead | kWrite | kExecute));
+  }
+  static constexpr Word MakeLeaf(Pfn pfn, Level level, Rights rights) {
+    return (pfn.value << kPageBits & kFrame) | static_cast<Word>(rights) |
+           kWriteBack | kSuppressVe | (level > Level{1} ? kLargePage : 0);
+  }
+  static constexpr Word MakeInner(Pfn table) {
+    return (table.value << kPageBits & kFrame) | kRead | kWrite | kExecute |
+           kAccessed;
+  }
+  static constexpr Word SplitLeaf(Word word, Level level, unsigned index) {
+    const Word size = level == Level{2} ? word & ~kLargePage : word;
+    return size + (static_cast<Word>(index)
+                   << (kPageBits + kIndexBits * (level.value - 2)));
+  }
+
+ private:
+  static_assert(static_cast<Word>(Rights::kRead) == kRead &&
+                static_cast<Word>(Rights::kWrite) == kWrite &&
+                static_cast<Word>(Rights::kExecute) == kExecute);
+};
+
+static_assert(SpteFormat<Ept>);
+
+}  // namespace ptage
+
+#endif  // PTAGE_SPTE_EPT_H_

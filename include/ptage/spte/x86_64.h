@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//
+// x86-64 four-level page tables: a host's own, and AMD nested paging (NPT),
+// which has the same format. Intel SDM volume 3A, 4.5.4 and 4.8 "Accessed and
+// Dirty Flags"; AMD APM volume 2, 5.3 and 15.25.5 (nested walks are user
+// accesses, hence the user bit). Pure functions; see spte.h for what threads
+// may do.
+
+#ifndef PTAGE_SPTE_X86_64_H_
+#define PTAGE_SPTE_X86_64_H_
+
+#include <cstdint>
+
+#include "ptage/spte.h"
+
+namespace ptage {
+
+struct X86_64 {
+  using Word = std::uint64_t;
+
+  static constexpr int kLevels = 4;
+  static constexpr int kIndexBits = 9;
+  static constexpr int kPageBits = 12;
+  static constexpr Level kLargestLeaf{3};
+  static constexpr bool kInnerAccessed = true;
+
+  static constexpr Word kPresent = Word{1} << 0;
+  static constexpr Word kWritable = Word{1} << 1;
+  static constexpr Word kUser = Word{1} << 2;
+  static constexpr Word kAccessed = Word{1} << 5;
+  static constexpr Word kDirty = Word{1} << 6;
+  // Bit 7 of an entry at level 2 or 3: it maps a page.
+  static constexpr Word kPageSize = Word{1} << 7;
+  // Bits 51:12. In a large leaf bit 12 is the PAT bit, which stays 0 here.
+  static constexpr Word kFrame = 0x000F'FFFF'FFFF'F000;
+  static constexpr Word kNoExecute = Word{1} << 63;
+  static constexpr Word kEmpty = 0;
+  // All bits but 0 are ignored in an entry that is not present.
+  static constexpr Word kFrozen = Word{1} << 58;
+
+  static constexpr bool IsPresent(Word word) { return (word & kPresent) != 0; }
+  static constexpr bool IsLeaf(Word word, Level level) {
+    return level == Level{1} || (word & kPageSize) != 0;
+  }
+  static constexpr Pfn FrameOf(Word word) {
+    return Pfn{(word & kFrame) >> kPageBits};
+  }
+  static constexpr Rights RightsOf(Word word) {
+    return Rights::kRead |
+           ((word & kWritable) != 0 ? Rights::kWrite : Rights::kNone) |
+           ((word & kNoExecute) == 0 ? Rights::kExecute : Rights::kNone);
+  }
+  // The format has no unreadable pages: `rights` without kRead grants it.
+  static constexpr Word MakeLeaf(Pfn pfn, Level level, Rights rights) {
+    return (pfn.value << kPageBits & kFrame) | kPresent | kUser |
+           (Allows(rights, Rights::kWrite) ? kWritable : 0) |
+           (Allows(rights, Rights::kExecute) ? 0 : kNoExecute) |
+           (level > Level{1} ? kPageSize : 0);
+  }
+  static constexpr Word MakeInner(Pfn table) {
+    return (table.value << kPageBits & kFrame) | kPresent | kWritable | kUser |
+           kAccessed;
+  }
+  static constexpr Word SplitLeaf(Word word, Level level, unsigned index) {
+    const Word size = level == Level{2} ? word & ~kPageSize : word;
+    return size + (static_cast<Word>(index)
+                   << (kPageBits + kIndexBits * (level.value - 2)));
+  }
+};
+
+static_assert(SpteFormat<X86_64>);
+
+}  // namespace ptage
+
+#endif  // PTAGE_SPTE_X86_64_H_

@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//
+// The words of the library: frames, levels, ranges, and what an aging question
+// answers. Values only; nothing here is shared between threads.
+
+#ifndef PTAGE_TYPES_H_
+#define PTAGE_TYPES_H_
+
+#include <compare>
+#include <cstdint>
+
+#include "ptage/config.h"
+
+namespace ptage {
+
+// Guest frame number: a guest-physical address ÷ 4 KiB. For a page table, a
+// frame of the address space that the table translates.
+struct Gfn {
+  std::uint64_t value = 0;
+
+  friend constexpr auto operator<=>(Gfn, Gfn) = default;
+  friend constexpr Gfn operator+(Gfn gfn, std::uint64_t frames) {
+    return Gfn{gfn.value + frames};
+  }
+  // Frames from `b` up to `a`. Precondition: b <= a.
+  friend constexpr std::uint64_t operator-(Gfn a, Gfn b) {
+    return a.value - b.value;
+  }
+};
+
+// Page frame number: a host-physical address ÷ 4 KiB.
+struct Pfn {
+  std::uint64_t value = 0;
+
+  friend constexpr auto operator<=>(Pfn, Pfn) = default;
+  friend constexpr Pfn operator+(Pfn pfn, std::uint64_t frames) {
+    return Pfn{pfn.value + frames};
+  }
+};
+
+// Level of a table, or of an entry in it: 1 is the level whose entries are
+// always leaves. With 512 entries a table: 1 = 4 KiB, 2 = 2 MiB, 3 = 1 GiB.
+struct Level {
+  int value = 1;
+
+  friend constexpr auto operator<=>(Level, Level) = default;
+  [[nodiscard]] constexpr Level Below() const { return Level{value - 1}; }
+  [[nodiscard]] constexpr Level Above() const { return Level{value + 1}; }
+};
+
+// The frames begin … end − 1; empty if they are equal.
+// Precondition of every function that takes one: begin <= end.
+struct GfnRange {
+  Gfn begin;
+  Gfn end;
+
+  friend constexpr bool operator==(GfnRange, GfnRange) = default;
+  [[nodiscard]] constexpr std::uint64_t Frames() const { return end - begin; }
+  [[nodiscard]] constexpr bool Empty() const { return begin >= end; }
+  [[nodiscard]] constexpr bool Contains(Gfn gfn) const {
+    return begin <= gfn && gfn < end;
+  }
+  [[nodiscard]] constexpr bool Contains(GfnRange other) const {
+    return begin <= other.begin && other.end <= end;
+  }
+  [[nodiscard]] constexpr bool Overlaps(GfnRange other) const {
+    return begin < other.end && other.begin < end;
+  }
+  // The part of `other` inside this range; empty if there is none.
+  [[nodiscard]] constexpr GfnRange Clip(GfnRange other) const {
+    const Gfn from = other.begin > begin ? other.begin : begin;
+    const Gfn to = other.end < end ? other.end : end;
+    return from < to ? GfnRange{from, to} : GfnRange{from, from};
+  }
+};
+
+// What the asker does to a young entry.
+enum class AgeAction {
+  kTest,          // reads only
+  kTestAndClear,  // young entries are old afterwards
+};
+
+// How long the asker is willing to take.
+enum class AgeMode {
+  kSlow,      // may wait; every entry present for the whole call is examined
+  kFastOnly,  // never waits; what it cannot answer is left untouched
+};
+
+// The answer to "was it accessed since it was last cleared?", of an entry, an
+// rmap, a range, an MMU, a VM or a chain of notifiers.
+//
+// Default: the answer for no entries at all.
+struct AgeResult {
+  // Some entry was accessed. May be reported twice for one access, when
+  // clearers race; never not at all.
+  bool young = false;
+  // A young answer came from an MMU whose aging is always fast; false when
+  // nothing was young.
+  bool was_fast = false;
+  // Every entry in question was examined. Not young and not complete means
+  // *unknown*, never *cold*.
+  bool complete = true;
+
+  friend constexpr bool operator==(AgeResult, AgeResult) = default;
+
+  // The answer for both parts together.
+  friend constexpr AgeResult operator|(AgeResult a, AgeResult b) {
+    return AgeResult{
+        .young = a.young || b.young,
+        .was_fast = (a.young && a.was_fast) || (b.young && b.was_fast),
+        .complete = a.complete && b.complete};
+  }
+  constexpr AgeResult& operator|=(AgeResult other) {
+    return *this = *this | other;
+  }
+};
+
+// A view of bits in the caller's memory, 64 to a word, lowest first. The
+// default one has no bits: what is set in it is forgotten, and it says so
+// through Wanted(). Not synchronized: one thread writes at a time.
+class Bitmap {
+ public:
+  constexpr Bitmap() = default;
+  // `words` holds at least ⌈bits ÷ 64⌉ words and outlives the view.
+  constexpr Bitmap(std::uint64_t* words, std::uint64_t bits)
+      : words_(words), bits_(bits) {}
+
+  [[nodiscard]] constexpr bool Wanted() const { return words_ != nullptr; }
+  [[nodiscard]] constexpr std::uint64_t size() const { return bits_; }
+
+  // Precondition: bit < size(), as for every function below.
+  [[nodiscard]] constexpr bool Test(std::uint64_t bit) const {
+    PTAGE_ASSERT(bit < bits_);
+    return (words_[bit / 64] >> (bit % 64) & 1) != 0;
+  }
+  constexpr void Set(std::uint64_t bit) const {
+    if (!Wanted()) return;
+    PTAGE_ASSERT(bit < bits_);
+    words_[bit / 64] |= std::uint64_t{1} << (bit % 64);
+  }
+  // Sets the bits from … to − 1.
+  constexpr void SetRange(std::uint64_t from, std::uint64_t to) const {
+    if (!Wanted()) return;
+    for (std::uint64_t bit = from; bit < to; ++bit) Set(bit);
+  }
+
+ private:
+  std::uint64_t* words_ = nullptr;
+  std::uint64_t bits_ = 0;
+};
+
+// Where the answers for single frames go: bit i belongs to the frame
+// `begin + i`. Bits are ORed in, never cleared, so that several MMUs write to
+// one bitmap; either may be absent.
+struct AgeBitmaps {
+  Gfn begin;
+  Bitmap young;
+  Bitmap unknown;
+
+  // Precondition: `range` lies inside the bitmaps that are wanted.
+  constexpr void SetYoung(GfnRange range) const {
+    young.SetRange(range.begin - begin, range.end - begin);
+  }
+  constexpr void SetUnknown(GfnRange range) const {
+    unknown.SetRange(range.begin - begin, range.end - begin);
+  }
+};
+
+// What an access needs of an entry, or an entry grants: a set.
+enum class Rights : unsigned {
+  kNone = 0,
+  kRead = 1,
+  kWrite = 2,
+  kExecute = 4,
+  kReadWrite = 3,
+  kReadExecute = 5,
+  kAll = 7,
+};
+[[nodiscard]] constexpr Rights operator|(Rights a, Rights b) {
+  return static_cast<Rights>(static_cast<unsigned>(a) |
+                             static_cast<unsigned>(b));
+}
+[[nodiscard]] constexpr Rights operator&(Rights a, Rights b) {
+  return static_cast<Rights>(static_cast<unsigned>(a) &
+                             static_cast<unsigned>(b));
+}
+// Whether `granted` has all of `needed`.
+[[nodiscard]] constexpr bool Allows(Rights granted, Rights needed) {
+  return (granted & needed) == needed;
+}
+
+}  // namespace ptage
+
+#endif  // PTAGE_TYPES_H_

@@ -43,6 +43,7 @@ template <SpteFormat F>
 struct TableInfo {
   // First, so that a Retired leads to its TableInfo.
   Retired retired;
+  Table<F>* table = nullptr;
   // The first frame, in the address space that the table translates, below it.
   Plain<std::uint64_t> base;
   // The level of its entries.

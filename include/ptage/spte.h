@@ -32,8 +32,10 @@
 //   [spte.3] acquire compare-and-swap      · [spte.4], [spte.5], [spte.6]
 //            in Freeze
 //   [spte.4] release store in Restore      · [spte.3]
-//   [spte.5] release store in Publish      · [spte.1], [spte.3], [walk.1]
+//   [spte.5] release store in Publish      · [spte.1], [spte.3], [table.1]
 //   [spte.6] release store in Empty        · [spte.3]
+//   [spte.7] release compare-and-swap      · [table.1]
+//            in Install
 
 #ifndef PTAGE_SPTE_H_
 #define PTAGE_SPTE_H_
@@ -138,9 +140,24 @@ enum class SpteAge {
 template <SpteFormat F, class Belongs>
 SpteAge AgeEntry(SpteCell<F>& entry, AgeAction action, Belongs&& belongs);
 
+// The same of an entry from which `seen` was just read, with acquire.
+template <SpteFormat F, class Belongs>
+SpteAge AgeSeen(SpteCell<F>& entry, typename F::Word seen, AgeAction action,
+                Belongs&& belongs);
+
 // The answer that `age` amounts to. Fast-only leaves a frozen entry as unknown;
 // slow answers young, since whoever froze it may hold an access in hand.
 [[nodiscard]] constexpr AgeResult ToResult(SpteAge age, AgeMode mode);
+
+// The same as counts.
+[[nodiscard]] constexpr AgeCounts CountsOf(SpteAge age) {
+  const bool lost = age == SpteAge::kLostRace;
+  const bool young = lost || age == SpteAge::kYoung;
+  return AgeCounts{.examined = young || age == SpteAge::kCold ? 1u : 0u,
+                   .young = young ? 1u : 0u,
+                   .lost_races = lost ? 1u : 0u,
+                   .unanswered = age == SpteAge::kFrozen ? 1u : 0u};
+}
 
 // The three questions, of one entry that keeps its frame.
 template <SpteFormat F>
@@ -149,6 +166,11 @@ template <SpteFormat F>
 AgeResult TestClearYoung(SpteCell<F>& entry);
 template <SpteFormat F>
 AgeResult TestClearYoungFastOnly(SpteCell<F>& entry);
+
+// Installs `word`, which is present, if the entry still maps nothing. For entries
+// that need no record; what the caller wrote before is visible as with Publish.
+template <SpteFormat F>
+[[nodiscard]] bool Install(SpteCell<F>& entry, typename F::Word word);
 
 // Takes the entry from the value `seen`, which was read from it and is not
 // frozen. True: the caller owns it, and `seen` is the last value it had. False:
@@ -182,13 +204,24 @@ enum class ZapOutcome {
 template <SpteFormat F, class Flush, class Sink>
 ZapOutcome Zap(SpteCell<F>& entry, Flush&& flush, Sink&& sink);
 
+// The same of a present leaf from which `seen` was just read. False: the entry
+// was changed meanwhile, and nothing was done.
+template <SpteFormat F, class Flush, class Sink>
+[[nodiscard]] bool ZapSeen(SpteCell<F>& entry, typename F::Word seen,
+                           Flush&& flush, Sink&& sink);
+
 // ---------------------------------------------------------------------------
 
 template <SpteFormat F, class Belongs>
 SpteAge AgeEntry(SpteCell<F>& entry, AgeAction action, Belongs&& belongs) {
   // [spte.1] acquire, pairs with [spte.5]: what the installer recorded about
   // the page is visible to belongs().
-  const typename F::Word seen = ReadOnce(entry, kAcquire);
+  return AgeSeen<F>(entry, ReadOnce(entry, kAcquire), action, belongs);
+}
+
+template <SpteFormat F, class Belongs>
+SpteAge AgeSeen(SpteCell<F>& entry, typename F::Word seen, AgeAction action,
+                Belongs&& belongs) {
   if (IsFrozen<F>(seen)) return SpteAge::kFrozen;
   if (!F::IsPresent(seen)) return SpteAge::kAbsent;
   if (!IsYoung<F>(seen)) return SpteAge::kCold;
@@ -239,6 +272,15 @@ AgeResult TestClearYoungFastOnly(SpteCell<F>& entry) {
 }
 
 template <SpteFormat F>
+bool Install(SpteCell<F>& entry, typename F::Word word) {
+  PTAGE_ASSERT(F::IsPresent(word));
+  // Were this a store, two faults could both believe that they mapped the page,
+  // or a fault could overwrite an entry that a table removal has frozen.
+  // [spte.7] release, pairs with [table.1].
+  return TryCmpxchg(entry, F::kEmpty, word, kRelease);
+}
+
+template <SpteFormat F>
 bool Freeze(SpteCell<F>& entry, typename F::Word seen) {
   PTAGE_ASSERT(!IsFrozen<F>(seen));
   // [spte.3] acquire, pairs with [spte.4], [spte.5] and [spte.6]: what the
@@ -256,7 +298,7 @@ void Restore(SpteCell<F>& entry, typename F::Word taken) {
 template <SpteFormat F>
 void Publish(SpteCell<F>& entry, typename F::Word word) {
   PTAGE_ASSERT(F::IsPresent(word));
-  // [spte.5] release, pairs with [spte.1], [spte.3] and [walk.1]: the page's
+  // [spte.5] release, pairs with [spte.1], [spte.3] and [table.1]: the page's
   // record, or the table it points to, is visible before the entry is.
   WriteOnce(entry, word, kRelease);
 }
@@ -269,17 +311,26 @@ void Empty(SpteCell<F>& entry) {
 }
 
 template <SpteFormat F, class Flush, class Sink>
+bool ZapSeen(SpteCell<F>& entry, typename F::Word seen, Flush&& flush,
+             Sink&& sink) {
+  if (!Freeze<F>(entry, seen)) return false;
+  flush();
+  sink(seen);
+  // Were the entry emptied before the sink was called:
+  //   zapper: empties              | reclaim: reads empty: not accessed
+  //   zapper: hands over accessed  | reclaim: has already evicted the page.
+  Empty<F>(entry);
+  return true;
+}
+
+template <SpteFormat F, class Flush, class Sink>
 ZapOutcome Zap(SpteCell<F>& entry, Flush&& flush, Sink&& sink) {
   for (;;) {
     const typename F::Word seen = ReadOnce(entry, kRelaxed);
     if (IsFrozen<F>(seen)) return ZapOutcome::kFrozen;
     if (!F::IsPresent(seen)) return ZapOutcome::kAbsent;
-    // Fails only if the walker or another thread changed the entry.
-    if (!Freeze<F>(entry, seen)) continue;
-    flush();
-    sink(seen);
-    Empty<F>(entry);
-    return ZapOutcome::kZapped;
+    // Repeats only if the walker or another thread changed the entry.
+    if (ZapSeen<F>(entry, seen, flush, sink)) return ZapOutcome::kZapped;
   }
 }
 

@@ -115,6 +115,22 @@ struct AgeResult {
   }
 };
 
+// What an aging question did, in entries.
+struct AgeCounts {
+  std::uint64_t examined = 0;  // present, and tested
+  std::uint64_t young = 0;     // of these: accessed
+  std::uint64_t lost_races = 0;  // of these: changed by another before cleared
+  std::uint64_t unanswered = 0;  // left out: frozen, or behind a lock
+
+  constexpr AgeCounts& operator+=(const AgeCounts& other) {
+    examined += other.examined;
+    young += other.young;
+    lost_races += other.lost_races;
+    unanswered += other.unanswered;
+    return *this;
+  }
+};
+
 // A view of bits in the caller's memory, 64 to a word, lowest first. The
 // default one has no bits: what is set in it is forgotten, and it says so
 // through Wanted(). Not synchronized: one thread writes at a time.
@@ -150,12 +166,13 @@ class Bitmap {
 };
 
 // Where the answers for single frames go: bit i belongs to the frame
-// `begin + i`. Bits are ORed in, never cleared, so that several MMUs write to
-// one bitmap; either may be absent.
-struct AgeBitmaps {
+// `begin + i`. Bits are ORed in, never cleared, and counts are added to, so that
+// several MMUs write to one; any part may be absent.
+struct AgeOutput {
   Gfn begin;
   Bitmap young;
   Bitmap unknown;
+  AgeCounts* counts = nullptr;
 
   // Precondition: `range` lies inside the bitmaps that are wanted.
   constexpr void SetYoung(GfnRange range) const {
@@ -163,6 +180,9 @@ struct AgeBitmaps {
   }
   constexpr void SetUnknown(GfnRange range) const {
     unknown.SetRange(range.begin - begin, range.end - begin);
+  }
+  constexpr void Count(const AgeCounts& more) const {
+    if (counts != nullptr) *counts += more;
   }
 };
 

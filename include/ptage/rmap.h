@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//
+// Reverse maps: for a frame and page size, the entries that map it. What a head
+// holds, what a discipline must say, and what all disciplines share.
+//
+// Contract
+//   A head is one word, a caller's to keep, one for each frame and level:
+//       0               empty
+//       bit 0 clear     the address of the only entry
+//       bit 0 set       a list of entries
+//       bit 1 set       a writer has locked it; readers mask the bit
+//   Readers read the head once, and follow the value they read.
+//
+//   *Lifetime.* An entry is in its rmap from before it becomes present until
+//   after it is frozen for good: claim the empty entry by freezing it, write its
+//   frame record, Add, then Publish (on failure Remove, then Empty). To take it
+//   down: freeze, hand on its accessed and dirty bits, Remove, then Empty (or
+//   leave it frozen, in a removed table). Were the record written before the
+//   entry is owned, two racing faults could leave the wrong one.
+//
+//   *Identity.* An entry found through a head may have been given to another
+//   frame since. Age reads the entry, then the frame and level that its table
+//   records for it, then compares and swaps on the value read (see AgeEntry).
+//   What remains is the same value under another gfn of the same frame, and that
+//   is charged to the frame.
+//
+//   The disciplines (rmap/*.h) differ in who waits for whom. All are called
+//   inside a LocklessWalk, which keeps the tables of stale entries allocated.
+
+#ifndef PTAGE_RMAP_H_
+#define PTAGE_RMAP_H_
+
+#include <concepts>
+#include <cstdint>
+
+#include "ptage/memory.h"
+#include "ptage/once.h"
+#include "ptage/spte.h"
+#include "ptage/types.h"
+
+namespace ptage {
+
+// The word. Zero-filled memory is a valid array of empty heads. Only a
+// discipline looks inside.
+struct RmapHead {
+  Cell<std::uintptr_t> word;
+};
+
+static_assert(alignof(RmapHead) >= 4);
+
+// Entries that one rmap holds at most, unless told otherwise: aliases are
+// controlled by the guest, and each one makes a scan longer.
+inline constexpr std::uint32_t kDefaultRmapCap = 1000;
+
+enum class RmapAdd {
+  kDone,
+  kFull,  // the cap is reached: zap what is there, then try again
+  kNoMemory,
+};
+
+// The page that an rmap is about.
+struct RmapFrame {
+  Gfn gfn;
+  Level level;
+};
+
+namespace internal {
+
+// What a head's word says, without the lock bit.
+class RmapWord {
+ public:
+  static constexpr std::uintptr_t kMany = 1;
+  static constexpr std::uintptr_t kLocked = 2;
+
+  explicit RmapWord(std::uintptr_t word) : word_(word & ~kLocked) {}
+  template <class Entry>
+  static std::uintptr_t ForSingle(Entry* entry) {
+    return reinterpret_cast<std::uintptr_t>(entry);
+  }
+  template <class Chunk>
+  static std::uintptr_t ForMany(Chunk* newest) {
+    return reinterpret_cast<std::uintptr_t>(newest) | kMany;
+  }
+
+  [[nodiscard]] bool Empty() const { return word_ == 0; }
+  [[nodiscard]] bool Many() const { return (word_ & kMany) != 0; }
+  template <class Entry>
+  [[nodiscard]] Entry* Single() const {
+    return reinterpret_cast<Entry*>(word_);
+  }
+  template <class Chunk>
+  [[nodiscard]] Chunk* Newest() const {
+    return reinterpret_cast<Chunk*>(word_ & ~kMany);
+  }
+
+ private:
+  std::uintptr_t word_;
+};
+
+// Ages one entry that was found through the rmap of `frame`.
+template <SpteFormat F, TableMemory<F> M>
+AgeResult AgeThroughRmap(M& memory, SpteCell<F>& entry, RmapFrame frame,
+                         AgeAction action, AgeMode mode, AgeCounts& counts) {
+  const SpteAge age = AgeEntry<F>(entry, action, [&] {
+    return RecordsFrame<F>(memory, entry, frame.gfn, frame.level);
+  });
+  counts += CountsOf(age);
+  return ToResult(age, mode);
+}
+
+}  // namespace internal
+
+// A discipline: how writers of one rmap exclude each other, and what a reader
+// may answer without waiting.
+//   kFastAging        fast-only answers for every entry, and never waits
+//   Add(head, entry)  precondition: `entry` is not in the rmap
+//   Remove(head, e)   false if it was not there; never allocates
+//   Any(head)         one of the entries; null if there is none
+//   Count, Contains   exact while writers are excluded
+//   Age(…)            asks each entry; was_fast is for an MMU to set
+template <class D>
+concept RmapDiscipline =
+    SpteFormat<typename D::Format> &&
+    requires(D& rmaps, RmapHead& head, SpteCell<typename D::Format>& entry,
+             RmapFrame frame, AgeAction action, AgeMode mode,
+             AgeCounts& counts) {
+      { D::kFastAging } -> std::convertible_to<bool>;
+      { rmaps.Add(head, entry) } -> std::same_as<RmapAdd>;
+      { rmaps.Remove(head, entry) } -> std::same_as<bool>;
+      {
+        rmaps.Any(head)
+      } -> std::same_as<SpteCell<typename D::Format>*>;
+      { rmaps.Count(head) } -> std::same_as<std::uint32_t>;
+      { rmaps.Contains(head, entry) } -> std::same_as<bool>;
+      {
+        rmaps.Age(head, frame, action, mode, counts)
+      } -> std::same_as<AgeResult>;
+    };
+
+// The three questions, of one rmap.
+template <RmapDiscipline D>
+AgeResult TestYoung(D& rmaps, RmapHead& head, RmapFrame frame) {
+  AgeCounts counts;
+  return rmaps.Age(head, frame, AgeAction::kTest, AgeMode::kSlow, counts);
+}
+template <RmapDiscipline D>
+AgeResult TestClearYoung(D& rmaps, RmapHead& head, RmapFrame frame) {
+  AgeCounts counts;
+  return rmaps.Age(head, frame, AgeAction::kTestAndClear, AgeMode::kSlow,
+                   counts);
+}
+template <RmapDiscipline D>
+AgeResult TestClearYoungFastOnly(D& rmaps, RmapHead& head, RmapFrame frame) {
+  AgeCounts counts;
+  return rmaps.Age(head, frame, AgeAction::kTestAndClear, AgeMode::kFastOnly,
+                   counts);
+}
+
+}  // namespace ptage
+
+#endif  // PTAGE_RMAP_H_

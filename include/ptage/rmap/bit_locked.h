@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//
+// The discipline that was merged into Linux (see docs/decisions.md): bit 1 of
+// the head is a spin lock, which writers and slow readers take, for one entry
+// as for many.
+//
+// Contract
+//   * Any thread may call any function, inside a LocklessWalk. Calls on one head
+//     exclude each other by the bit, but for Age fast-only, which does not touch
+//     it: it answers for a single entry from the head as it was read, and leaves
+//     a list unknown. (To try for the bit once would make its answers depend on
+//     unrelated load.)
+//   * Progress: Age fast-only wait-free; all else waits for the holder of the
+//     bit, except on an empty head, which readers pass.
+//
+// Sites (order · partner)
+//   [bit.1] acquire compare-and-swap in Lock   · [bit.2]
+//   [bit.2] release store in Unlock            · [bit.1], [bit.3]
+//   [bit.3] acquire load in Age                · [bit.2]
+
+#ifndef PTAGE_RMAP_BIT_LOCKED_H_
+#define PTAGE_RMAP_BIT_LOCKED_H_
+
+#include <cstdint>
+
+#include "ptage/memory.h"
+#include "ptage/once.h"
+#include "ptage/rmap.h"
+#include "ptage/rmap/chunk_list.h"
+#include "ptage/spte.h"
+#include "ptage/types.h"
+
+namespace ptage {
+
+template <SpteFormat F, TableMemory<F> M, RmapChunkPool<F> P>
+class BitLocked {
+ public:
+  using Format = F;
+  using Entry = SpteCell<F>;
+  static constexpr bool kFastAging = false;
+
+  // Both outlive the discipline.
+  BitLocked(M& memory, P& pool, std::uint32_t cap = kDefaultRmapCap)
+      : memory_(memory), list_(pool, cap) {}
+
+  [[nodiscard]] RmapAdd Add(RmapHead& head, Entry& entry);
+  bool Remove(RmapHead& head, Entry& entry);
+  [[nodiscard]] Entry* Any(RmapHead& head);
+  [[nodiscard]] std::uint32_t Count(RmapHead& head);
+  [[nodiscard]] bool Contains(RmapHead& head, Entry& entry);
+  AgeResult Age(RmapHead& head, RmapFrame frame, AgeAction action, AgeMode mode,
+                AgeCounts& counts);
+
+ private:
+  // Returns the word without the bit.
+  static std::uintptr_t Lock(RmapHead& head);
+  // Publishes `word`, which has no lock bit.
+  static void Unlock(RmapHead& head, std::uintptr_t word);
+
+  M& memory_;
+  internal::ChunkList<F, P> list_;
+};
+
+// ---------------------------------------------------------------------------
+
+template <SpteFormat F, TableMemory<F> M, RmapChunkPool<F> P>
+std::uintptr_t BitLocked<F, M, P>::Lock(RmapHead& head) {
+  for (;;) {
+    const std::uintptr_t word = ReadOnce(head.word, kRelaxed);
+    // [bit.1] acquire, pairs with [bit.2].
+    if ((word & internal::RmapWord::kLocked) == 0 &&
+        TryCmpxchg(head.word, word, word | internal::RmapWord::kLocked,
+                   kAcquire)) {
+      return word;
+    }
+    SpinPause();
+  }
+}
+
+template <SpteFormat F, TableMemory<F> M, RmapChunkPool<F> P>
+void BitLocked<F, M, P>::Unlock(RmapHead& head, std::uintptr_t word) {
+  // [bit.2] release, pairs with [bit.1] and [bit.3].
+  WriteOnce(head.word, word, kRelease);
+}
+
+template <SpteFormat F, TableMemory<F> M, RmapChunkPool<F> P>
+RmapAdd BitLocked<F, M, P>::Add(RmapHead& head, Entry& entry) {
+  RmapAdd outcome;
+  Unlock(head, list_.Added(Lock(head), entry, outcome));
+  return outcome;
+}
+
+template <SpteFormat F, TableMemory<F> M, RmapChunkPool<F> P>
+bool BitLocked<F, M, P>::Remove(RmapHead& head, Entry& entry) {
+  const std::uintptr_t word = Lock(head);
+  const std::uint32_t before = list_.Count(word);
+  const std::uintptr_t without = list_.Removed(word, entry);
+  const bool found = list_.Count(without) != before;
+  Unlock(head, without);
+  return found;
+}
+
+template <SpteFormat F, TableMemory<F> M, RmapChunkPool<F> P>
+auto BitLocked<F, M, P>::Any(RmapHead& head) -> Entry* {
+  const std::uintptr_t word = Lock(head);
+  Entry* any = nullptr;
+  list_.ForEach(word, [&](Entry& entry) {
+    any = &entry;
+    return false;
+  });
+  Unlock(head, word);
+  return any;
+}
+
+template <SpteFormat F, TableMemory<F> M, RmapChunkPool<F> P>
+std::uint32_t BitLocked<F, M, P>::Count(RmapHead& head) {
+  const std::uintptr_t word = Lock(head);
+  const std::uint32_t count = list_.Count(word);
+  Unlock(head, word);
+  return count;
+}
+
+template <SpteFormat F, TableMemory<F> M, RmapChunkPool<F> P>
+bool BitLocked<F, M, P>::Contains(RmapHead& head, Entry& entry) {
+  const std::uintptr_t word = Lock(head);
+  bool found = false;
+  list_.ForEach(word, [&](Entry& other) {
+    found = &other == &entry;
+    return !found;
+  });
+  Unlock(head, word);
+  return found;
+}
+
+template <SpteFormat F, TableMemory<F> M, RmapChunkPool<F> P>
+AgeResult BitLocked<F, M, P>::Age(RmapHead& head, RmapFrame frame,
+                                  AgeAction action, AgeMode mode,
+                                  AgeCounts& counts) {
+  // [bit.3] acquire, pairs with [bit.2]. A word with the lock bit was written by
+  // Lock, which continues the release sequence of the unlock before.
+  const internal::RmapWord seen(ReadOnce(head.word, kAcquire));
+  if (seen.Empty()) return AgeResult{};
+  if (mode == AgeMode::kFastOnly) {
+    if (!seen.Many()) {
+      return internal::AgeThroughRmap<F>(memory_, *seen.Single<Entry>(), frame,
+                                         action, mode, counts);
+    }
+    ++counts.unanswered;
+    return AgeResult{.complete = false};
+  }
+  // The word is walked that Lock returned: one read before could lead to a
+  // chunk that is freed by now.
+  const std::uintptr_t word = Lock(head);
+  AgeResult result;
+  list_.ForEach(word, [&](Entry& entry) {
+    result |= internal::AgeThroughRmap<F>(memory_, entry, frame, action, mode,
+                                          counts);
+    return true;
+  });
+  Unlock(head, word);
+  return result;
+}
+
+}  // namespace ptage
+
+#endif  // PTAGE_RMAP_BIT_LOCKED_H_

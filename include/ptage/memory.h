@@ -93,6 +93,11 @@ struct NoFlush {
   void Flush(GfnRange) {}
 };
 
+// The first frame that the entry covers, in the address space that its tables
+// translate.
+template <SpteFormat F, TableMemory<F> M>
+[[nodiscard]] Gfn TranslatedFrame(M& memory, const SpteCell<F>& entry);
+
 // The gfn that the entry maps, or would map, at its table's level.
 template <SpteFormat F, TableMemory<F> M>
 [[nodiscard]] Gfn RecordedFrame(M& memory, const SpteCell<F>& entry);
@@ -112,15 +117,22 @@ void RecordFrame(M& memory, const SpteCell<F>& entry, Gfn gfn);
 // ---------------------------------------------------------------------------
 
 template <SpteFormat F, TableMemory<F> M>
-Gfn RecordedFrame(M& memory, const SpteCell<F>& entry) {
+Gfn TranslatedFrame(M& memory, const SpteCell<F>& entry) {
   Table<F>* const table = memory.TableOf(entry);
   const TableInfo<F>& info = memory.InfoOf(table);
   const auto index = static_cast<std::uint64_t>(&entry - table->entries);
+  return info.Base() + index * FramesAt<F>(info.AtLevel());
+}
+
+template <SpteFormat F, TableMemory<F> M>
+Gfn RecordedFrame(M& memory, const SpteCell<F>& entry) {
+  Table<F>* const table = memory.TableOf(entry);
+  const TableInfo<F>& info = memory.InfoOf(table);
   if (info.Kind() == TableKind::kDirect) {
-    return info.Base() + index * FramesAt<F>(info.AtLevel());
+    return TranslatedFrame<F>(memory, entry);
   }
   // [memory.2] relaxed: [spte.1] made the record of the entry's value visible.
-  return Gfn{ReadOnce(info.gfns[index], kRelaxed)};
+  return Gfn{ReadOnce(info.gfns[&entry - table->entries], kRelaxed)};
 }
 
 template <SpteFormat F, TableMemory<F> M>

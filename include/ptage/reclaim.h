@@ -19,6 +19,8 @@
 #include <concepts>
 #include <cstdint>
 
+#include "ptage/once.h"
+
 namespace ptage {
 
 // Embedded in what is to be freed later, so that retiring never allocates. The
@@ -48,13 +50,31 @@ concept Reclaimer = requires(R& reclaimer, typename R::Section section,
   reclaimer.Retire(node);
 };
 
+// A scheme that a writer can wait for.
+//   Synchronize()    returns when every walk that began before the call has
+//                    ended. Precondition: the caller is not inside one.
+template <class R>
+concept SynchronizingReclaimer =
+    Reclaimer<R> && requires(R& reclaimer) { reclaimer.Synchronize(); };
+
+// What a walk does when it finds no place.
+enum class WalkEntry {
+  kTry,   // tests false; wait-free
+  kWait,  // tries until another walk ends
+};
+
 // A section as a scope. Functions that follow shared pointers take one by
 // reference, as a proof that the caller is inside.
 template <Reclaimer R>
 class [[nodiscard]] LocklessWalk {
  public:
-  explicit LocklessWalk(R& reclaimer)
-      : reclaimer_(reclaimer), section_(reclaimer.Begin()) {}
+  explicit LocklessWalk(R& reclaimer, WalkEntry entry = WalkEntry::kTry)
+      : reclaimer_(reclaimer), section_(reclaimer.Begin()) {
+    while (entry == WalkEntry::kWait && !static_cast<bool>(section_)) {
+      SpinPause();
+      section_ = reclaimer.Begin();
+    }
+  }
   ~LocklessWalk() {
     if (static_cast<bool>(section_)) reclaimer_.End(section_);
   }

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//
+// The invalidate sequence protocol: how a fault that resolves a frame without a
+// lock learns that the frame was taken away meanwhile.
+//
+// Contract
+//   An invalidation is the time between Begin and End of the same range; several
+//   may be open. A fault takes a Snapshot, resolves its frame, takes the MMU
+//   lock (shared is enough), and installs only if MustRetry says no; it then
+//   holds the lock until the entry is installed. So when Begin returns, every
+//   entry for the range that a fault could install is there to be zapped, and
+//   none is added until End.
+//
+//   The bad interleaving, were the sequence not compared:
+//     fault: resolves the frame   | invalidation: begins, zaps, ends
+//     fault: sees none open, and maps a frame that was freed.
+//
+// Sites (order · partner)
+//   [invalidate.1] acquire load in Snapshot  · [invalidate.2]
+//   [invalidate.2] release store in End      · [invalidate.1]
+
+#ifndef PTAGE_INVALIDATE_H_
+#define PTAGE_INVALIDATE_H_
+
+#include <algorithm>
+#include <cstdint>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+#include "ptage/config.h"
+#include "ptage/once.h"
+#include "ptage/types.h"
+
+namespace ptage {
+
+class InvalidateSequence {
+ public:
+  // `mmu_lock` is the one that faults hold while they install.
+  explicit InvalidateSequence(absl::Mutex& mmu_lock)
+      : mmu_lock_(mmu_lock), sequence_(0) {}
+
+  // Taken before the frame is resolved: what an ended invalidation did to the
+  // frame is then seen, or MustRetry says so. Wait-free.
+  [[nodiscard]] std::uint64_t Snapshot() const {
+    // [invalidate.1] acquire, pairs with [invalidate.2].
+    return ReadOnce(sequence_, kAcquire);
+  }
+
+  // Both wait for the MMU lock, exclusively.
+  void Begin(GfnRange range);
+  void End(GfnRange range);
+
+  // Whether an invalidation of `gfn` is open, or any ended since `snapshot`.
+  [[nodiscard]] bool MustRetry(std::uint64_t snapshot, Gfn gfn) const
+      ABSL_SHARED_LOCKS_REQUIRED(mmu_lock_);
+
+ private:
+  absl::Mutex& mmu_lock_;
+  // Invalidations that have ended. Written under the lock.
+  Cell<std::uint64_t> sequence_;
+  std::uint64_t open_ ABSL_GUARDED_BY(mmu_lock_) = 0;
+  // Covers all open ones; it shrinks when none is left.
+  GfnRange range_ ABSL_GUARDED_BY(mmu_lock_);
+};
+
+// An open invalidation as a scope.
+class [[nodiscard]] ScopedInvalidation {
+ public:
+  ScopedInvalidation(InvalidateSequence& sequence, GfnRange range)
+      : sequence_(sequence), range_(range) {
+    sequence_.Begin(range_);
+  }
+  ~ScopedInvalidation() { sequence_.End(range_); }
+  ScopedInvalidation(const ScopedInvalidation&) = delete;
+  ScopedInvalidation& operator=(const ScopedInvalidation&) = delete;
+
+ private:
+  InvalidateSequence& sequence_;
+  const GfnRange range_;
+};
+
+// ---------------------------------------------------------------------------
+
+inline void InvalidateSequence::Begin(GfnRange range) {
+  absl::MutexLock lock(&mmu_lock_);
+  if (open_++ == 0) {
+    range_ = range;
+  } else {
+    range_.begin = std::min(range_.begin, range.begin);
+    range_.end = std::max(range_.end, range.end);
+  }
+}
+
+inline void InvalidateSequence::End(GfnRange range) {
+  absl::MutexLock lock(&mmu_lock_);
+  PTAGE_ASSERT(open_ != 0 && range_.Contains(range));
+  // [invalidate.2] release, pairs with [invalidate.1].
+  WriteOnce(sequence_, ReadOnce(sequence_, kRelaxed) + 1, kRelease);
+  --open_;
+}
+
+inline bool InvalidateSequence::MustRetry(std::uint64_t snapshot,
+                                          Gfn gfn) const {
+  return (open_ != 0 && range_.Contains(gfn)) ||
+         ReadOnce(sequence_, kRelaxed) != snapshot;
+}
+
+}  // namespace ptage
+
+#endif  // PTAGE_INVALIDATE_H_

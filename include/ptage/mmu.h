@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//
+// What the hosted floors share: the three questions as an MMU, a VM and a chain
+// of notifiers ask them, what a fault may come to, and what a zap hands over.
+
+#ifndef PTAGE_MMU_H_
+#define PTAGE_MMU_H_
+
+#include <concepts>
+#include <cstdint>
+
+#include "absl/functional/function_ref.h"
+#include "ptage/reclaim.h"
+#include "ptage/types.h"
+
+namespace ptage {
+
+// A frame of a nested guest (L2): what its own tables, kept by the guest (L1),
+// translate to a Gfn.
+struct NestedGfn {
+  std::uint64_t value = 0;
+
+  friend constexpr auto operator<=>(NestedGfn, NestedGfn) = default;
+  friend constexpr NestedGfn operator+(NestedGfn gfn, std::uint64_t frames) {
+    return NestedGfn{gfn.value + frames};
+  }
+};
+
+// The frames begin … end − 1 of a nested guest.
+struct NestedRange {
+  NestedGfn begin;
+  NestedGfn end;
+};
+
+enum class FaultOutcome {
+  kMapped,
+  kSpurious,      // an entry that allows the access is there already
+  kRetry,         // raced with a change: leave the fault path, then try again
+  kNoSlot,        // no memslot holds the frame (for a hypervisor: MMIO)
+  kNotPermitted,  // the memslot does not grant the access
+  kNoMemory,
+};
+
+// A leaf that was zapped, as it goes to whoever reclaims the page.
+struct ZappedLeaf {
+  Gfn gfn;      // the first frame
+  Level level;  // its size
+  Pfn pfn;
+  bool accessed;
+  bool dirty;
+};
+
+// Called while the entry is frozen. It must not wait for a fault or an
+// invalidation.
+using ZapSink = absl::FunctionRef<void(const ZappedLeaf&)>;
+
+// Answers by GfnRange. `was_fast` and `complete` are as AgeResult says.
+template <class T>
+concept Ageable = requires(T& asked, GfnRange range, AgeAction action,
+                           AgeMode mode, const AgeOutput& output) {
+  { asked.Age(range, action, mode, output) } -> std::same_as<AgeResult>;
+};
+
+// An MMU: its fast-ness is a constant, never a snapshot. If it is true, its
+// fast-only question is wait-free and answers for every entry.
+template <class T>
+concept AgeableMmu = Ageable<T> && requires {
+  { T::kFastAging } -> std::convertible_to<bool>;
+};
+
+// The three questions over Age, for whoever derives from this.
+template <class Self>
+class AgeQuestions {
+ public:
+  AgeResult TestYoung(GfnRange range, const AgeOutput& output = {}) {
+    return self().Age(range, AgeAction::kTest, AgeMode::kSlow, output);
+  }
+  AgeResult TestClearYoung(GfnRange range, const AgeOutput& output = {}) {
+    return self().Age(range, AgeAction::kTestAndClear, AgeMode::kSlow, output);
+  }
+  AgeResult TestClearYoungFastOnly(GfnRange range,
+                                   const AgeOutput& output = {}) {
+    return self().Age(range, AgeAction::kTestAndClear, AgeMode::kFastOnly,
+                      output);
+  }
+
+ private:
+  Self& self() { return static_cast<Self&>(*this); }
+};
+
+// How the walk of an aging question begins: fast-only does not wait for a place.
+[[nodiscard]] constexpr WalkEntry EntryFor(AgeMode mode) {
+  return mode == AgeMode::kSlow ? WalkEntry::kWait : WalkEntry::kTry;
+}
+
+// The answer where a walk could not begin.
+inline AgeResult Unanswered(GfnRange range, const AgeOutput& output) {
+  output.SetUnknown(range);
+  return AgeResult{.complete = false};
+}
+
+}  // namespace ptage
+
+#endif  // PTAGE_MMU_H_

@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//
+// The chain that asks every secondary MMU of an address space, and tells them
+// what is taken away.
+//
+// Contract
+//   * Any thread may ask or invalidate at any time. Register and Unregister may
+//     be called concurrently with all of that and with each other, but not from
+//     inside a notifier. When Unregister returns, nobody calls the notifier any
+//     more, and it may be destroyed.
+//   * A question is asked of each notifier that is registered during the whole
+//     call; test-and-clear is one call, never a test and then a clear.
+//   * Progress: Age fast-only is wait-free if every notifier's is. Unregister
+//     waits for the questions that were under way.
+//   * fast() is advisory: it changes on registration. `was_fast` of an answer is
+//     what counts.
+//
+// Sites (order · partner)
+//   [chain.1] release store in Replace  · [chain.2]
+//   [chain.2] acquire load in ForEach   · [chain.1]
+
+#ifndef PTAGE_NOTIFIER_H_
+#define PTAGE_NOTIFIER_H_
+
+#include <algorithm>
+#include <cstdint>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_format.h"
+#include "absl/synchronization/mutex.h"
+#include "ptage/mmu.h"
+#include "ptage/once.h"
+#include "ptage/reclaim.h"
+#include "ptage/types.h"
+
+namespace ptage {
+
+// What a secondary MMU, or whatever stands for some, answers. Every function
+// may be called by any thread at any time.
+class Notifier {
+ public:
+  virtual ~Notifier() = default;
+
+  // As AgeableMmu. Fast-only must not wait.
+  virtual AgeResult Age(GfnRange range, AgeAction action, AgeMode mode,
+                        const AgeOutput& output) = 0;
+  // Unmaps the frames; returns when no CPU uses them. May wait.
+  virtual std::uint64_t Invalidate(GfnRange range, ZapSink sink) = 0;
+  // Whether fast-only answers for every entry: a constant.
+  [[nodiscard]] virtual bool fast() const = 0;
+};
+
+// A Vm as a notifier.
+template <class V>
+class VmNotifier final : public Notifier {
+ public:
+  // `vm` outlives the notifier.
+  explicit VmNotifier(V& vm) : vm_(vm) {}
+
+  AgeResult Age(GfnRange range, AgeAction action, AgeMode mode,
+                const AgeOutput& output) override {
+    return vm_.Age(range, action, mode, output);
+  }
+  std::uint64_t Invalidate(GfnRange range, ZapSink sink) override {
+    return vm_.Invalidate(range, sink);
+  }
+  [[nodiscard]] bool fast() const override {
+    return V::Tdp::kFastAging && V::Shadow::kFastAging;
+  }
+
+ private:
+  V& vm_;
+};
+
+template <SynchronizingReclaimer R>
+class NotifierChain : public AgeQuestions<NotifierChain<R>> {
+ public:
+  // `reclaimer` outlives the chain.
+  explicit NotifierChain(R& reclaimer)
+      : reclaimer_(reclaimer), current_(new List) {}
+  // Precondition: no other thread uses the chain.
+  ~NotifierChain() { delete ReadOnce(current_, kRelaxed); }
+  NotifierChain(const NotifierChain&) = delete;
+  NotifierChain& operator=(const NotifierChain&) = delete;
+
+  // AlreadyExists: `notifier` is in the chain. It outlives its registration.
+  absl::Status Register(Notifier& notifier);
+  // NotFound: `notifier` is not in the chain. Precondition: the calling thread
+  // is not inside a walk of the reclaimer.
+  absl::Status Unregister(Notifier& notifier);
+
+  AgeResult Age(GfnRange range, AgeAction action, AgeMode mode,
+                const AgeOutput& output);
+  // Returns the entries zapped by all.
+  std::uint64_t Invalidate(GfnRange range, ZapSink sink);
+  // Whether every notifier in the chain is fast.
+  [[nodiscard]] bool fast();
+
+ private:
+  using Walk = LocklessWalk<R>;
+
+  // Immutable once published; replaced whole.
+  struct List : Retired {
+    std::vector<Notifier*> notifiers;
+  };
+
+  template <class Visitor>
+  void ForEach(const Walk& walk, Visitor&& visit) const {
+    PTAGE_ASSERT(static_cast<bool>(walk));
+    // [chain.2] acquire, pairs with [chain.1].
+    for (Notifier* const notifier : ReadOnce(current_, kAcquire)->notifiers) {
+      visit(*notifier);
+    }
+  }
+  // Precondition: writer_ is held.
+  void Replace(std::vector<Notifier*> notifiers);
+
+  R& reclaimer_;
+  absl::Mutex writer_;
+  Cell<List*> current_;
+};
+
+// ---------------------------------------------------------------------------
+
+template <SynchronizingReclaimer R>
+void NotifierChain<R>::Replace(std::vector<Notifier*> notifiers) {
+  List* const old = ReadOnce(current_, kRelaxed);
+  auto next = std::make_unique<List>();
+  next->notifiers = std::move(notifiers);
+  // [chain.1] release, pairs with [chain.2].
+  WriteOnce(current_, next.release(), kRelease);
+  old->free = [](Retired& self, void*) { delete static_cast<List*>(&self); };
+  reclaimer_.Retire(*old);
+}
+
+template <SynchronizingReclaimer R>
+absl::Status NotifierChain<R>::Register(Notifier& notifier) {
+  absl::MutexLock lock(&writer_);
+  std::vector<Notifier*> notifiers = ReadOnce(current_, kRelaxed)->notifiers;
+  if (std::find(notifiers.begin(), notifiers.end(), &notifier) !=
+      notifiers.end()) {
+    return absl::AlreadyExistsError(
+        absl::StrFormat("notifier %p is registered already", &notifier));
+  }
+  notifiers.push_back(&notifier);
+  Replace(std::move(notifiers));
+  return absl::OkStatus();
+}
+
+template <SynchronizingReclaimer R>
+absl::Status NotifierChain<R>::Unregister(Notifier& notifier) {
+  {
+    absl::MutexLock lock(&writer_);
+    std::vector<Notifier*> notifiers = ReadOnce(current_, kRelaxed)->notifiers;
+    const auto found =
+        std::find(notifiers.begin(), notifiers.end(), &notifier);
+    if (found == notifiers.end()) {
+      return absl::NotFoundError(
+          absl::StrFormat("notifier %p is not registered", &notifier));
+    }
+    notifiers.erase(found);
+    Replace(std::move(notifiers));
+  }
+  reclaimer_.Synchronize();
+  return absl::OkStatus();
+}
+
+template <SynchronizingReclaimer R>
+AgeResult NotifierChain<R>::Age(GfnRange range, AgeAction action, AgeMode mode,
+                                const AgeOutput& output) {
+  const Walk walk(reclaimer_, EntryFor(mode));
+  if (!walk) return Unanswered(range, output);
+  AgeResult result;
+  ForEach(walk, [&](Notifier& notifier) {
+    result |= notifier.Age(range, action, mode, output);
+  });
+  return result;
+}
+
+template <SynchronizingReclaimer R>
+std::uint64_t NotifierChain<R>::Invalidate(GfnRange range, ZapSink sink) {
+  const Walk walk(reclaimer_, WalkEntry::kWait);
+  std::uint64_t zapped = 0;
+  ForEach(walk, [&](Notifier& notifier) {
+    zapped += notifier.Invalidate(range, sink);
+  });
+  return zapped;
+}
+
+template <SynchronizingReclaimer R>
+bool NotifierChain<R>::fast() {
+  const Walk walk(reclaimer_, WalkEntry::kWait);
+  bool all = true;
+  ForEach(walk, [&](Notifier& notifier) { all = all && notifier.fast(); });
+  return all;
+}
+
+}  // namespace ptage
+
+#endif  // PTAGE_NOTIFIER_H_

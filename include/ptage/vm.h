@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//
+// A virtual machine: its memslots and both secondary MMUs, faults by the
+// invalidate sequence protocol, and the three questions over both.
+//
+// Contract
+//   * Any threads may call any function concurrently, none of them inside a
+//     walk or holding the MMU lock.
+//   * Fault installs under the MMU lock, shared; NestedFault, and what zaps
+//     nested entries, exclusively, since rmaps are written under it. A fault that
+//     meets a frozen entry, an open invalidation or an ended one answers kRetry.
+//   * When Invalidate returns, no entry maps a frame of the range as it was
+//     before, no CPU uses such a translation, and each accessed and dirty bit is
+//     with the sink: the frames' data may be read, and the frames given away.
+//   * Age takes no lock in fast-only mode, and is wait-free. Slow waits as
+//     ShadowMmu's discipline says; the direct MMU never does.
+
+#ifndef PTAGE_VM_H_
+#define PTAGE_VM_H_
+
+#include <cstdint>
+#include <optional>
+
+#include "absl/functional/function_ref.h"
+#include "absl/status/status.h"
+#include "absl/synchronization/mutex.h"
+#include "ptage/invalidate.h"
+#include "ptage/memory.h"
+#include "ptage/memslot.h"
+#include "ptage/mmu.h"
+#include "ptage/page_table.h"
+#include "ptage/reclaim.h"
+#include "ptage/rmap.h"
+#include "ptage/shadow_mmu.h"
+#include "ptage/spte.h"
+#include "ptage/tdp_mmu.h"
+#include "ptage/types.h"
+
+namespace ptage {
+
+template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
+          RmapDiscipline D>
+class Vm : public AgeQuestions<Vm<F, M, R, Fl, D>> {
+ public:
+  using Tdp = TdpMmu<F, M, R, Fl>;
+  using Shadow = ShadowMmu<F, M, R, Fl, D>;
+  using Walk = LocklessWalk<R>;
+
+  // What the VM is made of; all outlive it. `mmu_lock` is the one that the
+  // discipline was given, if it wants one.
+  struct Parts {
+    M& memory;
+    R& reclaimer;
+    Fl& flusher;
+    D& rmaps;
+    absl::Mutex& mmu_lock;
+  };
+
+  // `largest_leaf` bounds what Fault maps in the direct MMU. Check valid().
+  explicit Vm(const Parts& parts, Level largest_leaf = F::kLargestLeaf);
+
+  // False if there was no memory for the roots.
+  [[nodiscard]] bool valid() const { return tdp_.valid() && shadow_.valid(); }
+
+  // Adds memory. InvalidArgument: the range is empty, reversed or too far up;
+  // AlreadyExists: it overlaps another slot.
+  absl::Status AddMemslot(GfnRange frames, Pfn base, Rights rights) {
+    return memslots_.Add(frames, base, rights, Gfn{Tdp::Tree::kFrames});
+  }
+
+  // A guest's access that the direct tables did not allow.
+  [[nodiscard]] FaultOutcome Fault(Gfn gfn, Rights access);
+
+  // The same of a nested guest. `translate` walks L1's tables: the frame of L1
+  // that `nested` stands for, nothing if L1 is to get the fault (kNoSlot). It is
+  // called once, without a lock.
+  using Translate = absl::FunctionRef<std::optional<Gfn>(NestedGfn)>;
+  [[nodiscard]] FaultOutcome NestedFault(NestedGfn nested, Rights access,
+                                         Translate translate);
+
+  // Tests or clears every entry, of both MMUs, that maps a frame of `range`.
+  AgeResult Age(GfnRange range, AgeAction action, AgeMode mode,
+                const AgeOutput& output);
+
+  // Zaps every entry that maps a frame of `range`. Returns how many.
+  std::uint64_t Invalidate(GfnRange range, ZapSink sink);
+
+  // L1 is changing its tables for these frames of L2: calls `change()`, which
+  // writes them, between zapping and letting faults in again. Returns the
+  // entries zapped.
+  std::uint64_t InvalidateNested(NestedRange range, ZapSink sink,
+                                 absl::FunctionRef<void()> change);
+
+  [[nodiscard]] Tdp& tdp() { return tdp_; }
+  [[nodiscard]] Shadow& shadow() { return shadow_; }
+  [[nodiscard]] Memslots<F, R>& memslots() { return memslots_; }
+  [[nodiscard]] absl::Mutex& mmu_lock() { return mmu_lock_; }
+
+ private:
+  // What a fault must know of its frame before it takes the lock. kMapped: go
+  // on.
+  FaultOutcome FindSlot(const Walk& walk, Gfn gfn, Rights access,
+                        Memslot<F>*& slot) const;
+
+  R& reclaimer_;
+  Fl& flusher_;
+  absl::Mutex& mmu_lock_;
+  const Level largest_leaf_;
+  Memslots<F, R> memslots_;
+  InvalidateSequence invalidations_;
+  // By frames of L2.
+  InvalidateSequence nested_invalidations_;
+  Tdp tdp_;
+  Shadow shadow_;
+};
+
+// ---------------------------------------------------------------------------
+
+template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
+          RmapDiscipline D>
+Vm<F, M, R, Fl, D>::Vm(const Parts& parts, Level largest_leaf)
+    : reclaimer_(parts.reclaimer),
+      flusher_(parts.flusher),
+      mmu_lock_(parts.mmu_lock),
+      largest_leaf_(largest_leaf),
+      memslots_(parts.reclaimer),
+      invalidations_(parts.mmu_lock),
+      nested_invalidations_(parts.mmu_lock),
+      tdp_(parts.memory, parts.reclaimer, parts.flusher),
+      shadow_(parts.memory, parts.reclaimer, parts.flusher, parts.rmaps,
+              memslots_) {}
+
+template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
+          RmapDiscipline D>
+FaultOutcome Vm<F, M, R, Fl, D>::FindSlot(const Walk& walk, Gfn gfn,
+                                          Rights access,
+                                          Memslot<F>*& slot) const {
+  slot = memslots_.Find(walk, gfn);
+  if (slot == nullptr) return FaultOutcome::kNoSlot;
+  return Allows(slot->rights(), access) ? FaultOutcome::kMapped
+                                        : FaultOutcome::kNotPermitted;
+}
+
+template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
+          RmapDiscipline D>
+FaultOutcome Vm<F, M, R, Fl, D>::Fault(Gfn gfn, Rights access) {
+  const Walk walk(reclaimer_, WalkEntry::kWait);
+  const std::uint64_t snapshot = invalidations_.Snapshot();
+  Memslot<F>* slot = nullptr;
+  const FaultOutcome found = FindSlot(walk, gfn, access, slot);
+  if (found != FaultOutcome::kMapped) return found;
+  const Pfn pfn = slot->FrameOf(gfn);
+  const Level level = slot->LargestLevel(gfn, largest_leaf_);
+  absl::ReaderMutexLock lock(&mmu_lock_);
+  if (invalidations_.MustRetry(snapshot, gfn)) return FaultOutcome::kRetry;
+  return tdp_.Fault(walk, gfn, pfn, level, slot->rights(), access);
+}
+
+template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
+          RmapDiscipline D>
+FaultOutcome Vm<F, M, R, Fl, D>::NestedFault(NestedGfn nested, Rights access,
+                                             Translate translate) {
+  const Walk walk(reclaimer_, WalkEntry::kWait);
+  const std::uint64_t snapshot = invalidations_.Snapshot();
+  const std::uint64_t nested_snapshot = nested_invalidations_.Snapshot();
+  const std::optional<Gfn> gfn = translate(nested);
+  if (!gfn.has_value()) return FaultOutcome::kNoSlot;
+  Memslot<F>* slot = nullptr;
+  const FaultOutcome found = FindSlot(walk, *gfn, access, slot);
+  if (found != FaultOutcome::kMapped) return found;
+  absl::MutexLock lock(&mmu_lock_);
+  if (invalidations_.MustRetry(snapshot, *gfn) ||
+      nested_invalidations_.MustRetry(nested_snapshot, Gfn{nested.value})) {
+    return FaultOutcome::kRetry;
+  }
+  return shadow_.Fault(walk, nested, *slot, *gfn, access);
+}
+
+template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
+          RmapDiscipline D>
+AgeResult Vm<F, M, R, Fl, D>::Age(GfnRange range, AgeAction action,
+                                  AgeMode mode, const AgeOutput& output) {
+  return tdp_.Age(range, action, mode, output) |
+         shadow_.Age(range, action, mode, output);
+}
+
+template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
+          RmapDiscipline D>
+std::uint64_t Vm<F, M, R, Fl, D>::Invalidate(GfnRange range, ZapSink sink) {
+  const ScopedInvalidation open(invalidations_, range);
+  const Walk walk(reclaimer_, WalkEntry::kWait);
+  std::uint64_t zapped = tdp_.Zap(walk, range, ZapFlush::kByCaller, sink);
+  if (zapped != 0) flusher_.Flush(range);
+  if (shadow_.live() != 0) {
+    absl::MutexLock lock(&mmu_lock_);
+    zapped += shadow_.ZapFrames(walk, range, sink);
+  }
+  return zapped;
+}
+
+template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
+          RmapDiscipline D>
+std::uint64_t Vm<F, M, R, Fl, D>::InvalidateNested(
+    NestedRange range, ZapSink sink, absl::FunctionRef<void()> change) {
+  const ScopedInvalidation open(
+      nested_invalidations_,
+      GfnRange{Gfn{range.begin.value}, Gfn{range.end.value}});
+  std::uint64_t zapped = 0;
+  {
+    const Walk walk(reclaimer_, WalkEntry::kWait);
+    absl::MutexLock lock(&mmu_lock_);
+    zapped = shadow_.ZapNested(walk, range, sink);
+  }
+  change();
+  return zapped;
+}
+
+}  // namespace ptage
+
+#endif  // PTAGE_VM_H_

@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//
+// Everything that needs no operating system and no library: shared words, entry
+// formats, rmaps, page tables, walks and harvests, and the reclaimers that need
+// no OS.
+
+#ifndef PTAGE_CORE_H_
+#define PTAGE_CORE_H_
+
+// IWYU pragma: begin_exports
+#include "ptage/config.h"
+#include "ptage/harvest.h"
+#include "ptage/lock.h"
+#include "ptage/memory.h"
+#include "ptage/memory/arena.h"
+#include "ptage/once.h"
+#include "ptage/page_table.h"
+#include "ptage/reclaim.h"
+#include "ptage/reclaim/epoch.h"
+#include "ptage/rmap.h"
+#include "ptage/rmap/bit_locked.h"
+#include "ptage/rmap/chunk_list.h"
+#include "ptage/rmap/single_entry_lockless.h"
+#include "ptage/spte.h"
+#include "ptage/spte/ept.h"
+#include "ptage/spte/x86_64.h"
+#include "ptage/types.h"
+#include "ptage/walk.h"
+// IWYU pragma: end_exports
+
+#endif  // PTAGE_CORE_H_

@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//
+// Everything: the core, and the hosted floors, which use Abseil.
+
+#ifndef PTAGE_PTAGE_H_
+#define PTAGE_PTAGE_H_
+
+// IWYU pragma: begin_exports
+#include "ptage/core.h"
+#include "ptage/invalidate.h"
+#include "ptage/memslot.h"
+#include "ptage/mmu.h"
+#include "ptage/notifier.h"
+#include "ptage/shadow_mmu.h"
+#include "ptage/tdp_mmu.h"
+#include "ptage/vm.h"
+// IWYU pragma: end_exports
+
+#endif  // PTAGE_PTAGE_H_

@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
+"""Libraries built from Debian's packages, under their upstream labels."""
+
+def _run(repository_ctx, arguments, what):
+    result = repository_ctx.execute(arguments, timeout = 600)
+    if result.return_code != 0:
+        fail("%s failed: %s%s" % (what, result.stdout, result.stderr))
+    return result.stdout
+
+def _debian_source_impl(repository_ctx):
+    fetch = repository_ctx.path(repository_ctx.attr._fetch)
+    _run(
+        repository_ctx,
+        ["bash", str(fetch), repository_ctx.attr.package, "."],
+        "fetching Debian's source package " + repository_ctx.attr.package,
+    )
+    if repository_ctx.attr.build_file:
+        for stale in ["BUILD", "BUILD.bazel"]:
+            repository_ctx.delete(stale)
+        repository_ctx.symlink(repository_ctx.attr.build_file, "BUILD.bazel")
+
+debian_source = repository_rule(
+    implementation = _debian_source_impl,
+    doc = "A library from Debian's source package, with its own BUILD files " +
+          "or ours. Fetched once; later runs need no network.",
+    attrs = {
+        "package": attr.string(mandatory = True),
+        "build_file": attr.label(allow_single_file = True),
+        "_fetch": attr.label(
+            default = "//third_party:fetch_debian_source",
+            allow_single_file = True,
+        ),
+    },
+)
+
+def _googletest_source_impl(repository_ctx):
+    repository_ctx.symlink("/usr/src/googletest/googletest", "googletest")
+    repository_ctx.symlink("/usr/src/googletest/googlemock", "googlemock")
+    repository_ctx.symlink(Label("//third_party:googletest.BUILD"), "BUILD.bazel")
+
+googletest_source = repository_rule(
+    implementation = _googletest_source_impl,
+    doc = "GoogleTest and GoogleMock from Debian's package googletest.",
+)
+
+def _relacy_headers_impl(repository_ctx):
+    repository_ctx.symlink("/usr/include/relacy", "relacy")
+    repository_ctx.symlink(Label("//third_party:relacy.BUILD"), "BUILD.bazel")
+
+relacy_headers = repository_rule(
+    implementation = _relacy_headers_impl,
+    doc = "The Relacy race detector from Debian's package relacy-dev.",
+)

@@ -27,15 +27,16 @@
 //   repeats only after another thread changed the entry.
 //
 // Sites (order · partner)
-//   [spte.1] acquire load in AgeEntry      · [spte.5]
+//   [spte.1] acquire load in AgeEntry      · [spte.5], [spte.6]
 //   [spte.2] relaxed clear in AgeEntry     · none: nothing is published by it
 //   [spte.3] acquire compare-and-swap      · [spte.4], [spte.5], [spte.6]
 //            in Freeze
 //   [spte.4] release store in Restore      · [spte.3]
 //   [spte.5] release store in Publish      · [spte.1], [spte.3], [table.1]
-//   [spte.6] release store in Empty        · [spte.3]
+//   [spte.6] release store in Empty        · [spte.1], [spte.3], [spte.8]
 //   [spte.7] release compare-and-swap      · [table.1]
 //            in Install
+//   [spte.8] acquire load in Zap           · [spte.6]
 
 #ifndef PTAGE_SPTE_H_
 #define PTAGE_SPTE_H_
@@ -215,7 +216,7 @@ template <SpteFormat F, class Flush, class Sink>
 template <SpteFormat F, class Belongs>
 SpteAge AgeEntry(SpteCell<F>& entry, AgeAction action, Belongs&& belongs) {
   // [spte.1] acquire, pairs with [spte.5]: what the installer recorded about
-  // the page is visible to belongs().
+  // the page is visible to belongs(); and with [spte.6].
   return AgeSeen<F>(entry, ReadOnce(entry, kAcquire), action, belongs);
 }
 
@@ -306,7 +307,8 @@ void Publish(SpteCell<F>& entry, typename F::Word word) {
 template <SpteFormat F>
 void Empty(SpteCell<F>& entry) {
   // [spte.6] release, pairs with [spte.3]: the next owner's records come after
-  // this one's.
+  // this one's; and with [spte.1] and [spte.8]: who reads "empty" sees the access
+  // on record.
   WriteOnce(entry, F::kEmpty, kRelease);
 }
 
@@ -326,7 +328,9 @@ bool ZapSeen(SpteCell<F>& entry, typename F::Word seen, Flush&& flush,
 template <SpteFormat F, class Flush, class Sink>
 ZapOutcome Zap(SpteCell<F>& entry, Flush&& flush, Sink&& sink) {
   for (;;) {
-    const typename F::Word seen = ReadOnce(entry, kRelaxed);
+    // [spte.8] acquire, pairs with [spte.6]: who finds nothing to zap sees what
+    // was handed over when it was zapped.
+    const typename F::Word seen = ReadOnce(entry, kAcquire);
     if (IsFrozen<F>(seen)) return ZapOutcome::kFrozen;
     if (!F::IsPresent(seen)) return ZapOutcome::kAbsent;
     // Repeats only if the walker or another thread changed the entry.

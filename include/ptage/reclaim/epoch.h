@@ -17,30 +17,42 @@
 //     lock only; Synchronize waits for every walk that began before it.
 //
 // Why nothing is freed under a walk
-//   Notation: a walk R announces itself by compare-and-swap on a place [epoch.1]
-//   and leaves by a store [epoch.2]; a scan reads each place by a
-//   read-modify-write that adds zero [epoch.3], under the lock. An object N is
-//   unlinked, and then retired in epoch r.
-//   1. The scans after the retirement happen after N was unlinked.
-//   2. In the modification order of R's place, R's announcement comes before or
-//      after a given scan, since both are read-modify-writes.
-//   3. If after: it reads what that scan wrote, or something later in its
-//      release sequence, so R sees N unlinked, and cannot reach it.
-//   4. If before, and R has not left: the scan reads R's announcement. It lets
-//      the epoch go from e to e + 1 only if R announced e.
-//   5. R announced one epoch. So of the advances r → r + 1 and r + 1 → r + 2,
-//      at most one passes while R is inside.
-//   6. N is freed in epoch r + 2: both have passed, so every walk that could
-//      reach N has left, and [epoch.3] synchronizes with its [epoch.2].
-//   An announced epoch may be older than the current one when it is written;
-//   that only delays an advance. The epoch at retirement must be exact, which
-//   the lock makes it: were it stale, N would be freed too early.
+//   Notation: a walk W reads the epoch [epoch.4], announces it in a place by
+//   compare-and-swap [epoch.1], and leaves by a store [epoch.2]; a scan reads
+//   each place by a read-modify-write that adds zero [epoch.3], under the lock,
+//   and then writes the next epoch [epoch.5]. An object N is unlinked, and then
+//   retired in epoch r; S is the scan that ends epoch r + 1. S, and every write
+//   of an epoch above r, happen after N was unlinked: the lock orders them.
+//   1. A walk that announced r + 1 or more read an epoch above r, and
+//      [epoch.4] synchronizes with [epoch.5]: it sees N unlinked.
+//   2. Let W have announced r or less. In the modification order of its place
+//      the announcement comes before or after S, both being read-modify-writes.
+//   3. If before, and W has not left, S reads it, and the epoch stays r + 1. If
+//      W has left, S synchronizes with its leaving: the value that S reads is
+//      W's, or descends from it through the announcements of later walks.
+//   4. If after, and S found the place idle, the first announcement after S
+//      synchronizes with S. If S found a walk there, that one announced r + 1,
+//      and 1 holds for it; the walks after it learn what it knows, each from the
+//      leaving of the one before. Either way W sees N unlinked.
+//   5. N is freed after S. By 1, 3 and 4 every walk that has not left, or will
+//      begin, sees N unlinked and cannot reach it; the others' reads of N
+//      happened before.
+//   Why S, and not the scan before it: that one lets the epoch go on while walks
+//   that announced r are inside, and they may hold N. Why 1 is needed: the store
+//   in [epoch.2] ends the release sequence of a scan,
+//     W0: leaves, over the scan's value   | writer: writes epoch r + 1
+//     W:  reads r + 1, announces in the place, learning nothing from the scan
+//     W:  still reads the link to N       | writer: S sees r + 1, frees N.
+//   The epoch of a retirement must be exact, which the lock makes it: were it
+//   stale, N would be freed too early.
 //
 // Sites (order · partner)
-//   [epoch.1] acquire compare-and-swap in Begin   · [epoch.3]
-//   [epoch.2] release store in End                · [epoch.3]
+//   [epoch.1] acquire compare-and-swap in Begin   · [epoch.2], [epoch.3]
+//   [epoch.2] release store in End                · [epoch.1], [epoch.3]
 //   [epoch.3] acquire-release addition of zero    · [epoch.1], [epoch.2]
 //             in TryAdvance
+//   [epoch.4] acquire load in Begin               · [epoch.5]
+//   [epoch.5] release store in TryAdvance         · [epoch.4]
 
 #ifndef PTAGE_RECLAIM_EPOCH_H_
 #define PTAGE_RECLAIM_EPOCH_H_
@@ -135,7 +147,8 @@ EpochDomain<kPlaces, L>::~EpochDomain() {
 
 template <unsigned kPlaces, BasicLock L>
 typename EpochDomain<kPlaces, L>::Section EpochDomain<kPlaces, L>::Begin() {
-  const std::uint64_t mine = ReadOnce(epoch_, kRelaxed) * 2 + 1;
+  // [epoch.4] acquire, pairs with [epoch.5]: see 1 above.
+  const std::uint64_t mine = ReadOnce(epoch_, kAcquire) * 2 + 1;
   const unsigned first = ThreadHint();
   for (unsigned i = 0; i < kPlaces; ++i) {
     Cell<std::uint64_t>& place = places_[(first + i) % kPlaces].announced;
@@ -144,7 +157,7 @@ typename EpochDomain<kPlaces, L>::Section EpochDomain<kPlaces, L>::Begin() {
     //   walk: announces (in its store buffer) | writer: unlinks N, scans: idle
     //   walk: reads the pointer to N          | writer: frees N
     // Two read-modify-writes of one word are ordered.
-    // [epoch.1] acquire, pairs with [epoch.3].
+    // [epoch.1] acquire, pairs with [epoch.2] and [epoch.3].
     if (TryCmpxchg(place, kIdle, mine, kAcquire)) return Section(&place);
   }
   return Section();
@@ -153,8 +166,8 @@ typename EpochDomain<kPlaces, L>::Section EpochDomain<kPlaces, L>::Begin() {
 template <unsigned kPlaces, BasicLock L>
 void EpochDomain<kPlaces, L>::End(Section section) {
   PTAGE_ASSERT(static_cast<bool>(section));
-  // [epoch.2] release, pairs with [epoch.3]: what the walk read, it read before
-  // anything is freed.
+  // [epoch.2] release, pairs with [epoch.1] and [epoch.3]: what the walk read, it
+  // read before anything is freed.
   WriteOnce(*section.place_, kIdle, kRelease);
 }
 
@@ -212,12 +225,13 @@ Retired* EpochDomain<kPlaces, L>::TryAdvance() {
   const std::uint64_t epoch = ReadOnce(epoch_, kRelaxed);
   for (Place& place : places_) {
     // [epoch.3] acquire-release, pairs with [epoch.1] and [epoch.2]. Adding
-    // zero makes the read part of the place's modification order, see 2 above.
+    // zero puts the read into the place's modification order, see 2 above.
     const std::uint64_t announced =
         FetchAdd(place.announced, std::uint64_t{0}, kAcqRel);
     if (announced != kIdle && announced / 2 != epoch) return nullptr;
   }
-  WriteOnce(epoch_, epoch + 1, kRelaxed);
+  // [epoch.5] release, pairs with [epoch.4].
+  WriteOnce(epoch_, epoch + 1, kRelease);
   // Retired in epoch − 1, which is two before the one that begins.
   Retired*& list = limbo_[(epoch - 1) % 3];
   Retired* const ripe = list;

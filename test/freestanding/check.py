@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
+"""The core is freestanding: builds program.cc without a library, and runs it.
+
+With each compiler that is there, at -O0 and -O2: no warning, no undefined symbol
+but mem*, exit status 0. And at -O0 the program has an instance of every public
+function that the core's headers declare, for every format and discipline that
+there is.
+"""
+
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import unittest
+
+TOP = pathlib.Path(__file__).absolute().parent.parent.parent
+INCLUDE = TOP / "include"
+HERE = TOP / "test" / "freestanding"
+FLAGS = [
+    "-std=c++20", "-ffreestanding", "-fno-exceptions", "-fno-rtti", "-nostdlib",
+    "-static", "-fno-pic", "-fno-stack-protector",
+    "-fno-threadsafe-statics", "-fno-asynchronous-unwind-tables", "-Wall",
+    "-Wextra", "-Wconversion", "-Wshadow", "-Werror",
+]
+COMPILERS = [c for c in ("g++", "clang++-19") if shutil.which(c)]
+
+
+def core_headers():
+    """The headers that core.h includes, read from it."""
+    text = (INCLUDE / "ptage" / "core.h").read_text()
+    return [INCLUDE / name for name in
+            re.findall(r'#include "(ptage/[^"]+)"', text) +
+            ["ptage/once/builtin.h"]]
+
+
+def public_functions(header):
+    """Names of the functions that `header` declares outside "internal".
+
+    Reads the header scope by scope: what stands in a function's braces, in a
+    concept, or behind "private:" declares nothing public.
+    """
+    text = re.sub(r"//[^\n]*", "", header.read_text())
+    text = re.sub(r"^\s*#(?:.*\\\n)*.*$", "", text, flags=re.M)
+    names = set()
+    scopes = [True]  # of each open brace: are declarations in it public?
+    statement = ""
+    for token in re.findall(r"\w+|::|&&|\[\[|\]\]|\S", text):
+        if token not in "{};" and not (token == ":" and statement.strip() in
+                                       ("public", "private", "protected")):
+            statement += " " + token
+            continue
+        words = statement.split()
+        statement = ""
+        if token == ":":
+            scopes[-1] = words == ["public"]
+            continue
+        name = declared_function(words) if scopes[-1] else None
+        if name:
+            names.add(name)
+        if token == "{":
+            kind = [w for w in words if w in ("namespace", "class", "struct")]
+            opens = bool(kind) and name is None and "concept" not in words
+            scopes.append(scopes[-1] and opens and "internal" not in words and
+                          ("class" not in words or "template" == words[0] and
+                           "struct" in words))
+        elif token == "}":
+            scopes.pop()
+    return names
+
+
+def declared_function(words):
+    """The function that a statement declares; None if it declares none."""
+    if not words or words[0] in ("using", "static_assert", "return", "asm"):
+        return None
+    if "concept" in words or "=" in words and "(" in words and (
+            words.index("=") < words.index("(")):
+        return None
+    angle = square = 0
+    for before, word in zip(words, words[1:]):
+        angle += (before == "<") - (before == ">")
+        square += (before == "[[") - (before == "]]")
+        if word == "(" and angle == 0 and square == 0:
+            plain = re.fullmatch(r"[A-Za-z]\w*", before)
+            keyword = before in ("requires", "alignas", "sizeof", "noexcept",
+                                 "decltype", "operator", "if", "for", "while",
+                                 "bool", "void")
+            qualified = "::" in words[:words.index("(")] and (
+                words[words.index(before) - 1] == "::")
+            if plain and not keyword and not qualified:
+                return before
+            if before != "alignas":
+                return None
+    return None
+
+
+class FreestandingTest(unittest.TestCase):
+
+    def build(self, compiler, level, folder):
+        objects = []
+        for source in ("program", "memory_functions"):
+            out = folder / f"{source}.o"
+            subprocess.run(
+                [compiler, *FLAGS, level, f"-I{INCLUDE}", "-c",
+                 str(HERE / f"{source}.cc"), "-o", str(out)], check=True)
+            objects.append(str(out))
+        return objects
+
+    def test_needs_nothing_and_runs_to_its_end(self):
+        for compiler in COMPILERS:
+            for level in ("-O0", "-O2"):
+                with self.subTest(compiler=compiler, level=level), \
+                        tempfile.TemporaryDirectory() as name:
+                    folder = pathlib.Path(name)
+                    objects = self.build(compiler, level, folder)
+                    undefined = subprocess.run(
+                        ["nm", "-u", objects[0]], check=True, text=True,
+                        capture_output=True).stdout.split()
+                    foreign = [s for s in undefined if s != "U"
+                               and not re.fullmatch(r"mem\w+", s)]
+                    self.assertEqual(foreign, [])
+                    program = str(folder / "program")
+                    subprocess.run([compiler, "-nostdlib", "-static", "-no-pie", *objects,
+                                    "-o", program],
+                                   check=True)
+                    ran = subprocess.run([program], check=False, timeout=60)
+                    self.assertEqual(ran.returncode, 0)
+
+    def test_calls_every_public_function_of_the_core(self):
+        with tempfile.TemporaryDirectory() as name:
+            objects = self.build("g++", "-O0", pathlib.Path(name))
+            symbols = subprocess.run(
+                ["nm", "-C", "--defined-only", objects[0]], check=True,
+                text=True, capture_output=True).stdout
+        total = 0
+        for header in core_headers():
+            for function in sorted(public_functions(header)):
+                total += 1
+                with self.subTest(header=header.name, function=function):
+                    called = re.search(rf"\b{function}(<.*>)?\(", symbols)
+                    self.assertTrue(called, f"{function} has no instance")
+        # The parser finds what a reader would find.
+        self.assertGreater(total, 90)
+        print(f"{total} public functions")
+
+    def test_covers_every_format_and_discipline(self):
+        source = (HERE / "program.cc").read_text()
+        for header in (INCLUDE / "ptage" / "spte").glob("*.h"):
+            for name in re.findall(r"static_assert\(SpteFormat<(\w+)>\)",
+                                   header.read_text()):
+                self.assertIn(f"CheckSpte<{name}>()", source)
+                self.assertIn(f"CheckRmaps<{name}>()", source)
+                self.assertIn(f"CheckTrees<{name}>()", source)
+        disciplines = [
+            re.search(r"\nclass (\w+) \{", header.read_text()).group(1)
+            for header in (INCLUDE / "ptage" / "rmap").glob("*.h")
+            if "kFastAging" in header.read_text()]
+        self.assertGreaterEqual(len(disciplines), 2)
+        for name in disciplines:
+            self.assertIn(f"{name}<F, Arena, Pool>", source)
+
+    def test_includes_only_small_freestanding_headers(self):
+        allowed = {"cstdint", "cstddef", "type_traits", "concepts", "compare",
+                   "bit", "limits"}
+        for header in core_headers():
+            system = set(re.findall(r"#include <([^>]+)>", header.read_text()))
+            self.assertLessEqual(system, allowed, header.name)
+
+
+if __name__ == "__main__":
+    if "--list" in sys.argv:
+        for path in core_headers():
+            print(path.name, sorted(public_functions(path)))
+        sys.exit(0)
+    unittest.main()

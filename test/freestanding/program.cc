@@ -1,0 +1,302 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//
+// Calls every public function of the core, for every format and discipline,
+// without a library or an operating system under it. check.py builds it with
+// -ffreestanding -nostdlib, compares what it instantiates with what the headers
+// declare, and runs it. Exit status 0: every answer was right; else the number
+// of the first that was wrong.
+
+#include "ptage/core.h"
+
+namespace {
+
+using namespace ptage;  // NOLINT: the program is about this namespace alone.
+
+[[noreturn]] void Exit(int status) {
+#if defined(__x86_64__)
+  asm volatile("syscall" : : "a"(231), "D"(status) : "rcx", "r11", "memory");
+#else
+#error "say how a program without a library ends here"
+#endif
+  __builtin_unreachable();
+}
+
+int g_check = 0;
+
+void Expect(bool held) {
+  ++g_check;
+  if (!held) Exit(g_check > 255 ? 255 : g_check);
+}
+
+constexpr unsigned kTables = 16;
+
+template <SpteFormat F>
+struct Block {
+  alignas(4096) Table<F> tables[kTables];
+  TableInfo<F> infos[kTables];
+  Cell<std::uint64_t> gfns[kTables * kEntriesPerTable<F>];
+  RmapChunk<F> chunks[4];
+};
+
+template <SpteFormat F>
+Block<F> g_block;
+
+using Domain = EpochDomain<4>;
+
+int g_freed = 0;
+
+void CheckTypes() {
+  const Gfn gfn{5};
+  Expect(gfn + 2 == Gfn{7} && Gfn{7} - gfn == 2 && Pfn{1} + 2 == Pfn{3});
+  Expect(Level{2}.Below() == Level{1} && Level{2}.Above() == Level{3});
+  const GfnRange range{Gfn{2}, Gfn{6}};
+  Expect(range.Frames() == 4 && !range.Empty() && range.Contains(Gfn{5}));
+  Expect(range.Contains(GfnRange{Gfn{3}, Gfn{4}}));
+  Expect(range.Overlaps(GfnRange{Gfn{5}, Gfn{9}}));
+  Expect(range.Clip(GfnRange{Gfn{5}, Gfn{9}}) == GfnRange{Gfn{5}, Gfn{6}});
+  AgeResult result = AgeResult{.young = true} | AgeResult{.complete = false};
+  result |= AgeResult{};
+  Expect(result == AgeResult{.young = true, .complete = false});
+  std::uint64_t words[2] = {};
+  AgeCounts counts;
+  const AgeOutput output{Gfn{2}, Bitmap(words, 64), Bitmap(words + 1, 64),
+                         &counts};
+  output.SetYoung(GfnRange{Gfn{3}, Gfn{5}});
+  output.SetUnknown(GfnRange{Gfn{2}, Gfn{3}});
+  output.Count(AgeCounts{.examined = 3});
+  Expect(words[0] == 6 && words[1] == 1 && counts.examined == 3);
+  const Bitmap bitmap(words, 64);
+  bitmap.Set(0);
+  bitmap.SetRange(8, 10);
+  Expect(bitmap.Test(9) && !bitmap.Test(10) && bitmap.Wanted());
+  Expect(bitmap.size() == 64 && !Bitmap().Wanted());
+  Expect(Allows(Rights::kRead | Rights::kWrite, Rights::kWrite));
+  Expect((Rights::kAll & Rights::kReadExecute) == Rights::kReadExecute);
+}
+
+void CheckOnce() {
+  Cell<std::uint32_t> cell(1);
+  WriteOnce(cell, 2, kRelease);
+  Expect(TryCmpxchg(cell, 2, 3, kAcqRel) && !TryCmpxchg(cell, 2, 4, kRelaxed));
+  Expect(FetchAdd(cell, 4, kAcqRel) == 3 && ReadOnce(cell, kAcquire) == 7);
+  Expect(*cell.Raw() == 7 && *static_cast<const Cell<std::uint32_t>&>(cell)
+                                  .Raw() == 7);
+  Plain<int> plain(g_check);
+  plain.Set(2);
+  Expect(plain.Get() == 2);
+  SpinPause();
+  Expect(ThreadHint() == ThreadHint());
+  SpinLock lock;
+  lock.Lock();
+  lock.Unlock();
+  const ScopedLock<SpinLock> hold(lock);
+}
+
+void CheckReclaim() {
+  Domain domain;
+  Retired object;
+  object.free = [](Retired&, void* freed) { ++*static_cast<int*>(freed); };
+  object.owner = &g_freed;
+  {
+    const LocklessWalk<Domain> walk(domain, WalkEntry::kWait);
+    Expect(static_cast<bool>(walk));
+    domain.Retire(object);
+    domain.Poll();
+    Expect(g_freed == 0 && domain.stats().Held() == 1);
+  }
+  domain.Synchronize();
+  Expect(g_freed == 1 && domain.stats().freed == 1);
+  const Domain::Section section = domain.Begin();
+  Expect(static_cast<bool>(section));
+  domain.End(section);
+}
+
+template <SpteFormat F>
+void CheckSpte() {
+  using Word = typename F::Word;
+  const Word cold = F::MakeLeaf(Pfn{512}, Level{2}, Rights::kAll);
+  Expect(F::IsPresent(cold) && F::IsLeaf(cold, Level{2}));
+  Expect(F::FrameOf(cold) == Pfn{512} && F::RightsOf(cold) == Rights::kAll);
+  Expect(F::FrameOf(F::SplitLeaf(cold, Level{2}, 3)) == Pfn{515});
+  Expect(!F::IsLeaf(F::MakeInner(Pfn{1}), Level{2}));
+  Expect(FramesAt<F>(Level{1}) == 1);
+  const Word used = cold | F::kAccessed | F::kDirty;
+  Expect(IsYoung<F>(used) && IsDirty<F>(used) && !IsFrozen<F>(used));
+  SpteCell<F> entry(F::kEmpty);
+  Expect(Install<F>(entry, used) && !Install<F>(entry, used));
+  Expect(TestYoung<F>(entry).young && TestClearYoung<F>(entry).young);
+  Expect(!TestClearYoungFastOnly<F>(entry).young);
+  const auto ours = [] { return true; };
+  const SpteAge age = AgeEntry<F>(entry, AgeAction::kTestAndClear, ours);
+  Expect(age == SpteAge::kCold && CountsOf(age).examined == 1);
+  Expect(ToResult(age, AgeMode::kFastOnly).complete);
+  Expect(AgeSeen<F>(entry, F::kFrozen, AgeAction::kTest, ours) ==
+         SpteAge::kFrozen);
+  const Word seen = ReadOnce(entry, kAcquire);
+  Expect(Freeze<F>(entry, seen));
+  Restore<F>(entry, seen);
+  Expect(Freeze<F>(entry, seen));
+  Publish<F>(entry, used);
+  int flushes = 0;
+  Word taken = 0;
+  const auto flush = [&] { ++flushes; };
+  const auto sink = [&](Word word) { taken = word; };
+  Expect(!ZapSeen<F>(entry, seen, flush, sink));
+  Expect(Zap<F>(entry, flush, sink) == ZapOutcome::kZapped);
+  Expect(flushes == 1 && taken == used);
+  Expect(Freeze<F>(entry, F::kEmpty));
+  Empty<F>(entry);
+  Expect(ReadOnce(entry, kRelaxed) == F::kEmpty);
+}
+
+template <RmapDiscipline D, TableMemory<typename D::Format> M>
+void CheckRmap(D& rmaps, M& memory, SpinLock& mmu_lock) {
+  using F = typename D::Format;
+  Table<F>* const table = memory.Allocate(TableKind::kIndirect);
+  TableInfo<F>& info = memory.InfoOf(table);
+  info.base.Set(0);
+  info.level.Set(1);
+  info.kind.Set(static_cast<std::uint32_t>(TableKind::kIndirect));
+  Expect(info.Base() == Gfn{0} && info.AtLevel() == Level{1});
+  const RmapFrame frame{Gfn{9}, Level{1}};
+  for (unsigned i = 0; i < 3; ++i) {
+    SpteCell<F>& entry = table->entries[i];
+    WriteOnce(entry,
+              F::MakeLeaf(Pfn{7}, Level{1}, Rights::kAll) | F::kAccessed,
+              kRelaxed);
+    RecordFrame<F>(memory, entry, Gfn{9});
+    Expect(RecordedFrame<F>(memory, entry) == Gfn{9});
+    Expect(RecordsFrame<F>(memory, entry, Gfn{9}, Level{1}));
+    Expect(TranslatedFrame<F>(memory, entry) == Gfn{i});
+  }
+  RmapHead head{};
+  const auto locked = [&](auto&& change) {
+    // The bit-locked discipline does without.
+    const ScopedLock<SpinLock> hold(mmu_lock);
+    return change();
+  };
+  Expect(locked([&] { return rmaps.Add(head, table->entries[0]); }) ==
+         RmapAdd::kDone);
+  Expect(TestYoung(rmaps, head, frame).young);
+  Expect(TestClearYoungFastOnly(rmaps, head, frame).young);
+  Expect(locked([&] { return rmaps.Add(head, table->entries[1]); }) ==
+         RmapAdd::kDone);
+  Expect(!TestClearYoungFastOnly(rmaps, head, frame).complete);
+  Expect(TestClearYoung(rmaps, head, frame).young);
+  Expect(locked([&] {
+    return rmaps.Count(head) == 2 && rmaps.Any(head) != nullptr &&
+           rmaps.Contains(head, table->entries[1]) &&
+           !rmaps.Contains(head, table->entries[2]);
+  }));
+  AgeCounts counts;
+  Expect(!rmaps.Age(head, frame, AgeAction::kTest, AgeMode::kSlow, counts)
+              .young &&
+         counts.examined == 2);
+  Expect(locked([&] {
+    return rmaps.Remove(head, table->entries[0]) &&
+           rmaps.Remove(head, table->entries[1]) &&
+           !rmaps.Remove(head, table->entries[2]);
+  }));
+  memory.Free(table);
+}
+
+template <SpteFormat F>
+void CheckRmaps() {
+  Block<F>& block = g_block<F>;
+  using Arena = TableArena<F>;
+  using Pool = FixedChunkPool<F>;
+  Arena arena(block.tables, block.infos, block.gfns, kTables, Pfn{64});
+  Pool pool(block.chunks, 4);
+  SpinLock mmu_lock;
+  SingleEntryLockless<F, Arena, Pool> single(arena, pool, mmu_lock);
+  CheckRmap(single, arena, mmu_lock);
+  BitLocked<F, Arena, Pool> bit(arena, pool);
+  CheckRmap(bit, arena, mmu_lock);
+  Expect(pool.InUse() == 0 && arena.InUse() == 0);
+}
+
+template <SpteFormat F>
+void CheckTrees() {
+  Block<F>& block = g_block<F>;
+  using Arena = TableArena<F>;
+  using Tree = PageTable<F, Arena, Domain>;
+  Arena arena(block.tables, block.infos, block.gfns, kTables, Pfn{64});
+  Domain domain;
+  NoFlush no_flush;
+  no_flush.Flush(GfnRange{});
+  {
+    Tree tree(arena, domain, no_flush, TableKind::kDirect);
+    Tree nested(arena, domain, no_flush, TableKind::kIndirect);
+    Expect(tree.valid() && nested.valid() && &tree.memory() == &arena);
+    Expect(arena.TableAt(arena.FrameOf(tree.root())) == tree.root());
+    Expect(arena.TableOf(tree.root()->entries[1]) == tree.root());
+    Expect(arena.InfoOf(tree.root()).Kind() == TableKind::kDirect);
+    const LocklessWalk<Domain> walk(domain);
+    const std::uint64_t many = FramesAt<F>(Level{2});
+    const GfnRange range{Gfn{many}, Gfn{2 * many}};
+    Expect(tree.Map(walk, range.begin, Level{2},
+                    F::MakeLeaf(Pfn{many}, Level{2}, Rights::kAll) |
+                        F::kAccessed) == MapOutcome::kDone);
+    Expect(tree.Lookup(walk, range.begin + 1).level == Level{2});
+    Expect(tree.Split(walk, range.begin, Level{2}) == StructureOutcome::kDone);
+    static std::uint64_t young[8];
+    for (std::uint64_t& word : young) word = 0;
+    const AgeOutput output{range.begin, Bitmap(young, many), Bitmap(), nullptr};
+    WalkCursor cursor(range);
+    while (!cursor.Done()) {
+      Expect(HarvestSome(tree, walk, cursor, 100, AgeAction::kTestAndClear,
+                         AgeMode::kFastOnly, output)
+                 .young);
+    }
+    Expect(young[0] == ~std::uint64_t{0} && cursor.Rest().Empty());
+    Expect(!Harvest(tree, walk, range, AgeAction::kTest, AgeMode::kSlow, output)
+                .young);
+    std::uint64_t leaves = 0;
+    WalkAll(tree, walk, range, [&](const VisitedEntry<F>&) { ++leaves; });
+    cursor.MoveTo(range.begin);
+    WalkSome(tree, walk, cursor, kNoBudget,
+             [&](const VisitedEntry<F>&) { ++leaves; });
+    std::uint64_t budget = kNoBudget;
+    Expect(tree.Visit(walk, range, budget,
+                      [](SpteCell<F>&, typename F::Word, Gfn, Level) {
+                        return true;
+                      }) == range.end);
+    Expect(leaves == 2 * many);
+    Expect(tree.Promote(walk, range.begin, Level{2}) ==
+           StructureOutcome::kDone);
+    Expect(tree.Split(walk, range.begin, Level{2}) == StructureOutcome::kDone);
+    std::uint64_t frames = 0;
+    const auto sink = [&](const TakenLeaf<F>& leaf) {
+      frames += leaf.Frames().Frames();
+    };
+    Expect(tree.Zap(walk, GfnRange{range.begin, range.begin + 3},
+                    ZapFlush::kEach, sink) == 3);
+    Expect(tree.Promote(walk, range.begin, Level{2}) ==
+           StructureOutcome::kUnsuitable);
+    Expect(tree.RemoveTables(walk, range, sink) == 1 && frames == many);
+    SpteCell<F>* entry = nullptr;
+    Expect(nested.Claim(walk, Gfn{3}, Level{1}, entry) == MapOutcome::kDone);
+    RecordFrame<F>(arena, *entry, Gfn{30});
+    Publish<F>(*entry, F::MakeLeaf(Pfn{1}, Level{1}, Rights::kRead));
+  }
+  domain.Synchronize();
+  Expect(arena.InUse() == 0);
+}
+
+}  // namespace
+
+extern "C" [[noreturn]] void Main() {
+  CheckTypes();
+  CheckOnce();
+  CheckReclaim();
+  CheckSpte<Ept>();
+  CheckSpte<X86_64>();
+  CheckRmaps<Ept>();
+  CheckRmaps<X86_64>();
+  CheckTrees<Ept>();
+  CheckTrees<X86_64>();
+  Exit(0);
+}
+
+// The kernel enters here with an aligned stack and no return address.
+asm(".globl _start\n_start:\n  call Main\n");

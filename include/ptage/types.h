@@ -169,9 +169,9 @@ class Bitmap {
 // `begin + i`. Bits are ORed in, never cleared, and counts are added to, so that
 // several MMUs write to one; any part may be absent.
 struct AgeOutput {
-  Gfn begin;
-  Bitmap young;
-  Bitmap unknown;
+  Gfn begin = {};
+  Bitmap young = {};
+  Bitmap unknown = {};
   AgeCounts* counts = nullptr;
 
   // Precondition: `range` lies inside the bitmaps that are wanted.

@@ -1,0 +1,415 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+#include "ptage/vm.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <random>
+#include <set>
+#include <thread>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "ptage/spte/ept.h"
+#include "ptage/spte/x86_64.h"
+#include "test/machine.h"
+
+namespace ptage {
+namespace {
+
+using test::Answer;
+using test::BitRmaps;
+using test::Machine;
+using test::SingleRmaps;
+
+constexpr std::uint64_t kFrames = 1024;
+constexpr Level k4K{1};
+
+// L2 frame n stands for L1 frame n mod 96: frames beyond are aliases.
+constexpr std::uint64_t kNestedFrames = 160;
+std::optional<Gfn> TranslateNested(NestedGfn nested) {
+  if (nested.value >= kNestedFrames) return std::nullopt;
+  return Gfn{nested.value % 96};
+}
+
+template <class T>
+class VmTest : public testing::Test {};
+
+template <class F_, template <class> class D_>
+struct Case {
+  using F = F_;
+  using D = D_<F_>;
+};
+template <class F>
+using Single = SingleRmaps<F>;
+template <class F>
+using Bit = BitRmaps<F>;
+
+using Cases = testing::Types<Case<Ept, Single>, Case<Ept, Bit>,
+                             Case<X86_64, Single>, Case<X86_64, Bit>>;
+TYPED_TEST_SUITE(VmTest, Cases);
+
+// What a walker does when the guest touches a mapped page.
+template <class F>
+void Touch(SpteCell<F>& entry, bool write) {
+  for (;;) {
+    const typename F::Word seen = ReadOnce(entry, kAcquire);
+    ASSERT_TRUE(F::IsPresent(seen));
+    typename F::Word used = seen | F::kAccessed;
+    if (write) used |= F::kDirty;
+    if (TryCmpxchg(entry, seen, used, kRelaxed)) return;
+  }
+}
+
+// A machine with no page tables at all: which names map which frame, and which
+// were used. One mutex would guard it; here one thread does.
+struct Model {
+  struct Mapping {
+    std::uint64_t gfn;
+    bool accessed;
+    bool dirty;
+  };
+  std::map<std::uint64_t, Mapping> direct;
+  std::map<std::uint64_t, Mapping> nested;
+
+  std::vector<Mapping*> Of(std::uint64_t gfn) {
+    std::vector<Mapping*> all;
+    for (auto* map : {&direct, &nested}) {
+      for (auto& [name, mapping] : *map) {
+        if (mapping.gfn == gfn) all.push_back(&mapping);
+      }
+    }
+    return all;
+  }
+  std::uint64_t NestedNames(std::uint64_t gfn) const {
+    return static_cast<std::uint64_t>(
+        std::count_if(nested.begin(), nested.end(), [&](const auto& item) {
+          return item.second.gfn == gfn;
+        }));
+  }
+};
+
+TYPED_TEST(VmTest, RandomOperationsAgreeWithAPlainModel) {
+  using F = typename TypeParam::F;
+  for (const unsigned seed : {1u, 2u, 3u}) {
+    SCOPED_TRACE(testing::Message() << "seed " << seed);
+    std::mt19937 random(seed);
+    Machine<F, typename TypeParam::D> machine(64, 256, k4K);
+    auto& vm = *machine.vm;
+    ASSERT_TRUE(vm.AddMemslot({Gfn{0}, Gfn{kFrames}}, Pfn{1 << 20},
+                              Rights::kAll)
+                    .ok());
+    Model model;
+    const auto below = [&](std::uint64_t n) { return random() % n; };
+    for (int step = 0; step < 20000; ++step) {
+      const bool write = below(2) == 0;
+      const Rights access = write ? Rights::kWrite : Rights::kRead;
+      switch (below(8)) {
+        case 0:
+        case 1: {
+          const std::uint64_t gfn = below(128);
+          const bool mapped = model.direct.count(gfn) != 0;
+          ASSERT_EQ(vm.Fault(Gfn{gfn}, access), mapped
+                                                    ? FaultOutcome::kSpurious
+                                                    : FaultOutcome::kMapped);
+          if (!mapped) model.direct[gfn] = {gfn, true, write};
+          break;
+        }
+        case 2:
+        case 3: {
+          const std::uint64_t name = below(kNestedFrames);
+          const bool mapped = model.nested.count(name) != 0;
+          ASSERT_EQ(vm.NestedFault(NestedGfn{name}, access, TranslateNested),
+                    mapped ? FaultOutcome::kSpurious : FaultOutcome::kMapped);
+          if (!mapped) model.nested[name] = {name % 96, true, write};
+          break;
+        }
+        case 4: {  // the guest touches what is mapped
+          const LocklessWalk walk(machine.domain);
+          const std::uint64_t name = below(128);
+          if (auto found = model.direct.find(name);
+              found != model.direct.end()) {
+            Touch<F>(*vm.tdp().tree().Lookup(walk, Gfn{name}).entry, write);
+            found->second.accessed = true;
+            found->second.dirty |= write;
+          }
+          if (auto found = model.nested.find(name);
+              found != model.nested.end()) {
+            Touch<F>(*vm.shadow().tree().Lookup(walk, Gfn{name}).entry, write);
+            found->second.accessed = true;
+            found->second.dirty |= write;
+          }
+          break;
+        }
+        case 5: {  // one frame is taken away
+          const std::uint64_t gfn = below(128);
+          std::multiset<std::pair<bool, bool>> want;
+          for (auto* mapping : model.Of(gfn)) {
+            want.insert({mapping->accessed, mapping->dirty});
+          }
+          std::multiset<std::pair<bool, bool>> got;
+          vm.Invalidate({Gfn{gfn}, Gfn{gfn + 1}}, [&](const ZappedLeaf& leaf) {
+            EXPECT_EQ(leaf.gfn, Gfn{gfn});
+            EXPECT_EQ(leaf.pfn, Pfn{(1 << 20) + gfn});
+            got.insert({leaf.accessed, leaf.dirty});
+          });
+          ASSERT_EQ(got, want) << "gfn " << gfn;
+          for (auto* map : {&model.direct, &model.nested}) {
+            std::erase_if(*map, [&](const auto& item) {
+              return item.second.gfn == gfn;
+            });
+          }
+          break;
+        }
+        case 6: {  // L1 changes its tables
+          const std::uint64_t name = below(kNestedFrames);
+          std::uint64_t zapped = 0;
+          vm.InvalidateNested({NestedGfn{name}, NestedGfn{name + 4}},
+                              [&](const ZappedLeaf&) { ++zapped; }, [] {});
+          ASSERT_EQ(zapped, std::erase_if(model.nested, [&](const auto& item) {
+                      return item.first >= name && item.first < name + 4;
+                    }));
+          break;
+        }
+        default: {  // a question about a range
+          const std::uint64_t begin = below(128);
+          const GfnRange range{Gfn{begin}, Gfn{begin + 1 + below(64)}};
+          const AgeAction action =
+              below(2) == 0 ? AgeAction::kTest : AgeAction::kTestAndClear;
+          const AgeMode mode =
+              below(2) == 0 ? AgeMode::kSlow : AgeMode::kFastOnly;
+          Answer answer(range.begin, range.Frames());
+          const AgeResult result = vm.Age(range, action, mode, answer.output());
+          AgeResult want;
+          for (Gfn gfn = range.begin; gfn < range.end; gfn = gfn + 1) {
+            const bool unanswered = mode == AgeMode::kFastOnly &&
+                                    model.NestedNames(gfn.value) > 1;
+            bool young = false;
+            const auto ask = [&](Model::Mapping& mapping, bool fast) {
+              if (mapping.accessed) {
+                young = true;
+                want.young = true;
+                want.was_fast |= fast;
+              }
+              if (action == AgeAction::kTestAndClear) mapping.accessed = false;
+            };
+            for (auto& [name, mapping] : model.direct) {
+              if (mapping.gfn == gfn.value) ask(mapping, true);
+            }
+            for (auto& [name, mapping] : model.nested) {
+              if (mapping.gfn == gfn.value && !unanswered) ask(mapping, false);
+            }
+            want.complete &= !unanswered;
+            ASSERT_EQ(answer.Young(gfn), young) << "gfn " << gfn.value;
+            ASSERT_EQ(answer.Unknown(gfn), unanswered) << "gfn " << gfn.value;
+          }
+          ASSERT_EQ(result.young, want.young);
+          ASSERT_EQ(result.was_fast, want.was_fast);
+          ASSERT_EQ(result.complete, want.complete);
+          break;
+        }
+      }
+      ASSERT_EQ(vm.shadow().live(), model.nested.size());
+    }
+    machine.vm.reset();
+    machine.domain.Synchronize();
+    EXPECT_EQ(machine.arena.InUse(), 0u);
+    EXPECT_EQ(machine.pool.InUse(), 0u);
+  }
+}
+
+TYPED_TEST(VmTest, MemslotsAreCheckedAndNamedInTheError) {
+  using F = typename TypeParam::F;
+  Machine<F, typename TypeParam::D> machine;
+  auto& vm = *machine.vm;
+  EXPECT_TRUE(
+      vm.AddMemslot({Gfn{10}, Gfn{20}}, Pfn{5}, Rights::kReadExecute).ok());
+  const absl::Status reversed =
+      vm.AddMemslot({Gfn{40}, Gfn{30}}, Pfn{5}, Rights::kAll);
+  EXPECT_EQ(reversed.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(reversed.message(), testing::HasSubstr("40"));
+  const absl::Status overlap =
+      vm.AddMemslot({Gfn{19}, Gfn{30}}, Pfn{5}, Rights::kAll);
+  EXPECT_EQ(overlap.code(), absl::StatusCode::kAlreadyExists);
+  EXPECT_THAT(overlap.message(), testing::HasSubstr("[10, 20)"));
+  EXPECT_EQ(vm.Fault(Gfn{9}, Rights::kRead), FaultOutcome::kNoSlot);
+  EXPECT_EQ(vm.Fault(Gfn{20}, Rights::kRead), FaultOutcome::kNoSlot);
+  EXPECT_EQ(vm.Fault(Gfn{10}, Rights::kWrite), FaultOutcome::kNotPermitted);
+  EXPECT_EQ(vm.Fault(Gfn{10}, Rights::kExecute), FaultOutcome::kMapped);
+  EXPECT_EQ(vm.NestedFault(NestedGfn{1}, Rights::kRead,
+                           [](NestedGfn) { return std::nullopt; }),
+            FaultOutcome::kNoSlot);
+}
+
+TYPED_TEST(VmTest, AFaultMapsTheLargestPageThatFits) {
+  using F = typename TypeParam::F;
+  Machine<F, typename TypeParam::D> machine;
+  auto& vm = *machine.vm;
+  // Guest and host are aligned alike to 2 MiB from frame 512 on, not below.
+  ASSERT_TRUE(
+      vm.AddMemslot({Gfn{100}, Gfn{2000}}, Pfn{512 + 100}, Rights::kAll).ok());
+  ASSERT_EQ(vm.Fault(Gfn{700}, Rights::kRead), FaultOutcome::kMapped);
+  ASSERT_EQ(vm.Fault(Gfn{200}, Rights::kRead), FaultOutcome::kMapped);
+  ASSERT_EQ(vm.Fault(Gfn{1600}, Rights::kRead), FaultOutcome::kMapped);
+  const LocklessWalk walk(machine.domain);
+  EXPECT_EQ(vm.tdp().tree().Lookup(walk, Gfn{513}).level, Level{2});
+  EXPECT_EQ(F::FrameOf(vm.tdp().tree().Lookup(walk, Gfn{513}).word), Pfn{1024});
+  EXPECT_EQ(vm.tdp().tree().Lookup(walk, Gfn{200}).level, Level{1});
+  EXPECT_EQ(vm.tdp().tree().Lookup(walk, Gfn{1600}).level, Level{1});
+  // Asked about a part of the large page, the bit stays for the others.
+  EXPECT_TRUE(vm.TestClearYoung({Gfn{600}, Gfn{601}}).young);
+  EXPECT_TRUE(vm.TestClearYoung({Gfn{512}, Gfn{1024}}).young);
+  EXPECT_FALSE(vm.TestYoung({Gfn{512}, Gfn{1024}}).young);
+}
+
+TYPED_TEST(VmTest, AFaultDuringAnInvalidationIsRetried) {
+  using F = typename TypeParam::F;
+  Machine<F, typename TypeParam::D> machine(64, 256, k4K);
+  auto& vm = *machine.vm;
+  ASSERT_TRUE(
+      vm.AddMemslot({Gfn{0}, Gfn{64}}, Pfn{512}, Rights::kAll).ok());
+  ASSERT_EQ(vm.Fault(Gfn{5}, Rights::kRead), FaultOutcome::kMapped);
+  // The sink runs while the invalidation is open.
+  FaultOutcome inside = FaultOutcome::kMapped;
+  FaultOutcome outside = FaultOutcome::kNoSlot;
+  vm.Invalidate({Gfn{5}, Gfn{7}}, [&](const ZappedLeaf&) {
+    inside = vm.Fault(Gfn{6}, Rights::kRead);
+    outside = vm.Fault(Gfn{7}, Rights::kRead);
+  });
+  EXPECT_EQ(inside, FaultOutcome::kRetry);
+  EXPECT_EQ(outside, FaultOutcome::kMapped);
+  // One that ended between the translation and the lock.
+  const auto translate = [&](NestedGfn) -> std::optional<Gfn> {
+    vm.Invalidate({Gfn{30}, Gfn{31}}, [](const ZappedLeaf&) {});
+    return Gfn{30};
+  };
+  EXPECT_EQ(vm.NestedFault(NestedGfn{1}, Rights::kRead, translate),
+            FaultOutcome::kRetry);
+  // The same when L1's tables change under the translation.
+  const auto change = [&](NestedGfn) -> std::optional<Gfn> {
+    vm.InvalidateNested({NestedGfn{1}, NestedGfn{2}}, [](const ZappedLeaf&) {},
+                        [] {});
+    return Gfn{30};
+  };
+  EXPECT_EQ(vm.NestedFault(NestedGfn{1}, Rights::kRead, change),
+            FaultOutcome::kRetry);
+  EXPECT_EQ(vm.NestedFault(NestedGfn{1}, Rights::kRead, TranslateNested),
+            FaultOutcome::kMapped);
+}
+
+TYPED_TEST(VmTest, AFullRmapIsZappedAndTheFaultSucceeds) {
+  using F = typename TypeParam::F;
+  using M = Machine<F, typename TypeParam::D>;
+  M machine(64, 400, k4K);
+  auto& vm = *machine.vm;
+  ASSERT_TRUE(vm.AddMemslot({Gfn{0}, Gfn{64}}, Pfn{512}, Rights::kAll).ok());
+  const auto one = [](NestedGfn) -> std::optional<Gfn> { return Gfn{3}; };
+  for (std::uint64_t name = 0; name < kDefaultRmapCap; ++name) {
+    ASSERT_EQ(vm.NestedFault(NestedGfn{name}, Rights::kRead, one),
+              FaultOutcome::kMapped);
+  }
+  EXPECT_EQ(vm.shadow().live(), kDefaultRmapCap);
+  ASSERT_EQ(vm.NestedFault(NestedGfn{kDefaultRmapCap}, Rights::kRead, one),
+            FaultOutcome::kMapped);
+  EXPECT_EQ(vm.shadow().live(), 1u);
+}
+
+TYPED_TEST(VmTest, FastOnlyDoesNotWaitForAHeldLock) {
+  using F = typename TypeParam::F;
+  Machine<F, typename TypeParam::D> machine(64, 256, k4K);
+  auto& vm = *machine.vm;
+  ASSERT_TRUE(vm.AddMemslot({Gfn{0}, Gfn{64}}, Pfn{512}, Rights::kAll).ok());
+  for (const std::uint64_t name : {1u, 2u, 97u}) {
+    ASSERT_EQ(vm.NestedFault(NestedGfn{name}, Rights::kRead, TranslateNested),
+              FaultOutcome::kMapped);
+  }
+  ASSERT_EQ(vm.Fault(Gfn{9}, Rights::kRead), FaultOutcome::kMapped);
+  absl::MutexLock held(&machine.mmu_lock);
+  Answer answer(Gfn{0}, 64);
+  const AgeResult result =
+      vm.TestClearYoungFastOnly({Gfn{0}, Gfn{64}}, answer.output());
+  EXPECT_TRUE(result.young);
+  EXPECT_TRUE(result.was_fast);
+  EXPECT_FALSE(result.complete);
+  EXPECT_TRUE(answer.Unknown(Gfn{1}));  // 1 and 97 alias it
+  EXPECT_TRUE(answer.Young(Gfn{2}));
+  EXPECT_TRUE(answer.Young(Gfn{9}));
+}
+
+// Faults, touches, questions and invalidations at once. What must balance: each
+// time an entry became young, by a fault or a touch, it was cleared once by a
+// question, or was handed over young by a zap, or is still young at the end.
+TYPED_TEST(VmTest, NoAccessIsLostUnderConcurrentChange) {
+  using F = typename TypeParam::F;
+  Machine<F, typename TypeParam::D> machine(64, 256, k4K);
+  auto& vm = *machine.vm;
+  constexpr std::uint64_t kPages = 48;
+  const GfnRange all{Gfn{0}, Gfn{kPages}};
+  ASSERT_TRUE(vm.AddMemslot(all, Pfn{512}, Rights::kAll).ok());
+  const auto translate = [](NestedGfn nested) -> std::optional<Gfn> {
+    return Gfn{nested.value % kPages};
+  };
+  std::atomic<bool> stop{false};
+  std::atomic<std::uint64_t> became_young{0};
+  std::atomic<std::uint64_t> handed_over{0};
+  std::atomic<std::uint64_t> zaps{0};
+  const auto guest = [&](unsigned seed) {
+    std::mt19937 random(seed);
+    while (!stop.load()) {
+      // One page in eight has a second name.
+      const std::uint64_t page = random() % kPages;
+      const std::uint64_t name =
+          page % 8 == 0 && random() % 2 == 0 ? page + kPages : page;
+      const bool nested = random() % 2 == 0;
+      const FaultOutcome outcome =
+          nested ? vm.NestedFault(NestedGfn{name}, Rights::kWrite, translate)
+                 : vm.Fault(Gfn{page}, Rights::kWrite);
+      if (outcome == FaultOutcome::kMapped) became_young.fetch_add(1);
+      const LocklessWalk walk(machine.domain);
+      const FoundEntry<F> found =
+          nested ? vm.shadow().tree().Lookup(walk, Gfn{name})
+                 : vm.tdp().tree().Lookup(walk, Gfn{page});
+      if (!F::IsPresent(found.word) || IsYoung<F>(found.word)) continue;
+      if (TryCmpxchg(*found.entry, found.word,
+                     found.word | F::kAccessed | F::kDirty, kRelaxed)) {
+        became_young.fetch_add(1);
+      }
+    }
+  };
+  std::vector<std::thread> threads;
+  threads.emplace_back(guest, 1);
+  threads.emplace_back(guest, 2);
+  threads.emplace_back([&] {
+    std::mt19937 random(3);
+    while (!stop.load()) {
+      const Gfn gfn{random() % kPages};
+      zaps.fetch_add(
+          vm.Invalidate({gfn, gfn + 1}, [&](const ZappedLeaf& leaf) {
+            if (leaf.accessed) handed_over.fetch_add(1);
+          }));
+      std::this_thread::yield();
+    }
+  });
+  AgeCounts counts;
+  const AgeOutput output{.counts = &counts};
+  const absl::Time end = absl::Now() + absl::Milliseconds(400);
+  while (absl::Now() < end || counts.young < 100 || zaps.load() < 100) {
+    vm.TestClearYoungFastOnly(all, output);
+    vm.TestClearYoung(all, output);
+  }
+  stop.store(true);
+  for (std::thread& thread : threads) thread.join();
+  vm.TestClearYoung(all, output);
+  EXPECT_EQ(counts.young - counts.lost_races + handed_over.load(),
+            became_young.load());
+}
+
+}  // namespace
+}  // namespace ptage

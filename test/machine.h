@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //
-// A small virtual machine for tests: memory, reclaimer, pools and locks wired as
-// a hypervisor would wire them.
+// A small virtual machine for tests: memory, reclaimer, pools and locks wired
+// as a hypervisor would wire them.
 
 #ifndef PTAGE_TEST_MACHINE_H_
 #define PTAGE_TEST_MACHINE_H_
@@ -39,8 +39,7 @@ using Arena = TableArena<F>;
 template <SpteFormat F>
 using ChunkPool = FixedChunkPool<F>;
 template <SpteFormat F>
-using SingleRmaps =
-    SingleEntryLockless<F, Arena<F>, ChunkPool<F>, absl::Mutex>;
+using SingleRmaps = SingleEntryLockless<F, Arena<F>, ChunkPool<F>, absl::Mutex>;
 template <SpteFormat F>
 using BitRmaps = BitLocked<F, Arena<F>, ChunkPool<F>>;
 
@@ -108,7 +107,9 @@ class Answer {
     return AgeOutput{begin_, Bitmap(young_.data(), frames_),
                      Bitmap(unknown_.data(), frames_), &counts};
   }
-  bool Young(Gfn gfn) { return Bitmap(young_.data(), frames_).Test(gfn - begin_); }
+  bool Young(Gfn gfn) {
+    return Bitmap(young_.data(), frames_).Test(gfn - begin_);
+  }
   bool Unknown(Gfn gfn) {
     return Bitmap(unknown_.data(), frames_).Test(gfn - begin_);
   }

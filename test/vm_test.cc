@@ -89,10 +89,9 @@ struct Model {
     return all;
   }
   std::uint64_t NestedNames(std::uint64_t gfn) const {
-    return static_cast<std::uint64_t>(
-        std::count_if(nested.begin(), nested.end(), [&](const auto& item) {
-          return item.second.gfn == gfn;
-        }));
+    return static_cast<std::uint64_t>(std::count_if(
+        nested.begin(), nested.end(),
+        [&](const auto& item) { return item.second.gfn == gfn; }));
   }
 };
 
@@ -103,9 +102,8 @@ TYPED_TEST(VmTest, RandomOperationsAgreeWithAPlainModel) {
     std::mt19937 random(seed);
     Machine<F, typename TypeParam::D> machine(64, 256, k4K);
     auto& vm = *machine.vm;
-    ASSERT_TRUE(vm.AddMemslot({Gfn{0}, Gfn{kFrames}}, Pfn{1 << 20},
-                              Rights::kAll)
-                    .ok());
+    ASSERT_TRUE(
+        vm.AddMemslot({Gfn{0}, Gfn{kFrames}}, Pfn{1 << 20}, Rights::kAll).ok());
     Model model;
     const auto below = [&](std::uint64_t n) { return random() % n; };
     for (int step = 0; step < 20000; ++step) {
@@ -116,9 +114,8 @@ TYPED_TEST(VmTest, RandomOperationsAgreeWithAPlainModel) {
         case 1: {
           const std::uint64_t gfn = below(128);
           const bool mapped = model.direct.count(gfn) != 0;
-          ASSERT_EQ(vm.Fault(Gfn{gfn}, access), mapped
-                                                    ? FaultOutcome::kSpurious
-                                                    : FaultOutcome::kMapped);
+          ASSERT_EQ(vm.Fault(Gfn{gfn}, access),
+                    mapped ? FaultOutcome::kSpurious : FaultOutcome::kMapped);
           if (!mapped) model.direct[gfn] = {gfn, true, write};
           break;
         }
@@ -162,17 +159,17 @@ TYPED_TEST(VmTest, RandomOperationsAgreeWithAPlainModel) {
           });
           ASSERT_EQ(got, want) << "gfn " << gfn;
           for (auto* map : {&model.direct, &model.nested}) {
-            std::erase_if(*map, [&](const auto& item) {
-              return item.second.gfn == gfn;
-            });
+            std::erase_if(
+                *map, [&](const auto& item) { return item.second.gfn == gfn; });
           }
           break;
         }
         case 6: {  // L1 changes its tables
           const std::uint64_t name = below(kNestedFrames);
           std::uint64_t zapped = 0;
-          vm.InvalidateNested({NestedGfn{name}, NestedGfn{name + 4}},
-                              [&](const ZappedLeaf&) { ++zapped; }, [] {});
+          vm.InvalidateNested(
+              {NestedGfn{name}, NestedGfn{name + 4}},
+              [&](const ZappedLeaf&) { ++zapped; }, [] {});
           ASSERT_EQ(zapped, std::erase_if(model.nested, [&](const auto& item) {
                       return item.first >= name && item.first < name + 4;
                     }));
@@ -189,8 +186,8 @@ TYPED_TEST(VmTest, RandomOperationsAgreeWithAPlainModel) {
           const AgeResult result = vm.Age(range, action, mode, answer.output());
           AgeResult want;
           for (Gfn gfn = range.begin; gfn < range.end; gfn = gfn + 1) {
-            const bool unanswered = mode == AgeMode::kFastOnly &&
-                                    model.NestedNames(gfn.value) > 1;
+            const bool unanswered =
+                mode == AgeMode::kFastOnly && model.NestedNames(gfn.value) > 1;
             bool young = false;
             const auto ask = [&](Model::Mapping& mapping, bool fast) {
               if (mapping.accessed) {
@@ -273,8 +270,7 @@ TYPED_TEST(VmTest, AFaultDuringAnInvalidationIsRetried) {
   using F = typename TypeParam::F;
   Machine<F, typename TypeParam::D> machine(64, 256, k4K);
   auto& vm = *machine.vm;
-  ASSERT_TRUE(
-      vm.AddMemslot({Gfn{0}, Gfn{64}}, Pfn{512}, Rights::kAll).ok());
+  ASSERT_TRUE(vm.AddMemslot({Gfn{0}, Gfn{64}}, Pfn{512}, Rights::kAll).ok());
   ASSERT_EQ(vm.Fault(Gfn{5}, Rights::kRead), FaultOutcome::kMapped);
   // The sink runs while the invalidation is open.
   FaultOutcome inside = FaultOutcome::kMapped;
@@ -294,8 +290,8 @@ TYPED_TEST(VmTest, AFaultDuringAnInvalidationIsRetried) {
             FaultOutcome::kRetry);
   // The same when L1's tables change under the translation.
   const auto change = [&](NestedGfn) -> std::optional<Gfn> {
-    vm.InvalidateNested({NestedGfn{1}, NestedGfn{2}}, [](const ZappedLeaf&) {},
-                        [] {});
+    vm.InvalidateNested(
+        {NestedGfn{1}, NestedGfn{2}}, [](const ZappedLeaf&) {}, [] {});
     return Gfn{30};
   };
   EXPECT_EQ(vm.NestedFault(NestedGfn{1}, Rights::kRead, change),
@@ -390,10 +386,9 @@ TYPED_TEST(VmTest, NoAccessIsLostUnderConcurrentChange) {
     std::mt19937 random(3);
     while (!stop.load()) {
       const Gfn gfn{random() % kPages};
-      zaps.fetch_add(
-          vm.Invalidate({gfn, gfn + 1}, [&](const ZappedLeaf& leaf) {
-            if (leaf.accessed) handed_over.fetch_add(1);
-          }));
+      zaps.fetch_add(vm.Invalidate({gfn, gfn + 1}, [&](const ZappedLeaf& leaf) {
+        if (leaf.accessed) handed_over.fetch_add(1);
+      }));
       std::this_thread::yield();
     }
   });

@@ -28,7 +28,8 @@
 #include "ptage/once/relacy_detector.h"
 #define PTAGE_ASSERT(cond) RL_ASSERT(cond)
 #elif PTAGE_HARDENED
-#define PTAGE_ASSERT(cond) (static_cast<bool>(cond) ? (void)0 : __builtin_trap())
+#define PTAGE_ASSERT(cond) \
+  (static_cast<bool>(cond) ? (void)0 : __builtin_trap())
 #else
 #define PTAGE_ASSERT(cond) ((void)sizeof(static_cast<bool>(cond)))
 #endif

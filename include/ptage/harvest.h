@@ -10,7 +10,8 @@
 //
 //   * Every bit that was cleared is in the output when the call returns, also
 //     when it stops for its budget.
-//   * A leaf that reaches beyond the range is tested, never cleared: its one bit
+//   * A leaf that reaches beyond the range is tested, never cleared: its one
+//   bit
 //     belongs to all its frames.
 //   * A frozen entry is unknown to fast-only, young to slow, for every frame
 //     under it.

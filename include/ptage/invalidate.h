@@ -4,12 +4,12 @@
 // lock learns that the frame was taken away meanwhile.
 //
 // Contract
-//   An invalidation is the time between Begin and End of the same range; several
-//   may be open. A fault takes a Snapshot, resolves its frame, takes the MMU
-//   lock (shared is enough), and installs only if MustRetry says no; it then
-//   holds the lock until the entry is installed. So when Begin returns, every
-//   entry for the range that a fault could install is there to be zapped, and
-//   none is added until End.
+//   An invalidation is the time between Begin and End of the same range;
+//   several may be open. A fault takes a Snapshot, resolves its frame, takes
+//   the MMU lock (shared is enough), and installs only if MustRetry says no; it
+//   then holds the lock until the entry is installed. So when Begin returns,
+//   every entry for the range that a fault could install is there to be zapped,
+//   and none is added until End.
 //
 //   The bad interleaving, were the sequence not compared:
 //     fault: resolves the frame   | invalidation: begins, zaps, ends

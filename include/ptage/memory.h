@@ -86,7 +86,8 @@ concept TableMemory =
 // no CPU uses, for a frame in `range` (of the address space that the tables
 // translate), an entry that it read before the call, nor writes to one.
 template <class T>
-concept Flusher = requires(T& flusher, GfnRange range) { flusher.Flush(range); };
+concept Flusher =
+    requires(T& flusher, GfnRange range) { flusher.Flush(range); };
 
 // For tables that no CPU walks.
 struct NoFlush {

@@ -5,8 +5,9 @@
 //
 // Contract
 //   Add may be called by any thread, one at a time (a lock). Find and ForEach
-//   may be called by any thread at any time, inside a LocklessWalk; they see the
-//   slots of one moment, and are wait-free. A slot lives as long as the set.
+//   may be called by any thread at any time, inside a LocklessWalk; they see
+//   the slots of one moment, and are wait-free. A slot lives as long as the
+//   set.
 //
 // Sites (order · partner)
 //   [memslot.1] release store in Add       · [memslot.2]
@@ -135,9 +136,9 @@ template <SpteFormat F, Reclaimer R>
 absl::Status Memslots<F, R>::Add(GfnRange frames, Pfn base, Rights rights,
                                  Gfn limit) {
   if (frames.Empty() || frames.end > limit) {
-    return absl::InvalidArgumentError(absl::StrFormat(
-        "memslot [%d, %d): want begin < end <= %d", frames.begin.value,
-        frames.end.value, limit.value));
+    return absl::InvalidArgumentError(
+        absl::StrFormat("memslot [%d, %d): want begin < end <= %d",
+                        frames.begin.value, frames.end.value, limit.value));
   }
   absl::MutexLock lock(&writer_);
   Set* const old = ReadOnce(current_, kRelaxed);

@@ -88,7 +88,8 @@ class AgeQuestions {
   Self& self() { return static_cast<Self&>(*this); }
 };
 
-// How the walk of an aging question begins: fast-only does not wait for a place.
+// How the walk of an aging question begins: fast-only does not wait for a
+// place.
 [[nodiscard]] constexpr WalkEntry EntryFor(AgeMode mode) {
   return mode == AgeMode::kSlow ? WalkEntry::kWait : WalkEntry::kTry;
 }

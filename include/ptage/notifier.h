@@ -12,7 +12,8 @@
 //     call; test-and-clear is one call, never a test and then a clear.
 //   * Progress: Age fast-only is wait-free if every notifier's is. Unregister
 //     waits for the questions that were under way.
-//   * fast() is advisory: it changes on registration. `was_fast` of an answer is
+//   * fast() is advisory: it changes on registration. `was_fast` of an answer
+//   is
 //     what counts.
 //
 // Sites (order · partner)
@@ -155,8 +156,7 @@ absl::Status NotifierChain<R>::Unregister(Notifier& notifier) {
   {
     absl::MutexLock lock(&writer_);
     std::vector<Notifier*> notifiers = ReadOnce(current_, kRelaxed)->notifiers;
-    const auto found =
-        std::find(notifiers.begin(), notifiers.end(), &notifier);
+    const auto found = std::find(notifiers.begin(), notifiers.end(), &notifier);
     if (found == notifiers.end()) {
       return absl::NotFoundError(
           absl::StrFormat("notifier %p is not registered", &notifier));

@@ -65,7 +65,8 @@ concept Shareable = std::is_trivially_copyable_v<T> &&
 //   T    FetchAdd(cell, n, order)              returns the value before
 //   class Plain<T>            Plain(); explicit Plain(T); Get(); Set(T)
 //   void SpinPause()          one turn of a loop that waits for another thread
-//   unsigned ThreadHint()     a number that tends to differ between threads that
+//   unsigned ThreadHint()     a number that tends to differ between threads
+//   that
 //                             run at the same time; only a starting point
 //                             for a search, never an identity
 #if defined(PTAGE_RELACY)

@@ -29,8 +29,9 @@
 //   remover: zaps entry i          | fault: reads the parent, finds the table
 //   remover: empties the parent    | fault: maps a page in entry i
 //   remover: frees the table, and with it a live leaf and its dirty bit.
-// So the parent is frozen first, then every entry below, empty ones too; a fault
-// that is already inside finds its entry frozen, and starts again from the root.
+// So the parent is frozen first, then every entry below, empty ones too; a
+// fault that is already inside finds its entry frozen, and starts again from
+// the root.
 //
 // Sites (order · partner)
 //   [table.1] acquire load in ReadEntry  · [spte.5], [spte.7]
@@ -263,8 +264,7 @@ Table<F>* PageTable<F, M, R, Fl, L>::NewTable(Gfn base, Level level,
   info.retired.owner = &memory_;
   info.table = table;
   info.retired.free = [](Retired& self, void* owner) {
-    static_cast<M*>(owner)->Free(
-        reinterpret_cast<TableInfo<F>&>(self).table);
+    static_cast<M*>(owner)->Free(reinterpret_cast<TableInfo<F>&>(self).table);
   };
   // Nobody else has the table: whoever publishes it publishes this.
   for (Entry& entry : table->entries) WriteOnce(entry, F::kEmpty, kRelaxed);
@@ -380,8 +380,8 @@ Gfn PageTable<F, M, R, Fl, L>::VisitTable(Table<F>& table, Level level,
       if (!F::IsPresent(seen)) continue;
       if (!F::IsLeaf(seen, level)) {
         const GfnRange part = range.Clip(GfnRange{gfn, gfn + frames});
-        const Gfn next = VisitTable(ChildOf(seen), level.Below(), gfn, part,
-                                    budget, visit);
+        const Gfn next =
+            VisitTable(ChildOf(seen), level.Below(), gfn, part, budget, visit);
         if (next < part.end) return next;
         continue;
       }
@@ -398,20 +398,20 @@ std::uint64_t PageTable<F, M, R, Fl, L>::Zap(const Walk& walk, GfnRange range,
   std::uint64_t zapped = 0;
   while (!range.Empty()) {
     std::uint64_t budget = ~std::uint64_t{0};
-    range.begin = Visit(
-        walk, range, budget,
-        [&](Entry& entry, Word seen, Gfn gfn, Level level) {
-          if (IsFrozen<F>(seen)) return false;
-          const TakenLeaf<F> leaf{gfn, level, seen, entry};
-          const bool done = ZapSeen<F>(
-              entry, seen,
-              [&] {
-                if (flush == ZapFlush::kEach) flusher_.Flush(leaf.Frames());
-              },
-              [&](Word) { sink(leaf); });
-          if (done) ++zapped;
-          return done;
-        });
+    range.begin = Visit(walk, range, budget,
+                        [&](Entry& entry, Word seen, Gfn gfn, Level level) {
+                          if (IsFrozen<F>(seen)) return false;
+                          const TakenLeaf<F> leaf{gfn, level, seen, entry};
+                          const bool done = ZapSeen<F>(
+                              entry, seen,
+                              [&] {
+                                if (flush == ZapFlush::kEach)
+                                  flusher_.Flush(leaf.Frames());
+                              },
+                              [&](Word) { sink(leaf); });
+                          if (done) ++zapped;
+                          return done;
+                        });
     // A frozen entry may lie in a table that was removed: look again from the
     // root, where it is then gone.
     if (!range.Empty()) SpinPause();
@@ -524,8 +524,8 @@ std::uint64_t PageTable<F, M, R, Fl, L>::RemoveIn(Table<F>& table, Level level,
     Word inner = ReadSettled(entry);
     if (!F::IsPresent(inner) || F::IsLeaf(inner, level)) continue;
     if (!range.Contains(covers)) {
-      removed += RemoveIn(ChildOf(inner), level.Below(), covers.begin, range,
-                          sink);
+      removed +=
+          RemoveIn(ChildOf(inner), level.Below(), covers.begin, range, sink);
       continue;
     }
     // The lock keeps the entry an inner one; a walker may set its accessed bit.

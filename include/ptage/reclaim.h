@@ -42,13 +42,13 @@ struct Retired {
 //                    begin from here on; frees it when the others have ended.
 //                    Never allocates, never waits for a walk.
 template <class R>
-concept Reclaimer = requires(R& reclaimer, typename R::Section section,
-                             Retired& node) {
-  { reclaimer.Begin() } -> std::same_as<typename R::Section>;
-  { static_cast<bool>(section) };
-  reclaimer.End(section);
-  reclaimer.Retire(node);
-};
+concept Reclaimer =
+    requires(R& reclaimer, typename R::Section section, Retired& node) {
+      { reclaimer.Begin() } -> std::same_as<typename R::Section>;
+      { static_cast<bool>(section) };
+      reclaimer.End(section);
+      reclaimer.Retire(node);
+    };
 
 // A scheme that a writer can wait for.
 //   Synchronize()    returns when every walk that began before the call has

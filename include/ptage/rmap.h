@@ -12,17 +12,17 @@
 //   Readers read the head once, and follow the value they read.
 //
 //   *Lifetime.* An entry is in its rmap from before it becomes present until
-//   after it is frozen for good: claim the empty entry by freezing it, write its
-//   frame record, Add, then Publish (on failure Remove, then Empty). To take it
-//   down: freeze, hand on its accessed and dirty bits, Remove, then Empty (or
-//   leave it frozen, in a removed table). Were the record written before the
-//   entry is owned, two racing faults could leave the wrong one.
+//   after it is frozen for good: claim the empty entry by freezing it, write
+//   its frame record, Add, then Publish (on failure Remove, then Empty). To
+//   take it down: freeze, hand on its accessed and dirty bits, Remove, then
+//   Empty (or leave it frozen, in a removed table). Were the record written
+//   before the entry is owned, two racing faults could leave the wrong one.
 //
 //   *Identity.* An entry found through a head may have been given to another
 //   frame since. Age reads the entry, then the frame and level that its table
 //   records for it, then compares and swaps on the value read (see AgeEntry).
-//   What remains is the same value under another gfn of the same frame, and that
-//   is charged to the frame.
+//   What remains is the same value under another gfn of the same frame, and
+//   that is charged to the frame.
 //
 //   The disciplines (rmap/*.h) differ in who waits for whom. All are called
 //   inside a LocklessWalk, which keeps the tables of stale entries allocated.
@@ -127,9 +127,7 @@ concept RmapDiscipline =
       { D::kFastAging } -> std::convertible_to<bool>;
       { rmaps.Add(head, entry) } -> std::same_as<RmapAdd>;
       { rmaps.Remove(head, entry) } -> std::same_as<bool>;
-      {
-        rmaps.Any(head)
-      } -> std::same_as<SpteCell<typename D::Format>*>;
+      { rmaps.Any(head) } -> std::same_as<SpteCell<typename D::Format>*>;
       { rmaps.Count(head) } -> std::same_as<std::uint32_t>;
       { rmaps.Contains(head, entry) } -> std::same_as<bool>;
       {

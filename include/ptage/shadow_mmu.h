@@ -5,15 +5,15 @@
 //
 // Contract
 //   * Fault, ZapFrames and ZapNested change entries and rmaps; the caller holds
-//     the MMU lock, exclusively, for each. So an entry is frozen only by a thread
-//     that holds the lock, and is never waited for under it.
+//     the MMU lock, exclusively, for each. So an entry is frozen only by a
+//     thread that holds the lock, and is never waited for under it.
 //   * Age: any thread, not holding the MMU lock. It asks every entry of every
 //     rmap of the range by the rules of the discipline: fast-only is wait-free
 //     and leaves unknown what the discipline cannot answer; slow waits as the
 //     discipline says.
 //   * An entry is in its rmap from before it is present until after it is
-//     frozen for good (rmap.h). No entry is out of date with L1's tables, if L1's
-//     changes are told by ZapNested before they count as done (vm.h).
+//     frozen for good (rmap.h). No entry is out of date with L1's tables, if
+//     L1's changes are told by ZapNested before they count as done (vm.h).
 //   * With no live entry Age visits nothing.
 //
 // Sites (order · partner)
@@ -64,9 +64,7 @@ class ShadowMmu : public AgeQuestions<ShadowMmu<F, M, R, Fl, D>> {
   // For lookups, and the root, for a walker. Its frames are those of L2.
   [[nodiscard]] const Tree& tree() const { return tree_; }
   // Leaves that are mapped.
-  [[nodiscard]] std::uint64_t live() const {
-    return ReadOnce(live_, kRelaxed);
-  }
+  [[nodiscard]] std::uint64_t live() const { return ReadOnce(live_, kRelaxed); }
 
   // Maps the 4 KiB page `nested` to the frame behind `gfn`, which is in `slot`;
   // accessed, and dirty if `access` writes. An rmap that is full is zapped
@@ -85,7 +83,8 @@ class ShadowMmu : public AgeQuestions<ShadowMmu<F, M, R, Fl, D>> {
   // Zaps every entry for these frames of L2, and flushes. Returns how many.
   std::uint64_t ZapNested(const Walk& walk, NestedRange range, ZapSink sink);
 
-  // Entries that map the page at `level` around `gfn`. Exact under the MMU lock.
+  // Entries that map the page at `level` around `gfn`. Exact under the MMU
+  // lock.
   [[nodiscard]] std::uint32_t CountEntries(Memslot<F>& slot, Gfn gfn,
                                            Level level) {
     return rmaps_.Count(slot.HeadOf(gfn, level));
@@ -177,9 +176,8 @@ AgeResult ShadowMmu<F, M, R, Fl, D>::Age(GfnRange range, AgeAction action,
   AgeCounts counts;
   memslots_.ForEach(walk, range, [&](Memslot<F>& slot, GfnRange part) {
     for (Gfn gfn = part.begin; gfn < part.end; gfn = gfn + 1) {
-      const AgeResult answer =
-          rmaps_.Age(slot.HeadOf(gfn, kOnly), RmapFrame{gfn, kOnly}, action,
-                     mode, counts);
+      const AgeResult answer = rmaps_.Age(
+          slot.HeadOf(gfn, kOnly), RmapFrame{gfn, kOnly}, action, mode, counts);
       result |= answer;
       if (answer.young) output.SetYoung(GfnRange{gfn, gfn + 1});
       if (!answer.complete) output.SetUnknown(GfnRange{gfn, gfn + 1});

@@ -90,8 +90,7 @@ concept SpteFormat =
       // The leaf one level below that is entry `index` of the split of `word`,
       // which is at `level`: same rights, accessed and dirty.
       { F::SplitLeaf(word, level, 0u) } -> std::same_as<typename F::Word>;
-    } &&
-    (F::kEmpty != F::kFrozen) && !F::IsPresent(F::kEmpty) &&
+    } && (F::kEmpty != F::kFrozen) && !F::IsPresent(F::kEmpty) &&
     !F::IsPresent(F::kFrozen) &&
     (F::kFrozen & kAccessedOrDirtyOfAnyFormat) == 0 &&
     (F::kFrozen & (F::kAccessed | F::kDirty)) == 0;
@@ -168,8 +167,9 @@ AgeResult TestClearYoung(SpteCell<F>& entry);
 template <SpteFormat F>
 AgeResult TestClearYoungFastOnly(SpteCell<F>& entry);
 
-// Installs `word`, which is present, if the entry still maps nothing. For entries
-// that need no record; what the caller wrote before is visible as with Publish.
+// Installs `word`, which is present, if the entry still maps nothing. For
+// entries that need no record; what the caller wrote before is visible as with
+// Publish.
 template <SpteFormat F>
 [[nodiscard]] bool Install(SpteCell<F>& entry, typename F::Word word);
 
@@ -307,8 +307,8 @@ void Publish(SpteCell<F>& entry, typename F::Word word) {
 template <SpteFormat F>
 void Empty(SpteCell<F>& entry) {
   // [spte.6] release, pairs with [spte.3]: the next owner's records come after
-  // this one's; and with [spte.1] and [spte.8]: who reads "empty" sees the access
-  // on record.
+  // this one's; and with [spte.1] and [spte.8]: who reads "empty" sees the
+  // access on record.
   WriteOnce(entry, F::kEmpty, kRelease);
 }
 

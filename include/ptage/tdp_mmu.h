@@ -5,10 +5,10 @@
 //
 // Contract
 //   Any threads may fault, age, zap and remove concurrently. Fault installs
-//   under whatever keeps the memslot's frame valid (vm.h: the MMU lock, shared);
-//   nothing else here takes that lock. Aging is wait-free in both modes, but for
-//   the slow one's wait for a place to begin its walk. Zap and RemoveTables wait
-//   as page_table.h says, and for the flush.
+//   under whatever keeps the memslot's frame valid (vm.h: the MMU lock,
+//   shared); nothing else here takes that lock. Aging is wait-free in both
+//   modes, but for the slow one's wait for a place to begin its walk. Zap and
+//   RemoveTables wait as page_table.h says, and for the flush.
 
 #ifndef PTAGE_TDP_MMU_H_
 #define PTAGE_TDP_MMU_H_

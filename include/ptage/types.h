@@ -117,8 +117,8 @@ struct AgeResult {
 
 // What an aging question did, in entries.
 struct AgeCounts {
-  std::uint64_t examined = 0;  // present, and tested
-  std::uint64_t young = 0;     // of these: accessed
+  std::uint64_t examined = 0;    // present, and tested
+  std::uint64_t young = 0;       // of these: accessed
   std::uint64_t lost_races = 0;  // of these: changed by another before cleared
   std::uint64_t unanswered = 0;  // left out: frozen, or behind a lock
 
@@ -166,8 +166,8 @@ class Bitmap {
 };
 
 // Where the answers for single frames go: bit i belongs to the frame
-// `begin + i`. Bits are ORed in, never cleared, and counts are added to, so that
-// several MMUs write to one; any part may be absent.
+// `begin + i`. Bits are ORed in, never cleared, and counts are added to, so
+// that several MMUs write to one; any part may be absent.
 struct AgeOutput {
   Gfn begin = {};
   Bitmap young = {};

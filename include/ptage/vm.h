@@ -7,11 +7,13 @@
 //   * Any threads may call any function concurrently, none of them inside a
 //     walk or holding the MMU lock.
 //   * Fault installs under the MMU lock, shared; NestedFault, and what zaps
-//     nested entries, exclusively, since rmaps are written under it. A fault that
-//     meets a frozen entry, an open invalidation or an ended one answers kRetry.
+//     nested entries, exclusively, since rmaps are written under it. A fault
+//     that meets a frozen entry, an open invalidation or an ended one answers
+//     kRetry.
 //   * When Invalidate returns, no entry maps a frame of the range as it was
-//     before, no CPU uses such a translation, and each accessed and dirty bit is
-//     with the sink: the frames' data may be read, and the frames given away.
+//     before, no CPU uses such a translation, and each accessed and dirty bit
+//     is with the sink: the frames' data may be read, and the frames given
+//     away.
 //   * Age takes no lock in fast-only mode, and is wait-free. Slow waits as
 //     ShadowMmu's discipline says; the direct MMU never does.
 
@@ -72,8 +74,8 @@ class Vm : public AgeQuestions<Vm<F, M, R, Fl, D>> {
   [[nodiscard]] FaultOutcome Fault(Gfn gfn, Rights access);
 
   // The same of a nested guest. `translate` walks L1's tables: the frame of L1
-  // that `nested` stands for, nothing if L1 is to get the fault (kNoSlot). It is
-  // called once, without a lock.
+  // that `nested` stands for, nothing if L1 is to get the fault (kNoSlot). It
+  // is called once, without a lock.
   using Translate = absl::FunctionRef<std::optional<Gfn>(NestedGfn)>;
   [[nodiscard]] FaultOutcome NestedFault(NestedGfn nested, Rights access,
                                          Translate translate);

@@ -79,8 +79,8 @@ void CheckOnce() {
   WriteOnce(cell, 2, kRelease);
   Expect(TryCmpxchg(cell, 2, 3, kAcqRel) && !TryCmpxchg(cell, 2, 4, kRelaxed));
   Expect(FetchAdd(cell, 4, kAcqRel) == 3 && ReadOnce(cell, kAcquire) == 7);
-  Expect(*cell.Raw() == 7 && *static_cast<const Cell<std::uint32_t>&>(cell)
-                                  .Raw() == 7);
+  Expect(*cell.Raw() == 7 &&
+         *static_cast<const Cell<std::uint32_t>&>(cell).Raw() == 7);
   Plain<int> plain(g_check);
   plain.Set(2);
   Expect(plain.Get() == 2);
@@ -161,8 +161,7 @@ void CheckRmap(D& rmaps, M& memory, SpinLock& mmu_lock) {
   const RmapFrame frame{Gfn{9}, Level{1}};
   for (unsigned i = 0; i < 3; ++i) {
     SpteCell<F>& entry = table->entries[i];
-    WriteOnce(entry,
-              F::MakeLeaf(Pfn{7}, Level{1}, Rights::kAll) | F::kAccessed,
+    WriteOnce(entry, F::MakeLeaf(Pfn{7}, Level{1}, Rights::kAll) | F::kAccessed,
               kRelaxed);
     RecordFrame<F>(memory, entry, Gfn{9});
     Expect(RecordedFrame<F>(memory, entry) == Gfn{9});
@@ -189,9 +188,9 @@ void CheckRmap(D& rmaps, M& memory, SpinLock& mmu_lock) {
            !rmaps.Contains(head, table->entries[2]);
   }));
   AgeCounts counts;
-  Expect(!rmaps.Age(head, frame, AgeAction::kTest, AgeMode::kSlow, counts)
-              .young &&
-         counts.examined == 2);
+  Expect(
+      !rmaps.Age(head, frame, AgeAction::kTest, AgeMode::kSlow, counts).young &&
+      counts.examined == 2);
   Expect(locked([&] {
     return rmaps.Remove(head, table->entries[0]) &&
            rmaps.Remove(head, table->entries[1]) &&

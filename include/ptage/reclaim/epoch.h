@@ -32,14 +32,14 @@
 //      W's, or descends from it through the announcements of later walks.
 //   4. If after, and S found the place idle, the first announcement after S
 //      synchronizes with S. If S found a walk there, that one announced r + 1,
-//      and 1 holds for it; the walks after it learn what it knows, each from the
-//      leaving of the one before. Either way W sees N unlinked.
+//      and 1 holds for it; the walks after it learn what it knows, each from
+//      the leaving of the one before. Either way W sees N unlinked.
 //   5. N is freed after S. By 1, 3 and 4 every walk that has not left, or will
 //      begin, sees N unlinked and cannot reach it; the others' reads of N
 //      happened before.
-//   Why S, and not the scan before it: that one lets the epoch go on while walks
-//   that announced r are inside, and they may hold N. Why 1 is needed: the store
-//   in [epoch.2] ends the release sequence of a scan,
+//   Why S, and not the scan before it: that one lets the epoch go on while
+//   walks that announced r are inside, and they may hold N. Why 1 is needed:
+//   the store in [epoch.2] ends the release sequence of a scan,
 //     W0: leaves, over the scan's value   | writer: writes epoch r + 1
 //     W:  reads r + 1, announces in the place, learning nothing from the scan
 //     W:  still reads the link to N       | writer: S sees r + 1, frees N.
@@ -166,8 +166,8 @@ typename EpochDomain<kPlaces, L>::Section EpochDomain<kPlaces, L>::Begin() {
 template <unsigned kPlaces, BasicLock L>
 void EpochDomain<kPlaces, L>::End(Section section) {
   PTAGE_ASSERT(static_cast<bool>(section));
-  // [epoch.2] release, pairs with [epoch.1] and [epoch.3]: what the walk read, it
-  // read before anything is freed.
+  // [epoch.2] release, pairs with [epoch.1] and [epoch.3]: what the walk read,
+  // it read before anything is freed.
   WriteOnce(*section.place_, kIdle, kRelease);
 }
 

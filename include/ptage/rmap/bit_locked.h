@@ -5,11 +5,12 @@
 // as for many.
 //
 // Contract
-//   * Any thread may call any function, inside a LocklessWalk. Calls on one head
-//     exclude each other by the bit, but for Age fast-only, which does not touch
-//     it: it answers for a single entry from the head as it was read, and leaves
-//     a list unknown. (To try for the bit once would make its answers depend on
-//     unrelated load.)
+//   * Any thread may call any function, inside a LocklessWalk. Calls on one
+//   head
+//     exclude each other by the bit, but for Age fast-only, which does not
+//     touch it: it answers for a single entry from the head as it was read, and
+//     leaves a list unknown. (To try for the bit once would make its answers
+//     depend on unrelated load.)
 //   * Progress: Age fast-only wait-free; all else waits for the holder of the
 //     bit, except on an empty head, which readers pass.
 //
@@ -136,8 +137,8 @@ template <SpteFormat F, TableMemory<F> M, RmapChunkPool<F> P>
 AgeResult BitLocked<F, M, P>::Age(RmapHead& head, RmapFrame frame,
                                   AgeAction action, AgeMode mode,
                                   AgeCounts& counts) {
-  // [bit.3] acquire, pairs with [bit.2]. A word with the lock bit was written by
-  // Lock, which continues the release sequence of the unlock before.
+  // [bit.3] acquire, pairs with [bit.2]. A word with the lock bit was written
+  // by Lock, which continues the release sequence of the unlock before.
   const internal::RmapWord seen(ReadOnce(head.word, kAcquire));
   if (seen.Empty()) return AgeResult{};
   if (mode == AgeMode::kFastOnly) {

@@ -128,9 +128,8 @@ std::uintptr_t ChunkList<F, P>::Added(std::uintptr_t word, Entry& entry,
   if (newest == nullptr) chunk->entries[count++].Set(head.Single<Entry>());
   chunk->entries[count++].Set(&entry);
   chunk->count.Set(count);
-  chunk->behind.Set(newest == nullptr
-                        ? 0
-                        : newest->behind.Get() + newest->count.Get());
+  chunk->behind.Set(
+      newest == nullptr ? 0 : newest->behind.Get() + newest->count.Get());
   chunk->next.Set(newest);
   return RmapWord::ForMany(chunk);
 }

@@ -6,9 +6,11 @@
 // Contract
 //   * Add, Remove, Any, Count and Contains: the caller holds the MMU lock.
 //   * Age: any thread inside a LocklessWalk, not holding the MMU lock.
-//     Concurrently with writers it asks the entry that the head held when it was
-//     read. Fast-only leaves a list unknown; slow takes the MMU lock for it.
-//   * Progress: Age fast-only wait-free; Age slow waits for the MMU lock where it
+//     Concurrently with writers it asks the entry that the head held when it
+//     was read. Fast-only leaves a list unknown; slow takes the MMU lock for
+//     it.
+//   * Progress: Age fast-only wait-free; Age slow waits for the MMU lock where
+//   it
 //     meets a list, else wait-free.
 //
 // Sites (order · partner)

@@ -55,9 +55,10 @@
 #ifndef PTAGE_SIM_VCPU_SET_H_
 #define PTAGE_SIM_VCPU_SET_H_
 
+#include <sched.h>
+
 #include <cstddef>
 #include <cstdint>
-#include <thread>
 #include <vector>
 
 #include "ptage/config.h"
@@ -194,7 +195,7 @@ inline void FlushLine::Await() const {
   // [vcpu.6] acquire, pairs with [vcpu.7].
   while (Running(word) && ReadOnce(acknowledged_, kAcquire) < wanted) {
     SpinPause();
-    if (++turns > kPatience) std::this_thread::yield();
+    if (++turns > kPatience) sched_yield();
     word = ReadOnce(word_, kAcquire);
   }
 }

@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+#include "ptage/shadow_mmu.h"
+
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "absl/synchronization/mutex.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "ptage/memory.h"
+#include "ptage/mmu.h"
+#include "ptage/spte/ept.h"
+#include "test/machine.h"
+
+namespace ptage {
+namespace {
+
+constexpr Level k4K{1};
+constexpr GfnRange kAll{Gfn{0}, Gfn{64}};
+
+template <class D>
+class ShadowMmuTest : public testing::Test {
+ protected:
+  using Machine = test::Machine<Ept, D>;
+  using Shadow = typename Machine::VmType::Shadow;
+  static_assert(AgeableMmu<Shadow>);
+  // Neither can answer for a list without waiting.
+  static_assert(!Shadow::kFastAging);
+
+  void SetUp() override {
+    ASSERT_TRUE(
+        machine_.vm->AddMemslot(kAll, Pfn{512}, Rights::kReadWrite).ok());
+  }
+  FaultOutcome Map(std::uint64_t nested, std::uint64_t gfn,
+                   Rights access = Rights::kRead) {
+    return machine_.vm->NestedFault(
+        NestedGfn{nested}, access,
+        [&](NestedGfn) -> std::optional<Gfn> { return Gfn{gfn}; });
+  }
+  Shadow& shadow() { return machine_.vm->shadow(); }
+
+  Machine machine_{32, 16};
+};
+
+using Disciplines = testing::Types<test::SingleRmaps<Ept>, test::BitRmaps<Ept>>;
+TYPED_TEST_SUITE(ShadowMmuTest, Disciplines);
+
+TYPED_TEST(ShadowMmuTest, AFaultTranslatesL2StraightToTheHost) {
+  ASSERT_EQ(this->Map(1000, 7, Rights::kWrite), FaultOutcome::kMapped);
+  const LocklessWalk walk(this->machine_.domain);
+  const FoundEntry<Ept> found = this->shadow().tree().Lookup(walk, Gfn{1000});
+  // Frame 519 << 12; #VE suppressed, dirty, accessed, write-back, RW.
+  EXPECT_EQ(found.word, 0x8000'0000'0020'7333u);
+  EXPECT_EQ(RecordedFrame<Ept>(this->machine_.arena, *found.entry), Gfn{7});
+  EXPECT_EQ(this->Map(1000, 7), FaultOutcome::kSpurious);
+  EXPECT_EQ(this->shadow().live(), 1u);
+}
+
+TYPED_TEST(ShadowMmuTest, AYoungAnswerIsNeverFast) {
+  ASSERT_EQ(this->Map(1000, 7), FaultOutcome::kMapped);
+  EXPECT_EQ(this->shadow().TestClearYoungFastOnly(kAll),
+            AgeResult{.young = true});
+  EXPECT_EQ(this->shadow().TestClearYoung(kAll), AgeResult{});
+}
+
+TYPED_TEST(ShadowMmuTest, AnAliasedFrameIsUnknownToFastOnlyAndSpoilsNoOther) {
+  ASSERT_EQ(this->Map(1000, 7), FaultOutcome::kMapped);
+  ASSERT_EQ(this->Map(2000, 7), FaultOutcome::kMapped);
+  ASSERT_EQ(this->Map(1001, 8), FaultOutcome::kMapped);
+  test::Answer fast(Gfn{0}, 64);
+  EXPECT_EQ(this->shadow().TestClearYoungFastOnly(kAll, fast.output()),
+            (AgeResult{.young = true, .complete = false}));
+  EXPECT_TRUE(fast.Unknown(Gfn{7}) && !fast.Young(Gfn{7}));
+  EXPECT_TRUE(fast.Young(Gfn{8}) && !fast.Unknown(Gfn{8}));
+  // Left untouched: slow finds both names young.
+  test::Answer slow(Gfn{0}, 64);
+  EXPECT_EQ(this->shadow().TestClearYoung(kAll, slow.output()),
+            AgeResult{.young = true});
+  EXPECT_EQ(slow.counts.young, 2u);
+}
+
+TYPED_TEST(ShadowMmuTest, AZapOfAFrameFindsEveryNameAndFlushesThem) {
+  ASSERT_EQ(this->Map(1000, 7, Rights::kWrite), FaultOutcome::kMapped);
+  ASSERT_EQ(this->Map(2000, 7), FaultOutcome::kMapped);
+  ASSERT_EQ(this->Map(3000, 9), FaultOutcome::kMapped);
+  int dirty = 0;
+  int clean = 0;
+  EXPECT_EQ(this->machine_.vm->Invalidate({Gfn{7}, Gfn{8}},
+                                          [&](const ZappedLeaf& leaf) {
+                                            EXPECT_EQ(leaf.gfn, Gfn{7});
+                                            EXPECT_EQ(leaf.pfn, Pfn{519});
+                                            EXPECT_TRUE(leaf.accessed);
+                                            ++(leaf.dirty ? dirty : clean);
+                                          }),
+            2u);
+  EXPECT_EQ(dirty, 1);
+  EXPECT_EQ(clean, 1);
+  // By names of L2, from the lowest to the highest.
+  EXPECT_THAT(this->machine_.flusher.flushed,
+              testing::ElementsAre(GfnRange{Gfn{1000}, Gfn{2001}}));
+  EXPECT_EQ(this->shadow().live(), 1u);
+  EXPECT_EQ(this->machine_.pool.InUse(), 0u);
+}
+
+TYPED_TEST(ShadowMmuTest, AnEntryThatMovedToAnotherFrameIsNotAgedForTheOld) {
+  ASSERT_EQ(this->Map(1000, 7), FaultOutcome::kMapped);
+  this->machine_.vm->InvalidateNested(
+      {NestedGfn{1000}, NestedGfn{1001}}, [](const ZappedLeaf&) {}, [] {});
+  ASSERT_EQ(this->Map(1000, 8), FaultOutcome::kMapped);
+  EXPECT_EQ(this->shadow().TestClearYoung({Gfn{7}, Gfn{8}}), AgeResult{});
+  EXPECT_EQ(this->shadow().TestClearYoung({Gfn{8}, Gfn{9}}),
+            AgeResult{.young = true});
+}
+
+TYPED_TEST(ShadowMmuTest, WithoutMemoryForAListTheFaultLeavesNothingBehind) {
+  // One chunk of six entries for each of 16 frames; the next list finds none.
+  for (std::uint64_t gfn = 0; gfn < 17; ++gfn) {
+    ASSERT_EQ(this->Map(1000 + gfn, gfn), FaultOutcome::kMapped);
+  }
+  for (std::uint64_t gfn = 0; gfn < 16; ++gfn) {
+    ASSERT_EQ(this->Map(2000 + gfn, gfn), FaultOutcome::kMapped);
+  }
+  EXPECT_EQ(this->Map(2016, 16), FaultOutcome::kNoMemory);
+  EXPECT_EQ(this->shadow().live(), 33u);
+  const LocklessWalk walk(this->machine_.domain);
+  EXPECT_EQ(this->shadow().tree().Lookup(walk, Gfn{2016}).word, Ept::kEmpty);
+  EXPECT_TRUE(this->shadow().TestClearYoung({Gfn{16}, Gfn{17}}).young);
+}
+
+}  // namespace
+}  // namespace ptage

@@ -67,14 +67,18 @@ def ptage_header(name, deps = [], srcs = [], visibility = None):
     native.cc_library(
         name = flat + "_alone",
         testonly = True,
+        # The header belongs to the target that is compiled: clang checks the
+        # includes of that one alone.
         srcs = [
             flat + "_after.cc",
             flat + "_alone.cc",
         ],
+        hdrs = [name + ".h"] + srcs,
         copts = COPTS,
         features = FEATURES,
+        strip_include_prefix = "/include",
         tags = ["alone"],
-        deps = [":" + name],
+        deps = deps,
     )
 
 def ptage_library(name, copts = [], **kwargs):
@@ -101,7 +105,10 @@ def ptage_test(name, deps = [], size = "small", copts = [], **kwargs):
         size = size,
         copts = COPTS + copts,
         features = FEATURES,
-        deps = deps + ["@com_google_googletest//:gtest_main"],
+        deps = deps + [
+            "@com_google_googletest//:gtest",
+            "@com_google_googletest//:gtest_main",
+        ],
         **kwargs
     )
 

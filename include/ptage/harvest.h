@@ -43,6 +43,11 @@ AgeResult HarvestSome(const Tree& tree, const typename Tree::Walk& walk,
   AgeCounts counts;
   const GfnRange range = cursor.Rest();
   WalkSome(tree, walk, cursor, budget, [&](const VisitedEntry<F>& visited) {
+    // Most entries are cold, and need nothing of what follows.
+    if (!IsFrozen<F>(visited.seen) && !IsYoung<F>(visited.seen)) {
+      ++counts.examined;
+      return;
+    }
     const bool whole = range.Contains(visited.covers);
     const SpteAge age =
         AgeSeen<F>(visited.entry, visited.seen,

@@ -32,7 +32,7 @@ int main() {
   }
 
   // The guest faults three pages in; each is born accessed.
-  for (const std::uint64_t gfn : {7, 8, 600}) {
+  for (const std::uint64_t gfn : {7u, 8u, 600u}) {
     if (vm.Fault(Gfn{gfn}, Rights::kWrite) != FaultOutcome::kMapped) return 1;
   }
 

@@ -17,7 +17,6 @@
 namespace ptage {
 namespace {
 
-constexpr Level k4K{1};
 constexpr GfnRange kAll{Gfn{0}, Gfn{64}};
 
 template <class D>

@@ -108,7 +108,7 @@ TEST_F(TdpMmuTest, WithoutAPlaceToWalkFastOnlyIsUnknown) {
 }
 
 TEST_F(TdpMmuTest, AZapFlushesEachPageUnlessTheCallerWill) {
-  for (const std::uint64_t gfn : {3, 4, 5}) {
+  for (const std::uint64_t gfn : {3u, 4u, 5u}) {
     ASSERT_EQ(Fault(gfn, k4K, Rights::kWrite), FaultOutcome::kMapped);
   }
   const LocklessWalk walk(domain_);

@@ -97,8 +97,17 @@ def ptage_binary(name, copts = [], **kwargs):
         **kwargs
     )
 
-def ptage_test(name, deps = [], size = "small", copts = [], **kwargs):
-    """A GoogleTest. `srcs` is NAME.cc unless given."""
+def ptage_test(name, deps = [], size = "small", copts = [], hosted = False, **kwargs):
+    """A GoogleTest.
+
+    Args:
+      name: its `srcs` is NAME.cc unless given.
+      deps: besides GoogleTest.
+      size: as usual.
+      copts: besides the project's own.
+      hosted: whether its threads contend for Abseil's mutexes.
+      **kwargs: as usual.
+    """
     native.cc_test(
         name = name,
         srcs = kwargs.pop("srcs", [name + ".cc"]),
@@ -107,7 +116,7 @@ def ptage_test(name, deps = [], size = "small", copts = [], **kwargs):
         features = FEATURES,
         deps = deps + [
             "@com_google_googletest//:gtest",
-            "@com_google_googletest//:gtest_main",
+            "//test:hosted_main" if hosted else "@com_google_googletest//:gtest_main",
         ],
         **kwargs
     )

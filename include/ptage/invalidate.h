@@ -51,8 +51,8 @@ class InvalidateSequence {
   void End(GfnRange range);
 
   // Whether an invalidation of `gfn` is open, or any ended since `snapshot`.
-  [[nodiscard]] bool MustRetry(std::uint64_t snapshot, Gfn gfn) const
-      ABSL_SHARED_LOCKS_REQUIRED(mmu_lock_);
+  // Precondition: the caller holds the MMU lock, shared at least.
+  [[nodiscard]] bool MustRetry(std::uint64_t snapshot, Gfn gfn) const;
 
  private:
   absl::Mutex& mmu_lock_;
@@ -101,6 +101,7 @@ inline void InvalidateSequence::End(GfnRange range) {
 
 inline bool InvalidateSequence::MustRetry(std::uint64_t snapshot,
                                           Gfn gfn) const {
+  mmu_lock_.AssertReaderHeld();
   return (open_ != 0 && range_.Contains(gfn)) ||
          ReadOnce(sequence_, kRelaxed) != snapshot;
 }

@@ -158,6 +158,7 @@ class PageTable {
   Gfn Visit(const Walk& walk, GfnRange range, std::uint64_t& budget,
             Visitor&& visit) const {
     PTAGE_ASSERT(static_cast<bool>(walk));
+    if (range.Empty()) return range.end;
     return VisitTable(*root_, Level{F::kLevels}, Gfn{0}, range, budget, visit);
   }
 

@@ -31,7 +31,7 @@
 //   [spte.2] relaxed clear in AgeEntry     · none: nothing is published by it
 //   [spte.3] acquire compare-and-swap      · [spte.4], [spte.5], [spte.6]
 //            in Freeze
-//   [spte.4] release store in Restore      · [spte.3]
+//   [spte.4] release store in Restore      · [spte.1], [spte.3], [table.1]
 //   [spte.5] release store in Publish      · [spte.1], [spte.3], [table.1]
 //   [spte.6] release store in Empty        · [spte.1], [spte.3], [spte.8]
 //   [spte.7] release compare-and-swap      · [table.1]
@@ -292,7 +292,8 @@ bool Freeze(SpteCell<F>& entry, typename F::Word seen) {
 template <SpteFormat F>
 void Restore(SpteCell<F>& entry, typename F::Word taken) {
   PTAGE_ASSERT(!IsFrozen<F>(taken));
-  // [spte.4] release, pairs with [spte.3].
+  // [spte.4] release, pairs with [spte.3]; and with [spte.1] and [table.1], who
+  // reach what the installer wrote only through this store.
   WriteOnce(entry, taken, kRelease);
 }
 

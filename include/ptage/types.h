@@ -63,8 +63,9 @@ struct GfnRange {
   [[nodiscard]] constexpr bool Contains(GfnRange other) const {
     return begin <= other.begin && other.end <= end;
   }
+  // Whether there is a frame in both.
   [[nodiscard]] constexpr bool Overlaps(GfnRange other) const {
-    return begin < other.end && other.begin < end;
+    return !Clip(other).Empty();
   }
   // The part of `other` inside this range; empty if there is none.
   [[nodiscard]] constexpr GfnRange Clip(GfnRange other) const {

@@ -9,7 +9,8 @@
 //     from one that depends on the thread, and fails if all are taken.
 //   * Retire, Poll and Synchronize may be called by any thread; they exclude
 //     each other by a lock, and free what is ripe after they have let go of it.
-//     A `free` function may retire again.
+//     A `free` function may retire again; what that makes ripe is freed inside
+//     the call, so a chain of such objects nests.
 //   * A walk that stalls, or a thread that dies inside one, delays what is
 //     retired after it began, never the caller of Retire. What is held back is
 //     counted in stats().
@@ -69,6 +70,8 @@ namespace ptage {
 // A reader-writer scheme for up to `kPlaces` walks at a time.
 template <unsigned kPlaces = 64, BasicLock L = SpinLock>
 class EpochDomain {
+  static_assert(kPlaces > 0);
+
  public:
   // An entered section, or none.
   class Section {
@@ -85,7 +88,7 @@ class EpochDomain {
   // Objects, not bytes.
   struct Stats {
     std::uint64_t retired = 0;
-    std::uint64_t freed = 0;
+    std::uint64_t freed = 0;  // or about to be, by who found them ripe
     [[nodiscard]] std::uint64_t Held() const { return retired - freed; }
   };
 
@@ -142,7 +145,8 @@ class EpochDomain {
 
 template <unsigned kPlaces, BasicLock L>
 EpochDomain<kPlaces, L>::~EpochDomain() {
-  for (Retired* list : limbo_) FreeAll(list);
+  // What is freed may retire more.
+  while (stats().Held() != 0) Poll();
 }
 
 template <unsigned kPlaces, BasicLock L>

@@ -53,7 +53,11 @@ struct Ept {
   static constexpr Rights RightsOf(Word word) {
     return static_cast<Rights>(word & (kRead | kWrite | kExecute));
   }
+  // Precondition: kWrite comes with kRead, or the entry is misconfigured
+  // (29.3.3 "EPT-Induced VM Exits").
   static constexpr Word MakeLeaf(Pfn pfn, Level level, Rights rights) {
+    PTAGE_ASSERT(!Allows(rights, Rights::kWrite) ||
+                 Allows(rights, Rights::kRead));
     return (pfn.value << kPageBits & kFrame) | static_cast<Word>(rights) |
            kWriteBack | kSuppressVe | (level > Level{1} ? kLargePage : 0);
   }

@@ -76,20 +76,25 @@ TEST(GfnRangeTest, NeighboursDoNotOverlap) {
   EXPECT_TRUE(Range(0, 8).Overlaps(Range(3, 4)));
 }
 
-// Every pair of ranges over six frames, against the sets they stand for.
-TEST(GfnRangeTest, ClipIsTheIntersection) {
+// Every pair of ranges over six frames, empty ones too, against the sets that
+// they stand for.
+TEST(GfnRangeTest, ClipIsTheIntersectionAndOverlapsSaysWhetherThereIsOne) {
   for (std::uint64_t a = 0; a < 6; ++a) {
     for (std::uint64_t b = a; b <= 6; ++b) {
       for (std::uint64_t c = 0; c < 6; ++c) {
         for (std::uint64_t d = c; d <= 6; ++d) {
           const GfnRange clipped = Range(a, b).Clip(Range(c, d));
           ASSERT_LE(clipped.begin, clipped.end);
+          bool any = false;
           for (std::uint64_t frame = 0; frame < 7; ++frame) {
             const bool in_both =
                 a <= frame && frame < b && c <= frame && frame < d;
             ASSERT_EQ(clipped.Contains(Gfn{frame}), in_both)
                 << a << ".." << b << " with " << c << ".." << d;
+            any = any || in_both;
           }
+          ASSERT_EQ(Range(a, b).Overlaps(Range(c, d)), any)
+              << a << ".." << b << " with " << c << ".." << d;
         }
       }
     }

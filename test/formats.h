@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//
+// The formats that typed tests run over, and what is true of each: words
+// written out by hand, from the manuals for real formats. Nothing here may be
+// computed from a format's own constants.
+
+#ifndef PTAGE_TEST_FORMATS_H_
+#define PTAGE_TEST_FORMATS_H_
+
+#include <cstdint>
+#include <string>
+#include <type_traits>
+
+#include "gtest/gtest.h"
+#include "ptage/once.h"
+#include "ptage/spte.h"
+#include "ptage/spte/ept.h"
+#include "ptage/spte/x86_64.h"
+#include "ptage/types.h"
+
+namespace ptage::test {
+
+// A format that agrees with the real ones in as little as the concept lets it:
+// 32-bit words, four entries a table, three levels, no accessed bit in inner
+// entries, large leaves at level 2 alone.
+//   0 present · 1 writable · 2 dirty · 3 accessed · 4 large · 11 nothing is
+//   here
+struct TinyFormat {
+  using Word = std::uint32_t;
+
+  static constexpr int kLevels = 3;
+  static constexpr int kIndexBits = 2;
+  static constexpr int kPageBits = 12;
+  static constexpr Level kLargestLeaf{2};
+  static constexpr bool kInnerAccessed = false;
+
+  static constexpr Word kEmpty = 0x800;
+  static constexpr Word kFrozen = 0x802;
+  static constexpr Word kAccessed = 0x8;
+  static constexpr Word kDirty = 0x4;
+
+  static constexpr bool IsPresent(Word word) { return (word & 1) != 0; }
+  static constexpr bool IsLeaf(Word word, Level level) {
+    return level == Level{1} || (word & 0x10) != 0;
+  }
+  static constexpr Pfn FrameOf(Word word) { return Pfn{word >> 12}; }
+  static constexpr Rights RightsOf(Word word) {
+    return (word & 2) != 0 ? Rights::kAll : Rights::kReadExecute;
+  }
+  static constexpr Word MakeLeaf(Pfn pfn, Level level, Rights rights) {
+    return static_cast<Word>(pfn.value << 12) | 1u |
+           (Allows(rights, Rights::kWrite) ? 2u : 0u) |
+           (level == Level{2} ? 0x10u : 0u);
+  }
+  static constexpr Word MakeInner(Pfn table) {
+    return static_cast<Word>(table.value << 12) | 1u;
+  }
+  static constexpr Word SplitLeaf(Word word, Level, unsigned index) {
+    return (word & ~Word{0x10}) + (Word{index} << 12);
+  }
+};
+
+static_assert(SpteFormat<TinyFormat>);
+
+// A leaf of level 1 that maps `kPfn` with all rights, in every state of its
+// accessed and dirty bits; and the same one write-protected.
+template <class F>
+struct Truth;
+
+// SDM 3C, "Format of an EPT Page-Table Entry that Maps a 4-KByte Page": read 0,
+// write 1, execute 2, memory type 5:3 (6 write-back), accessed 8, dirty 9,
+// address 51:12, suppress #VE 63.
+template <>
+struct Truth<Ept> {
+  static constexpr Pfn kPfn{0x123456};
+  static constexpr std::uint64_t kCold = 0x8000'0001'2345'6037;
+  static constexpr std::uint64_t kYoung = 0x8000'0001'2345'6137;
+  static constexpr std::uint64_t kDirty = 0x8000'0001'2345'6237;
+  static constexpr std::uint64_t kYoungDirty = 0x8000'0001'2345'6337;
+  static constexpr std::uint64_t kYoungReadOnly = 0x8000'0001'2345'6135;
+  static constexpr std::uint64_t kAccessedBit = 0x100;
+  static constexpr std::uint64_t kDirtyBit = 0x200;
+  // Another page's, accessed.
+  static constexpr std::uint64_t kOtherYoung = 0x8000'0000'0777'7137;
+};
+
+// SDM 3A, "Format of a Page-Table Entry that Maps a 4-KByte Page" (AMD APM
+// volume 2, 5.4): present 0, writable 1, user 2, accessed 5, dirty 6, address
+// 51:12, no-execute 63.
+template <>
+struct Truth<X86_64> {
+  static constexpr Pfn kPfn{0x123456};
+  static constexpr std::uint64_t kCold = 0x1'2345'6007;
+  static constexpr std::uint64_t kYoung = 0x1'2345'6027;
+  static constexpr std::uint64_t kDirty = 0x1'2345'6047;
+  static constexpr std::uint64_t kYoungDirty = 0x1'2345'6067;
+  static constexpr std::uint64_t kYoungReadOnly = 0x1'2345'6025;
+  static constexpr std::uint64_t kAccessedBit = 0x20;
+  static constexpr std::uint64_t kDirtyBit = 0x40;
+  static constexpr std::uint64_t kOtherYoung = 0x777'7027;
+};
+
+template <>
+struct Truth<TinyFormat> {
+  static constexpr Pfn kPfn{0x12345};
+  static constexpr std::uint32_t kCold = 0x1234'5003;
+  static constexpr std::uint32_t kYoung = 0x1234'500B;
+  static constexpr std::uint32_t kDirty = 0x1234'5007;
+  static constexpr std::uint32_t kYoungDirty = 0x1234'500F;
+  static constexpr std::uint32_t kYoungReadOnly = 0x1234'5009;
+  static constexpr std::uint32_t kAccessedBit = 0x8;
+  static constexpr std::uint32_t kDirtyBit = 0x4;
+  static constexpr std::uint32_t kOtherYoung = 0x0777'700B;
+};
+
+using AllFormats = ::testing::Types<Ept, X86_64, TinyFormat>;
+
+// Names for the instances of typed tests.
+struct FormatNames {
+  template <class F>
+  static std::string GetName(int) {
+    if (std::is_same_v<F, Ept>) return "Ept";
+    if (std::is_same_v<F, X86_64>) return "X86_64";
+    return "TinyFormat";
+  }
+};
+
+enum class Access { kRead, kWrite };
+
+// What became of a page walker's access through an entry.
+struct Touched {
+  bool translated = false;    // the entry was present
+  bool set_accessed = false;  // it was not accessed before
+  bool set_dirty = false;     // it was not dirty before
+};
+
+// An access as hardware does it: sets the bits by compare-and-swap on the value
+// that was walked, which `read(entry)` reads, and walks again if that fails.
+template <SpteFormat F, class Read>
+Touched TouchAsHardware(SpteCell<F>& entry, Access access, Read read) {
+  using Word = typename F::Word;
+  for (;;) {
+    const Word seen = read(entry);
+    if (!F::IsPresent(seen)) return Touched{};
+    const Word wanted = static_cast<Word>(
+        Truth<F>::kAccessedBit |
+        (access == Access::kWrite ? Truth<F>::kDirtyBit : Word{0}));
+    const Word after = seen | wanted;
+    if (after == seen || TryCmpxchg(entry, seen, after, kRelaxed)) {
+      const Word newly = after & ~seen;
+      return Touched{.translated = true,
+                     .set_accessed = (newly & Truth<F>::kAccessedBit) != 0,
+                     .set_dirty = (newly & Truth<F>::kDirtyBit) != 0};
+    }
+  }
+}
+
+template <SpteFormat F>
+Touched TouchAsHardware(SpteCell<F>& entry, Access access) {
+  return TouchAsHardware<F>(entry, access, [](const SpteCell<F>& walked) {
+    return ReadOnce(walked, kRelaxed);
+  });
+}
+
+}  // namespace ptage::test
+
+#endif  // PTAGE_TEST_FORMATS_H_

@@ -1,0 +1,462 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+#include "ptage/reclaim/epoch.h"
+
+#include <chrono>
+#include <csignal>
+#include <cstdint>
+#include <optional>
+#include <thread>
+#include <vector>
+
+#include "gtest/gtest.h"
+#include "ptage/once.h"
+#include "ptage/reclaim.h"
+#include "test/stress.h"
+
+namespace ptage {
+namespace {
+
+using test::Stress;
+
+static_assert(SynchronizingReclaimer<EpochDomain<>>);
+static_assert(Reclaimer<EpochDomain<1>>);
+
+// An object that knows how often it was freed.
+struct Object {
+  Object() {
+    retired.free = [](Retired& self, void* owner) {
+      auto& object = reinterpret_cast<Object&>(self);
+      ++object.freed;
+      object.freed_with = owner;
+    };
+    retired.owner = this;
+  }
+  Retired retired;
+  int freed = 0;
+  void* freed_with = nullptr;
+};
+
+// Two advances make ripe what was retired; a few more change nothing.
+template <class Domain>
+void PollOften(Domain& domain) {
+  for (int i = 0; i < 6; ++i) domain.Poll();
+}
+
+TEST(EpochDomainTest, WithNoWalkUnderWayARetiredObjectIsFreed) {
+  EpochDomain<> domain;
+  Object object;
+  domain.Retire(object.retired);
+  PollOften(domain);
+  EXPECT_EQ(object.freed, 1);
+  EXPECT_EQ(object.freed_with, &object);
+}
+
+TEST(EpochDomainTest, NothingIsFreedUnderAWalkThatBeganBefore) {
+  EpochDomain<> domain;
+  Object object;
+  {
+    const LocklessWalk walk(domain);
+    domain.Retire(object.retired);
+    PollOften(domain);
+    EXPECT_EQ(object.freed, 0);
+  }
+  PollOften(domain);
+  EXPECT_EQ(object.freed, 1);
+}
+
+// A walk may begin in any epoch relative to those of others.
+TEST(EpochDomainTest, NothingIsFreedUnderAWalkInWhicheverEpochItBegan) {
+  for (int polls = 0; polls < 7; ++polls) {
+    EpochDomain<> domain;
+    for (int i = 0; i < polls; ++i) domain.Poll();
+    std::optional<LocklessWalk<EpochDomain<>>> first(std::in_place, domain);
+    domain.Poll();
+    std::optional<LocklessWalk<EpochDomain<>>> second(std::in_place, domain);
+    Object object;
+    domain.Retire(object.retired);
+    PollOften(domain);
+    EXPECT_EQ(object.freed, 0);
+    first.reset();
+    PollOften(domain);
+    EXPECT_EQ(object.freed, 0);
+    second.reset();
+    PollOften(domain);
+    EXPECT_EQ(object.freed, 1);
+  }
+}
+
+TEST(EpochDomainTest, WalksThatComeAndGoDoNotHoldAnythingForEver) {
+  EpochDomain<> domain;
+  Object object;
+  domain.Retire(object.retired);
+  // At each moment one of them is under way.
+  std::optional<LocklessWalk<EpochDomain<>>> odd;
+  std::optional<LocklessWalk<EpochDomain<>>> even(std::in_place, domain);
+  for (int i = 0; i < 4; ++i) {
+    odd.emplace(domain);
+    even.reset();
+    domain.Poll();
+    even.emplace(domain);
+    odd.reset();
+    domain.Poll();
+  }
+  EXPECT_EQ(object.freed, 1);
+}
+
+TEST(EpochDomainTest, EachObjectIsFreedOnce) {
+  EpochDomain<> domain;
+  std::vector<Object> objects(100);
+  for (Object& object : objects) {
+    const LocklessWalk walk(domain);
+    domain.Retire(object.retired);
+  }
+  PollOften(domain);
+  for (const Object& object : objects) EXPECT_EQ(object.freed, 1);
+}
+
+TEST(EpochDomainTest, WhatIsHeldBackIsCounted) {
+  EpochDomain<> domain;
+  std::vector<Object> objects(10);
+  {
+    const LocklessWalk walk(domain);
+    for (Object& object : objects) domain.Retire(object.retired);
+    EXPECT_EQ(domain.stats().retired, 10u);
+    EXPECT_EQ(domain.stats().freed, 0u);
+    EXPECT_EQ(domain.stats().Held(), 10u);
+  }
+  PollOften(domain);
+  EXPECT_EQ(domain.stats().retired, 10u);
+  EXPECT_EQ(domain.stats().freed, 10u);
+  EXPECT_EQ(domain.stats().Held(), 0u);
+}
+
+// --- Places.
+
+TEST(EpochDomainTest, AWalkBeginsWhileAPlaceIsFree) {
+  EpochDomain<2> domain;
+  const auto first = domain.Begin();
+  const auto second = domain.Begin();
+  EXPECT_TRUE(static_cast<bool>(first));
+  EXPECT_TRUE(static_cast<bool>(second));
+  EXPECT_FALSE(static_cast<bool>(domain.Begin()));
+  domain.End(first);
+  const auto third = domain.Begin();
+  EXPECT_TRUE(static_cast<bool>(third));
+  EXPECT_FALSE(static_cast<bool>(domain.Begin()));
+  domain.End(second);
+  domain.End(third);
+}
+
+TEST(EpochDomainTest, NestedWalksTakeAPlaceEach) {
+  EpochDomain<> domain;
+  Object object;
+  const auto outer = domain.Begin();
+  const auto inner = domain.Begin();
+  domain.Retire(object.retired);
+  domain.End(outer);
+  PollOften(domain);
+  EXPECT_EQ(object.freed, 0);
+  domain.End(inner);
+  PollOften(domain);
+  EXPECT_EQ(object.freed, 1);
+}
+
+TEST(EpochDomainTest, AWalkThatWaitsGetsThePlaceOfOneThatEnds) {
+  EpochDomain<1> domain;
+  auto section = domain.Begin();
+  Cell<std::uint32_t> began(0u);
+  std::thread waiter([&] {
+    const LocklessWalk walk(domain, WalkEntry::kWait);
+    WriteOnce(began, static_cast<bool>(walk) ? 1u : 2u, kRelaxed);
+  });
+  std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  EXPECT_EQ(ReadOnce(began, kRelaxed), 0u);
+  domain.End(section);
+  waiter.join();
+  EXPECT_EQ(ReadOnce(began, kRelaxed), 1u);
+}
+
+#if PTAGE_HARDENED
+TEST(EpochDomainDeathTest, BrokenPreconditionsTrap) {
+  EpochDomain<1> domain;
+  EXPECT_DEATH(domain.End(EpochDomain<1>::Section()), "");
+  Retired nobody_frees_this;
+  EXPECT_DEATH(domain.Retire(nobody_frees_this), "");
+}
+#endif
+
+// --- Any thread, at any time.
+
+TEST(EpochDomainTest, AThreadThatDiesInsideAWalkHoldsObjectsAndNoCaller) {
+  EpochDomain<> domain;
+  Object object;
+  EpochDomain<>::Section left_behind;
+  std::thread([&] { left_behind = domain.Begin(); }).join();
+  domain.Retire(object.retired);  // returns
+  PollOften(domain);
+  EXPECT_EQ(object.freed, 0);
+  EXPECT_EQ(domain.stats().Held(), 1u);
+  // New walks are not hindered.
+  EXPECT_TRUE(static_cast<bool>(LocklessWalk(domain)));
+  domain.End(left_behind);
+}
+
+// A lock that lets a test look while it is held.
+class WatchedLock {
+ public:
+  void Lock() {
+    ASSERT_FALSE(held) << "locked twice";
+    held = true;
+    if (while_held != nullptr) while_held();
+  }
+  void Unlock() { held = false; }
+
+  static inline bool held = false;
+  static inline void (*while_held)() = nullptr;
+};
+
+using WatchedDomain = EpochDomain<4, WatchedLock>;
+WatchedDomain* interrupted_domain = nullptr;
+int walks_of_the_handler = 0;
+
+void WalkInHandler(int) {
+  const LocklessWalk walk(*interrupted_domain);
+  if (static_cast<bool>(walk)) ++walks_of_the_handler;
+}
+
+// The signal comes inside a walk, and while the thread holds the domain's lock.
+TEST(EpochDomainTest, ASignalHandlerMayWalk) {
+  WatchedDomain domain;
+  interrupted_domain = &domain;
+  walks_of_the_handler = 0;
+  std::signal(SIGUSR1, WalkInHandler);
+  {
+    const LocklessWalk walk(domain);
+    std::raise(SIGUSR1);
+  }
+  EXPECT_EQ(walks_of_the_handler, 1);
+  WatchedLock::while_held = [] { std::raise(SIGUSR1); };
+  Object object;
+  domain.Retire(object.retired);
+  domain.Poll();
+  WatchedLock::while_held = nullptr;
+  std::signal(SIGUSR1, SIG_DFL);
+  EXPECT_EQ(walks_of_the_handler, 3);
+  PollOften(domain);
+  EXPECT_EQ(object.freed, 1);
+}
+
+// --- Functions that free.
+
+// Retires `next` when it is freed.
+struct Link {
+  explicit Link(WatchedDomain* where) : domain(where) {
+    retired.free = [](Retired& self, void*) {
+      auto& link = reinterpret_cast<Link&>(self);
+      EXPECT_FALSE(WatchedLock::held);
+      ++link.freed;
+      if (link.next != nullptr) link.domain->Retire(link.next->retired);
+    };
+  }
+  Retired retired;
+  WatchedDomain* domain;
+  Link* next = nullptr;
+  int freed = 0;
+};
+
+TEST(EpochDomainTest, AFreeFunctionMayRetireAgainAndTheLockIsNotHeld) {
+  WatchedDomain domain;
+  Link third(&domain);
+  Link second(&domain);
+  Link first(&domain);
+  first.next = &second;
+  second.next = &third;
+  domain.Retire(first.retired);
+  for (int i = 0; i < 12; ++i) domain.Poll();
+  EXPECT_EQ(first.freed, 1);
+  EXPECT_EQ(second.freed, 1);
+  EXPECT_EQ(third.freed, 1);
+  EXPECT_EQ(domain.stats().Held(), 0u);
+}
+
+TEST(EpochDomainTest, DestructionFreesWhatIsHeld) {
+  std::vector<Object> objects(5);
+  {
+    EpochDomain<> domain;
+    const auto section = domain.Begin();
+    for (Object& object : objects) domain.Retire(object.retired);
+    domain.End(section);
+    for (const Object& object : objects) EXPECT_EQ(object.freed, 0);
+  }
+  for (const Object& object : objects) EXPECT_EQ(object.freed, 1);
+}
+
+// In whichever epoch the domain is.
+TEST(EpochDomainTest, DestructionFreesWhatAFreeFunctionRetires) {
+  for (int polls = 0; polls < 3; ++polls) {
+    std::optional<WatchedDomain> domain(std::in_place);
+    for (int i = 0; i < polls; ++i) domain->Poll();
+    Link third(&*domain);
+    Link second(&*domain);
+    Link first(&*domain);
+    first.next = &second;
+    second.next = &third;
+    domain->Retire(first.retired);
+    domain.reset();
+    EXPECT_EQ(first.freed, 1);
+    EXPECT_EQ(second.freed, 1);
+    EXPECT_EQ(third.freed, 1);
+  }
+}
+
+// --- Synchronize.
+
+TEST(EpochDomainTest, SynchronizeFreesWhatWasRetiredBefore) {
+  EpochDomain<> domain;
+  Object object;
+  {
+    const LocklessWalk walk(domain);
+    domain.Retire(object.retired);
+    domain.Poll();
+  }
+  EXPECT_EQ(object.freed, 0);
+  domain.Synchronize();
+  EXPECT_EQ(object.freed, 1);
+}
+
+TEST(EpochDomainTest, SynchronizeWaitsForAWalkThatBeganBefore) {
+  EpochDomain<> domain;
+  Cell<std::uint32_t> returned(0u);
+  const auto section = domain.Begin();
+  std::thread writer([&] {
+    domain.Synchronize();
+    WriteOnce(returned, 1u, kRelaxed);
+  });
+  std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  EXPECT_EQ(ReadOnce(returned, kRelaxed), 0u);
+  domain.End(section);
+  writer.join();
+  EXPECT_EQ(ReadOnce(returned, kRelaxed), 1u);
+}
+
+// --- Stress.
+
+// A published object, poisoned when it is freed, and used again. The value is
+// plain: the thread sanitizer sees a read under which it is freed.
+struct Published {
+  static constexpr std::uint64_t kAlive = 0xA11E;
+  static constexpr std::uint64_t kPoison = 0xDEAD;
+
+  Published() : value(kAlive), free(1u) {
+    retired.free = [](Retired& self, void*) {
+      auto& object = reinterpret_cast<Published&>(self);
+      object.value.Set(kPoison);
+      WriteOnce(object.free, 1u, kRelease);
+    };
+  }
+  Retired retired;
+  Plain<std::uint64_t> value;
+  Cell<std::uint32_t> free;
+};
+
+template <class Domain>
+struct Board {
+  static constexpr int kObjects = 16;
+
+  // Unlinks what is there, publishes another, retires the first.
+  void Replace() {
+    for (Published& object : objects) {
+      if (ReadOnce(object.free, kAcquire) == 0) continue;
+      WriteOnce(object.free, 0u, kRelaxed);
+      object.value.Set(Published::kAlive);
+      Published* const old = ReadOnce(current, kRelaxed);
+      WriteOnce(current, &object, kRelease);
+      if (old != nullptr) domain.Retire(old->retired);
+      ++replaced;
+      return;
+    }
+    domain.Poll();
+  }
+
+  std::uint64_t replaced = 0;
+  Published objects[kObjects];
+  Cell<Published*> current{nullptr};
+  Domain domain;
+};
+
+struct Reader {
+  std::uint64_t walks = 0;
+  std::uint64_t poisoned = 0;
+
+  template <class Domain>
+  void Read(Board<Domain>& board) {
+    const LocklessWalk walk(board.domain);
+    if (!static_cast<bool>(walk)) return;
+    ++walks;
+    for (int i = 0; i < 3; ++i) {
+      const Published* const seen = ReadOnce(board.current, kAcquire);
+      if (seen == nullptr) continue;
+      for (int j = 0; j < 20; ++j) {
+        if (seen->value.Get() != Published::kAlive) ++poisoned;
+      }
+    }
+  }
+};
+
+TEST(EpochStressTest, NoReaderSeesWhatWasFreed) {
+  Board<EpochDomain<>> board;
+  Reader readers[3];
+  Stress({[&] { board.Replace(); }, [&] { readers[0].Read(board); },
+          [&] { readers[1].Read(board); }, [&] { readers[2].Read(board); }});
+  EXPECT_EQ(readers[0].poisoned + readers[1].poisoned + readers[2].poisoned,
+            0u);
+  EXPECT_GT(readers[0].walks, 0u);
+  EXPECT_GT(board.replaced, std::uint64_t{Board<EpochDomain<>>::kObjects});
+}
+
+// Readers take turns in one place.
+TEST(EpochStressTest, NoReaderSeesWhatWasFreedWhenPlacesAreShort) {
+  Board<EpochDomain<1>> board;
+  Reader readers[3];
+  Stress({[&] { board.Replace(); }, [&] { readers[0].Read(board); },
+          [&] { readers[1].Read(board); }, [&] { readers[2].Read(board); }});
+  EXPECT_EQ(readers[0].poisoned + readers[1].poisoned + readers[2].poisoned,
+            0u);
+  EXPECT_GT(readers[0].walks, 0u);
+  EXPECT_GT(board.replaced, std::uint64_t{Board<EpochDomain<1>>::kObjects});
+}
+
+// Objects retired by several threads at once are freed once each.
+TEST(EpochStressTest, RetirersExcludeEachOther) {
+  struct Counted {
+    Retired retired;
+    std::uint64_t freed = 0;
+  };
+  constexpr std::size_t kEach = 2'000;
+  std::vector<Counted> objects(2 * kEach);
+  for (Counted& object : objects) {
+    object.retired.free = [](Retired& self, void*) {
+      ++reinterpret_cast<Counted&>(self).freed;
+    };
+  }
+  {
+    EpochDomain<> domain;
+    const auto retirer = [&](std::size_t from) {
+      return [&domain, &objects, from] {
+        for (std::size_t i = from; i < from + kEach; ++i) {
+          const LocklessWalk walk(domain);
+          domain.Retire(objects[i].retired);
+        }
+      };
+    };
+    test::RunThreads({retirer(0), retirer(kEach), [&] {
+                        for (int i = 0; i < 100; ++i) domain.Synchronize();
+                      }});
+    EXPECT_EQ(domain.stats().retired, 2 * kEach);
+  }
+  for (const Counted& object : objects) ASSERT_EQ(object.freed, 1u);
+}
+
+}  // namespace
+}  // namespace ptage

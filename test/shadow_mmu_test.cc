@@ -103,6 +103,18 @@ TYPED_TEST(ShadowMmuTest, AZapOfAFrameFindsEveryNameAndFlushesThem) {
   EXPECT_EQ(this->machine_.pool.InUse(), 0u);
 }
 
+// Else a question between the two would find no entry, and call the page cold
+// and complete, before its access is on record.
+TYPED_TEST(ShadowMmuTest, TheRmapAnswersUntilTheBitsAreHandedOver) {
+  ASSERT_EQ(this->Map(1000, 7), FaultOutcome::kMapped);
+  AgeResult meanwhile;
+  const auto sink = [&](const ZappedLeaf&) {
+    meanwhile = this->shadow().TestClearYoungFastOnly({Gfn{7}, Gfn{8}});
+  };
+  ASSERT_EQ(this->machine_.vm->Invalidate({Gfn{7}, Gfn{8}}, sink), 1u);
+  EXPECT_EQ(meanwhile, AgeResult{.complete = false});
+}
+
 TYPED_TEST(ShadowMmuTest, AnEntryThatMovedToAnotherFrameIsNotAgedForTheOld) {
   ASSERT_EQ(this->Map(1000, 7), FaultOutcome::kMapped);
   this->machine_.vm->InvalidateNested(

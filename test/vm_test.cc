@@ -266,6 +266,24 @@ TYPED_TEST(VmTest, AFaultMapsTheLargestPageThatFits) {
   EXPECT_FALSE(vm.TestYoung({Gfn{512}, Gfn{1024}}).young);
 }
 
+TYPED_TEST(VmTest, AnInvalidationFlushesBothMmusBeforeItReturns) {
+  using F = typename TypeParam::F;
+  Machine<F, typename TypeParam::D> machine(64, 256, k4K);
+  auto& vm = *machine.vm;
+  ASSERT_TRUE(vm.AddMemslot({Gfn{0}, Gfn{64}}, Pfn{512}, Rights::kAll).ok());
+  ASSERT_EQ(vm.Fault(Gfn{5}, Rights::kRead), FaultOutcome::kMapped);
+  ASSERT_EQ(vm.NestedFault(NestedGfn{101}, Rights::kRead, TranslateNested),
+            FaultOutcome::kMapped);
+  ASSERT_EQ(vm.Invalidate({Gfn{4}, Gfn{6}}, [](const ZappedLeaf&) {}), 2u);
+  // Frames of the guest for the direct tables, of L2 for the nested ones.
+  EXPECT_THAT(machine.flusher.flushed,
+              testing::ElementsAre(GfnRange{Gfn{4}, Gfn{6}},
+                                   GfnRange{Gfn{101}, Gfn{102}}));
+  machine.flusher.flushed.clear();
+  ASSERT_EQ(vm.Invalidate({Gfn{4}, Gfn{6}}, [](const ZappedLeaf&) {}), 0u);
+  EXPECT_THAT(machine.flusher.flushed, testing::IsEmpty());
+}
+
 TYPED_TEST(VmTest, AFaultDuringAnInvalidationIsRetried) {
   using F = typename TypeParam::F;
   Machine<F, typename TypeParam::D> machine(64, 256, k4K);

@@ -1,0 +1,281 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//
+// The contended benchmark: what it costs a guest, in translations and faults,
+// that its pages are aged, by the library and by the designs that it rejects.
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <csignal>
+#include <cstdint>
+#include <cstdio>
+#include <optional>
+#include <regex>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "bench/clock.h"
+#include "bench/contender.h"
+#include "bench/figures.h"
+#include "bench/guest.h"
+#include "bench/machine_info.h"
+#include "bench/metrics.h"
+#include "bench/options.h"
+#include "bench/output_file.h"
+#include "bench/report.h"
+#include "bench/run.h"
+#include "bench/setter.h"
+#include "bench/table.h"
+#include "bench/team.h"
+#include "bench/trace_folder.h"
+
+namespace ptage::bench {
+namespace {
+
+constexpr int kGoalMissed = 1;
+constexpr int kBadUse = 2;
+constexpr int kInterrupted = 128 + SIGINT;
+
+volatile std::sig_atomic_t interrupted = 0;
+
+void Interrupt(int) { interrupted = 1; }
+
+int Fail(const absl::Status& status) {
+  absl::FPrintF(stderr, "contention: %s\n", status.message());
+  return kBadUse;
+}
+
+// How long the parts of a run may take, and what they are made of.
+struct Scale {
+  double window_ms;
+  double seconds;  // for the rounds
+  std::size_t traces;
+  std::size_t setter_tables;
+};
+
+constexpr Scale kFull = {
+    .window_ms = 30, .seconds = 500, .traces = 64, .setter_tables = 2048};
+constexpr Scale kQuick = {
+    .window_ms = 4, .seconds = 35, .traces = 2, .setter_tables = 2048};
+
+constexpr std::uint64_t kRounds = 100;
+constexpr double kZapsPerMs = 50;
+// Time from one request to flush to the next, for each page of the guest: about
+// what a fast-only pass takes.
+constexpr double kPeriodNsPerPage = 10;
+
+// Writes how far the run is and how long it still takes, at most once a second.
+class Progress {
+ public:
+  Progress(std::uint64_t rounds, double seconds, const TickRate& rate)
+      : rounds_(rounds), seconds_(seconds), rate_(rate), begin_(Ticks()) {}
+
+  void Show(std::uint64_t done, std::uint64_t dropped) {
+    const double passed = rate_.Seconds(Ticks() - begin_);
+    // A terminal's line is written over; a file's are not.
+    if (passed < next_) return;
+    const bool terminal = isatty(STDERR_FILENO) != 0;
+    next_ = passed + (terminal ? 1 : 10);
+    double left = seconds_ - passed;
+    if (done != 0 && done < rounds_) {
+      const double per_round = passed / static_cast<double>(done);
+      left = std::min(left, per_round * static_cast<double>(rounds_ - done));
+    }
+    absl::FPrintF(stderr,
+                  "%sround %d of %d, %d windows dropped, about %.0f s left%s",
+                  terminal ? "\r" : "", done, rounds_, dropped,
+                  std::max(0.0, left), terminal ? "   " : "\n");
+    shown_ = terminal;
+  }
+  void End() {
+    if (shown_) absl::FPrintF(stderr, "\n");
+  }
+
+ private:
+  const std::uint64_t rounds_;
+  const double seconds_;
+  const TickRate& rate_;
+  const std::uint64_t begin_;
+  double next_ = 0;
+  bool shown_ = false;
+};
+
+// Whether any id of a guest's configuration is wanted.
+bool IsWanted(const std::optional<std::regex>& filter, GuestKind kind,
+              const Config& config) {
+  if (!filter.has_value()) return true;
+  const std::string guest = NameOf(kind);
+  for (const Contender contender : kContenders) {
+    std::vector<Metric> metrics;
+    internal::AddContender(guest, TraitsOf(contender).name, config.name, true,
+                           metrics);
+    for (const Metric& metric : metrics) {
+      if (std::regex_search(metric.id, *filter)) return true;
+    }
+  }
+  return false;
+}
+
+void PrintTables(const RunResult& result, const std::vector<Replay>& replays) {
+  for (const GuestResult& guest : result.guests) {
+    for (const ConfigResult& config : guest.configs) {
+      absl::PrintF("\n%s: %s, ager at %s\n", NameOf(guest.kind),
+                   config.config.evict ? "with eviction" : "no eviction",
+                   config.config.duty < 1 ? "5 % of the time" : "full duty");
+      absl::PrintF("%s", ConfigTable(config));
+      const std::string loads = LoadTable(config);
+      if (!loads.empty()) absl::PrintF("%s", loads);
+      const SlotResult* const ours = config.Find(Contender::kFastOnly);
+      absl::PrintF("TLB hits of fast_only by trace:");
+      for (std::size_t i = 0; i < replays.size(); ++i) {
+        const auto all = static_cast<double>(ours->translations_by_trace[i]);
+        const auto walks = static_cast<double>(ours->walks_by_trace[i]);
+        if (all > 0) {
+          absl::PrintF(" %s %.3f", replays[i].name(), 1 - walks / all);
+        }
+      }
+      if (config.config.evict && ours->passes != 0) {
+        absl::PrintF("; zaps per pass %.0f",
+                     static_cast<double>(ours->zaps) /
+                         static_cast<double>(ours->passes));
+      }
+      absl::PrintF("\n");
+    }
+    if (guest.in_lists != 0) {
+      absl::PrintF("%s: %d of %d entries share their rmap: %.7f\n",
+                   NameOf(guest.kind), guest.in_lists, guest.mapped,
+                   static_cast<double>(guest.in_lists) /
+                       static_cast<double>(guest.mapped));
+    }
+  }
+}
+
+int Main(const std::vector<std::string>& arguments,
+         const std::string& program) {
+  const absl::StatusOr<Options> options = ParseOptions(arguments);
+  if (!options.ok()) return Fail(options.status());
+  if (options->help) {
+    std::fwrite(kUsage.data(), 1, kUsage.size(), stdout);
+    return 0;
+  }
+  const std::vector<int> cpus = UsableCpus();
+  if (cpus.size() < 2) {
+    return Fail(absl::FailedPreconditionError(
+        "needs two CPUs, one for a guest and one to age it; this process may "
+        "use one"));
+  }
+  std::optional<std::regex> filter;
+  if (!options->filter.empty()) filter = *ParseFilter(options->filter);
+  const Scale& scale = options->quick ? kQuick : kFull;
+  const std::uint64_t pages = options->Pages() / kBlockFrames * kBlockFrames;
+
+  std::optional<OutputFile> json;
+  if (!options->json.empty()) {
+    absl::StatusOr<OutputFile> file = OutputFile::Open(options->json);
+    if (!file.ok()) return Fail(file.status());
+    json.emplace(*std::move(file));
+  }
+  const absl::StatusOr<std::string> folder =
+      FindTraceFolder(options->traces, program);
+  if (!folder.ok()) return Fail(folder.status());
+  absl::StatusOr<std::vector<LoadedTrace>> traces =
+      LoadTraces(*folder, pages, scale.traces);
+  if (!traces.ok()) return Fail(traces.status());
+
+  std::signal(SIGINT, Interrupt);
+  std::signal(SIGTERM, Interrupt);
+
+  Context context = MachineContext();
+  context.numbers.emplace_back("seed", static_cast<double>(options->seed));
+  context.numbers.emplace_back("pages", static_cast<double>(pages));
+  context.numbers.emplace_back("window_ms", scale.window_ms);
+  context.numbers.emplace_back("zaps_per_ms", kZapsPerMs);
+  std::vector<Replay> replays;
+  for (LoadedTrace& trace : *traces) {
+    context.texts.emplace_back(
+        absl::StrCat("trace_", trace.replay.name(), "_crc32"),
+        absl::StrFormat("%08x", trace.checksum));
+    replays.push_back(std::move(trace.replay));
+  }
+  for (const auto& [name, value] : context.texts) {
+    absl::PrintF("%s: %s\n", name, value);
+  }
+  absl::PrintF(
+      "guest: %d pages; seed %d; %d rounds of %.0f ms windows; eviction of "
+      "%.0f "
+      "pages a ms; a request to flush every %.2f ms\n",
+      pages, options->seed, kRounds, scale.window_ms, kZapsPerMs,
+      kPeriodNsPerPage * static_cast<double>(pages) * 1e-6);
+  std::fflush(stdout);
+
+  // One CPU for this thread, which ages; a vCPU on each of the others.
+  const TickRate rate;
+  Team team(std::vector<int>(cpus.begin() + 1, cpus.end()));
+  PinTo(cpus[0]);
+
+  RunPlan plan;
+  plan.pages = pages;
+  plan.seed = options->seed;
+  plan.vcpus = team.size();
+  plan.rounds = kRounds;
+  plan.window_ns = scale.window_ms * 1e6;
+  plan.period_ns = kPeriodNsPerPage * static_cast<double>(pages);
+  plan.zaps_per_ms = kZapsPerMs;
+  plan.seconds = scale.seconds;
+  plan.wanted = [&](GuestKind kind, const Config& config) {
+    return IsWanted(filter, kind, config);
+  };
+  Progress progress(kRounds, scale.seconds, rate);
+  plan.progress = [&](std::uint64_t rounds, std::uint64_t dropped) {
+    progress.Show(rounds, dropped);
+    return interrupted == 0;
+  };
+  Runner runner(plan, replays, rate, team);
+  const absl::Status ready = runner.SetUp();
+  if (!ready.ok()) return Fail(ready);
+  const RunResult result = runner.Run();
+
+  Figures figures;
+  AddFigures(result, figures);
+  const auto wanted = [&](const std::string& id) {
+    return !filter.has_value() || std::regex_search(id, *filter);
+  };
+  if (interrupted == 0 && (wanted("contention/setter/vs_ticket") ||
+                           wanted("contention/setter/vs_spin"))) {
+    SetterModel(scale.setter_tables, team)
+        .Run(
+            kRounds, scale.window_ms * 1e6 / 4, options->seed, rate,
+            [] { return interrupted == 0; }, figures);
+  }
+  progress.End();
+  if (interrupted != 0) return kInterrupted;
+
+  PrintTables(result, replays);
+  absl::PrintF(
+      "\n%d rounds, %d windows, %d of them dropped: a thread lost its "
+      "CPU\n",
+      result.rounds, result.windows, result.dropped);
+  const std::vector<Judged> judged = JudgeAll(AllMetrics(), figures, wanted);
+  if (options->metrics) absl::PrintF("\n%s", MetricsTable(judged));
+  if (json.has_value()) {
+    context.numbers.emplace_back("rounds", static_cast<double>(result.rounds));
+    context.numbers.emplace_back("windows_dropped",
+                                 static_cast<double>(result.dropped));
+    const absl::Status written = json->Commit(ToJson(context, judged));
+    if (!written.ok()) return Fail(written);
+  }
+  return options->check && AnyMissed(judged) ? kGoalMissed : 0;
+}
+
+}  // namespace
+}  // namespace ptage::bench
+
+int main(int argc, char** argv) {
+  return ptage::bench::Main(std::vector<std::string>(argv + 1, argv + argc),
+                            argv[0]);
+}

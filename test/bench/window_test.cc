@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+#include "bench/window.h"
+
+#include <cstdint>
+#include <string>
+#include <tuple>
+#include <vector>
+
+#include "bench/access.h"
+#include "bench/clock.h"
+#include "bench/contender.h"
+#include "bench/replay.h"
+#include "bench/team.h"
+#include "bench/trace.h"
+#include "gtest/gtest.h"
+
+namespace ptage::bench {
+namespace {
+
+constexpr std::uint64_t kPages = 8192;
+
+// A program that works on 40 pages at a time.
+Replay MakeReplay() {
+  Trace trace;
+  trace.pages = 1000;
+  internal::SplitMix random(7);
+  for (std::uint32_t i = 0; i < 50 * kBurst; ++i) {
+    const auto page = static_cast<std::uint32_t>(
+        (i / 3000 * 37 + random.Below(40)) % trace.pages);
+    const Access kind = random.Below(3) == 0 ? Access::kWrite : Access::kRead;
+    trace.records.push_back(Record{page, kind, 1});
+  }
+  return Replay("made", trace, kPages);
+}
+
+class WindowTest
+    : public testing::TestWithParam<std::tuple<GuestKind, Contender>> {
+ protected:
+  WindowTest() : team_({UsableCpus().back()}) {}
+
+  [[nodiscard]] GuestKind Kind() const { return std::get<0>(GetParam()); }
+  [[nodiscard]] Contender Who() const { return std::get<1>(GetParam()); }
+  [[nodiscard]] WindowPlan Plan() const {
+    return WindowPlan{.contender = Who(),
+                      .replay = &replay_,
+                      .first_burst = 3,
+                      .length = rate_.FromNanoseconds(20e6),
+                      .period = rate_.FromNanoseconds(0.4e6),
+                      .slice = rate_.FromNanoseconds(50e3),
+                      .seed = 11};
+  }
+
+  const TickRate rate_;
+  const Replay replay_ = MakeReplay();
+  Team team_;
+};
+
+std::string NameOfCase(
+    const testing::TestParamInfo<WindowTest::ParamType>& info) {
+  const auto [kind, contender] = info.param;
+  return std::string(kind == GuestKind::kTdp ? "tdp_" : "nested_") +
+         TraitsOf(contender).name;
+}
+
+std::vector<std::tuple<GuestKind, Contender>> AllCases() {
+  std::vector<std::tuple<GuestKind, Contender>> cases;
+  for (const GuestKind kind : {GuestKind::kTdp, GuestKind::kNested}) {
+    for (const Contender contender : kContenders) {
+      if (Exists(kind, contender)) cases.emplace_back(kind, contender);
+    }
+  }
+  return cases;
+}
+
+TEST_P(WindowTest, WithoutEvictionEveryAnsweredTouchIsFound) {
+  Machine machine(Kind(), kPages, 1);
+  ASSERT_TRUE(machine.guest().Populate().ok());
+  // A machine that is busy with other things may cut a window short.
+  WindowResult result;
+  for (int tries = 0; tries < 200 && result.truth.touched == 0; ++tries) {
+    result = machine.Run(Plan(), rate_, team_);
+    if (Who() == Contender::kNone && result.vcpus[0].translations > 0) break;
+  }
+  EXPECT_GT(result.vcpus[0].translations, 0u);
+  EXPECT_TRUE(result.vcpus[0].faults.empty());
+  EXPECT_EQ(result.zaps, 0u);
+  EXPECT_EQ(machine.guest().Mapped(), kPages);
+  EXPECT_GT(result.aged_blocks, 0u);
+  if (Who() == Contender::kNone) return;
+  ASSERT_GT(result.truth.touched, 0u);
+  if (Who() != Contender::kBareClear) {
+    EXPECT_EQ(result.truth.found, result.truth.touched);
+  }
+  if (Who() != Contender::kReadOnly) {
+    EXPECT_EQ(result.truth.confirmed, result.truth.reported);
+  }
+  ASSERT_GT(result.present_twice, 0u);
+  const std::uint64_t untested = result.present_twice - result.tested_twice;
+  const bool leaves_lists = TraitsOf(Who()).mode == AgeMode::kFastOnly &&
+                            Kind() == GuestKind::kNested;
+  if (Who() == Contender::kTrylock) return;
+  // Two entries in 256 share an rmap.
+  EXPECT_EQ(untested * 128, leaves_lists ? result.present_twice : 0);
+}
+
+TEST_P(WindowTest, WithEvictionEveryAnsweredTouchIsFoundOrHandedOver) {
+  Machine machine(Kind(), kPages, 1);
+  ASSERT_TRUE(machine.guest().Populate().ok());
+  WindowPlan plan = Plan();
+  plan.evict_every = rate_.FromNanoseconds(20e3);
+  TruthCounts truth;
+  std::uint64_t zaps = 0;
+  std::uint64_t faults = 0;
+  for (int tries = 0;
+       tries < 200 && (tries < 2 || truth.touched == 0 || faults == 0);
+       ++tries) {
+    const WindowResult result = machine.Run(plan, rate_, team_);
+    truth += result.truth;
+    zaps += result.zaps;
+    faults += result.vcpus[0].faults.size();
+    plan.first_burst += 50;
+  }
+  EXPECT_GT(zaps, 0u);
+  EXPECT_GT(faults, 0u);
+  EXPECT_LE(machine.guest().Mapped(), kPages);
+  if (Who() == Contender::kNone) return;
+  ASSERT_GT(truth.touched, 0u);
+  if (Who() == Contender::kBareClear) return;
+  EXPECT_EQ(truth.found, truth.touched);
+}
+
+INSTANTIATE_TEST_SUITE_P(All, WindowTest, testing::ValuesIn(AllCases()),
+                         NameOfCase);
+
+}  // namespace
+}  // namespace ptage::bench

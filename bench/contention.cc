@@ -64,10 +64,11 @@ constexpr Scale kQuick = {
     .window_ms = 4, .seconds = 35, .traces = 2, .setter_tables = 2048};
 
 constexpr std::uint64_t kRounds = 100;
-constexpr double kZapsPerMs = 50;
-// Time from one request to flush to the next, for each page of the guest: about
-// what a fast-only pass takes.
-constexpr double kPeriodNsPerPage = 10;
+// The evictor's rate, and the time from one request to flush (and one start of
+// a pass) to the next, for each page of the guest: a pass of the full guest
+// takes 5 ms, and sees about 1,000 zaps.
+constexpr double kZapsPerMs = 150;
+constexpr double kPeriodNsPerPage = 25;
 
 // Writes how far the run is and how long it still takes, at most once a second.
 class Progress {
@@ -121,36 +122,39 @@ bool IsWanted(const std::optional<std::regex>& filter, GuestKind kind,
   return false;
 }
 
+void PrintHits(const ConfigResult& config, const std::vector<Replay>& replays) {
+  const SlotResult* const ours = config.Find(Contender::kFastOnly);
+  absl::PrintF("TLB hits of fast_only%s, by trace:", config.config.name);
+  for (std::size_t i = 0; i < replays.size(); ++i) {
+    const auto all = static_cast<double>(ours->translations_by_trace[i]);
+    const auto walks = static_cast<double>(ours->walks_by_trace[i]);
+    if (all > 0) {
+      absl::PrintF(" %s %.3f", replays[i].name(), 1 - walks / all);
+    }
+  }
+  if (config.config.evict && ours->passes != 0) {
+    absl::PrintF("; zaps per pass %.0f", static_cast<double>(ours->zaps) /
+                                             static_cast<double>(ours->passes));
+  }
+  absl::PrintF("\n");
+}
+
 void PrintTables(const RunResult& result, const std::vector<Replay>& replays) {
   for (const GuestResult& guest : result.guests) {
+    absl::PrintF("\nGuest %s\n%s", NameOf(guest.kind), GuestTable(guest));
     for (const ConfigResult& config : guest.configs) {
-      absl::PrintF("\n%s: %s, ager at %s\n", NameOf(guest.kind),
-                   config.config.evict ? "with eviction" : "no eviction",
-                   config.config.duty < 1 ? "5 % of the time" : "full duty");
-      absl::PrintF("%s", ConfigTable(config));
       const std::string loads = LoadTable(config);
-      if (!loads.empty()) absl::PrintF("%s", loads);
-      const SlotResult* const ours = config.Find(Contender::kFastOnly);
-      absl::PrintF("TLB hits of fast_only by trace:");
-      for (std::size_t i = 0; i < replays.size(); ++i) {
-        const auto all = static_cast<double>(ours->translations_by_trace[i]);
-        const auto walks = static_cast<double>(ours->walks_by_trace[i]);
-        if (all > 0) {
-          absl::PrintF(" %s %.3f", replays[i].name(), 1 - walks / all);
-        }
-      }
-      if (config.config.evict && ours->passes != 0) {
-        absl::PrintF("; zaps per pass %.0f",
-                     static_cast<double>(ours->zaps) /
-                         static_cast<double>(ours->passes));
-      }
-      absl::PrintF("\n");
+      if (loads.empty()) continue;
+      absl::PrintF("%s%s", config.config.evict ? "with eviction: " : "", loads);
     }
     if (guest.in_lists != 0) {
-      absl::PrintF("%s: %d of %d entries share their rmap: %.7f\n",
-                   NameOf(guest.kind), guest.in_lists, guest.mapped,
+      absl::PrintF("%d of %d entries share their rmap: %.5f\n", guest.in_lists,
+                   guest.mapped,
                    static_cast<double>(guest.in_lists) /
                        static_cast<double>(guest.mapped));
+    }
+    for (const ConfigResult& config : guest.configs) {
+      PrintHits(config, replays);
     }
   }
 }

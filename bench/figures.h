@@ -34,8 +34,8 @@ inline constexpr std::size_t kMinRounds = 20;
 // Adds the figures of every contender in every configuration.
 inline void AddFigures(const RunResult& result, Figures& figures);
 
-// The contenders of one configuration, one to a row.
-[[nodiscard]] inline std::string ConfigTable(const ConfigResult& config);
+// The contenders of a guest, one to a row, configuration by configuration.
+[[nodiscard]] inline std::string GuestTable(const GuestResult& guest);
 
 // How trylock and fast-only answer under more and more unrelated load; empty if
 // the configuration has no such windows.
@@ -50,10 +50,9 @@ inline void AddFigures(const RunResult& result, Figures& figures);
 // Share of present entries that were not tested, over whole passes; nothing
 // where no pass came to its end.
 [[nodiscard]] inline std::optional<double> Unanswered(const SlotResult& slot) {
-  if (slot.present_twice == 0) return std::nullopt;
-  return (static_cast<double>(slot.present_twice) -
-          static_cast<double>(slot.tested_twice)) /
-         static_cast<double>(slot.present_twice);
+  const std::uint64_t present = slot.tested + slot.unanswered;
+  if (present == 0) return std::nullopt;
+  return static_cast<double>(slot.unanswered) / static_cast<double>(present);
 }
 
 namespace internal {
@@ -211,6 +210,36 @@ inline std::string ShareText(std::optional<double> share) {
   return share.has_value() ? absl::StrFormat("%.5f", *share) : "-";
 }
 
+// A contender's cells in GuestTable.
+inline std::vector<std::string> Row(const ConfigResult& config,
+                                    const SlotResult& slot) {
+  std::vector<std::uint32_t> faults = AllFaults(slot);
+  const bool evicts = config.config.evict;
+  const bool ages = slot.slot.contender != Contender::kNone;
+  const double pages = static_cast<double>(slot.aged_blocks) * kBlockFrames;
+  std::string name = TraitsOf(slot.slot.contender).name;
+  if (slot.slot.again) name += " (again)";
+  const auto rate = [&](double Sample::* member) {
+    return slot.kept == 0 ? "-" : Compact(MedianRate(slot, member));
+  };
+  return {
+      "  " + name,
+      rate(&Sample::translations_per_second),
+      evicts ? rate(&Sample::faults_per_second) : "-",
+      PercentileText(faults, 0.5),
+      PercentileText(faults, 0.99),
+      PercentileText(faults, 0.999),
+      evicts ? absl::StrCat(faults.size()) : "-",
+      slot.kept == 0 ? "-" : Duration(slot.longest_gap_ns),
+      ages && pages > 0 ? Duration(slot.aged_seconds * 1e9 / pages * 1e6) : "-",
+      ShareText(ages ? Unanswered(slot) : std::nullopt),
+      ShareText(Share(slot.truth.found, slot.truth.touched)),
+      ShareText(Share(slot.truth.confirmed, slot.truth.reported)),
+      ShareText(Share(slot.translations - slot.walks, slot.translations)),
+      ages ? absl::StrCat(slot.counts.lost_races) : "-",
+      absl::StrCat(slot.kept)};
+}
+
 }  // namespace internal
 
 inline void AddFigures(const RunResult& result, Figures& figures) {
@@ -221,39 +250,17 @@ inline void AddFigures(const RunResult& result, Figures& figures) {
   }
 }
 
-inline std::string ConfigTable(const ConfigResult& config) {
+inline std::string GuestTable(const GuestResult& guest) {
   TextTable table({"contender", "transl/s", "faults/s", "fault p50", "p99",
                    "p99.9", "faults", "longest gap", "pass/Mpage", "unanswered",
                    "recall", "precision", "TLB hits", "lost races", "windows"});
-  for (const SlotResult& slot : config.slots) {
-    if (slot.slot.load != 0) continue;
-    std::vector<std::uint32_t> faults = internal::AllFaults(slot);
-    const bool ages = slot.slot.contender != Contender::kNone;
-    const double pages = static_cast<double>(slot.aged_blocks) * kBlockFrames;
-    std::string name = TraitsOf(slot.slot.contender).name;
-    if (slot.slot.again) name += " (again)";
-    const auto rate = [&](double Sample::* member) {
-      return slot.kept == 0 ? "-" : Compact(internal::MedianRate(slot, member));
-    };
-    table.Add({name, rate(&Sample::translations_per_second),
-               config.config.evict ? rate(&Sample::faults_per_second) : "-",
-               internal::PercentileText(faults, 0.5),
-               internal::PercentileText(faults, 0.99),
-               internal::PercentileText(faults, 0.999),
-               config.config.evict ? absl::StrCat(faults.size()) : "-",
-               slot.kept == 0 ? "-" : Duration(slot.longest_gap_ns),
-               ages && pages > 0
-                   ? Duration(slot.aged_seconds * 1e9 / pages * 1e6)
-                   : "-",
-               internal::ShareText(ages ? Unanswered(slot) : std::nullopt),
-               internal::ShareText(
-                   internal::Share(slot.truth.found, slot.truth.touched)),
-               internal::ShareText(
-                   internal::Share(slot.truth.confirmed, slot.truth.reported)),
-               internal::ShareText(internal::Share(
-                   slot.translations - slot.walks, slot.translations)),
-               ages ? absl::StrCat(slot.counts.lost_races) : "-",
-               absl::StrCat(slot.kept)});
+  for (const ConfigResult& config : guest.configs) {
+    table.AddHeading(absl::StrCat(
+        config.config.evict ? "with eviction" : "no eviction", ", ager at ",
+        config.config.duty < 1 ? "5 % of the time" : "full duty", ":"));
+    for (const SlotResult& slot : config.slots) {
+      if (slot.slot.load == 0) table.Add(internal::Row(config, slot));
+    }
   }
   return table.ToString();
 }

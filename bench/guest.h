@@ -149,7 +149,16 @@ class Guest {
   void BeginSweep();
   void EndSweep();
   // Ages the frames of block `number` as the contender does, inside a sweep.
-  void AgeBlock(std::uint64_t number, const AgeOutput& output);
+  // Returns the entries of a block that was left out as a whole.
+  std::uint64_t AgeBlock(std::uint64_t number, const AgeOutput& output);
+  // Entries for each question that was left unanswered one by one: both of a
+  // list, as FrameMap makes no longer ones.
+  [[nodiscard]] std::uint64_t EntriesUnanswered() const {
+    return kind_ == GuestKind::kNested &&
+                   traits_.rmap_lock == RmapLock::kSingleLockless
+               ? 2
+               : 1;
+  }
 
   // Makes every entry young, or none; no other thread uses the guest.
   void SetAllYoung();
@@ -160,6 +169,8 @@ class Guest {
   GfnRange Aged() const { return GfnRange{Gfn{0}, Gfn{pages()}}; }
   FaultOutcome FaultUnlocked(std::uint64_t page, Rights access);
   void AgeBare(GfnRange range, const AgeOutput& output);
+  // Entries that map a frame of `range`, by a look that takes no lock.
+  std::uint64_t CountEntries(GfnRange range);
   template <class Visit>
   void VisitLeaves(Visit&& visit);
   TicketLock& TableLockOf(Gfn frame) {
@@ -392,31 +403,37 @@ void Guest<Fl>::EndSweep() {
 }
 
 template <Flusher Fl>
-void Guest<Fl>::AgeBlock(std::uint64_t number, const AgeOutput& output) {
+std::uint64_t Guest<Fl>::AgeBlock(std::uint64_t number,
+                                  const AgeOutput& output) {
   const Gfn begin{number * kBlockFrames};
   const GfnRange range{begin, begin + kBlockFrames};
   switch (contender_) {
     case Contender::kNone:
-      return;
+      return 0;
     case Contender::kBareClear:
-      if (kind_ == GuestKind::kTdp) return AgeBare(range, output);
-      break;
+      if (kind_ == GuestKind::kNested) break;
+      AgeBare(range, output);
+      return 0;
     case Contender::kTicket: {
       TicketLock& lock = TableLockOf(begin);
       lock.Lock();
       vm_.Age(range, traits_.action, traits_.mode, output);
       lock.Unlock();
-      return;
+      return 0;
     }
     case Contender::kTrylock:
-      if (!vm_lock_.TryLock()) return output.SetUnknown(range);
+      if (!vm_lock_.TryLock()) {
+        output.SetUnknown(range);
+        return CountEntries(range);
+      }
       vm_.Age(range, traits_.action, traits_.mode, output);
       vm_lock_.Unlock();
-      return;
+      return 0;
     default:
       break;
   }
   vm_.Age(range, traits_.action, traits_.mode, output);
+  return 0;
 }
 
 template <Flusher Fl>
@@ -433,6 +450,23 @@ void Guest<Fl>::AgeBare(GfnRange range, const AgeOutput& output) {
             if (!answer.complete) output.SetUnknown(visited.asked);
           });
   output.Count(counts);
+}
+
+template <Flusher Fl>
+std::uint64_t Guest<Fl>::CountEntries(GfnRange range) {
+  const Walk walk(domain_, WalkEntry::kWait);
+  std::uint64_t entries = 0;
+  if (kind_ == GuestKind::kTdp) {
+    WalkAll(vm_.tdp().tree(), walk, range,
+            [&](const VisitedEntry<Format>&) { ++entries; });
+    return entries;
+  }
+  vm_.memslots().ForEach(walk, range, [&](auto& slot, GfnRange part) {
+    for (Gfn gfn = part.begin; gfn < part.end; gfn = gfn + 1) {
+      entries += rmaps_.PeekCount(slot.HeadOf(gfn, Level{1}));
+    }
+  });
+  return entries;
 }
 
 template <Flusher Fl>

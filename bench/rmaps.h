@@ -86,6 +86,11 @@ class SwitchedRmaps {
     return lock_ == RmapLock::kBit ? bit_.Contains(head, entry)
                                    : single_.Contains(head, entry);
   }
+  // 0, 1, or 2 for a list of any length, by a look that takes no lock.
+  [[nodiscard]] static std::uint64_t PeekCount(const RmapHead& head) {
+    const ptage::internal::RmapWord seen(ReadOnce(head.word, kRelaxed));
+    return seen.Empty() ? 0 : seen.Many() ? 2 : 1;
+  }
   AgeResult Age(RmapHead& head, RmapFrame frame, AgeAction action, AgeMode mode,
                 AgeCounts& counts) {
     if (clear_by_ == ClearBy::kPlainStore) return AgeBare(head, counts);

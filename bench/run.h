@@ -67,7 +67,7 @@ struct Slot {
 struct Sample {
   double translations_per_second = 0;
   double faults_per_second = 0;
-  std::vector<std::uint32_t> faults;
+  std::vector<std::uint32_t> faults = {};
 };
 
 // What is kept of a slot: a sample for each round, if it was not dropped, and
@@ -84,8 +84,8 @@ struct SlotResult {
   double aged_seconds = 0;
   std::uint64_t aged_blocks = 0;
   double longest_gap_ns = 0;
-  std::uint64_t present_twice = 0;
-  std::uint64_t tested_twice = 0;
+  std::uint64_t tested = 0;
+  std::uint64_t unanswered = 0;
   AgeCounts counts = {};
   TruthCounts truth = {};
   // By trace: translations and walks.
@@ -305,8 +305,8 @@ inline void Runner::RunSlot(const Part& part, SlotResult& slot, WindowPlan plan,
   slot.passes += window.passes;
   slot.aged_seconds += rate_.Seconds(window.aged_ticks);
   slot.aged_blocks += window.aged_blocks;
-  slot.present_twice += window.present_twice;
-  slot.tested_twice += window.tested_twice;
+  slot.tested += window.tested;
+  slot.unanswered += window.unanswered;
   slot.counts += window.counts;
   slot.truth += window.truth;
   slot.rounds.emplace_back(std::move(sample));

@@ -19,7 +19,8 @@
 
 namespace ptage::bench {
 
-// Rows of cells; the first column is aligned to the left, others to the right.
+// Rows of cells, two or more in a row; the first column is aligned to the left,
+// others to the right.
 class TextTable {
  public:
   explicit TextTable(std::vector<std::string> header) {
@@ -30,6 +31,8 @@ class TextTable {
     PTAGE_ASSERT(row.size() == rows_[0].size());
     rows_.push_back(std::move(row));
   }
+  // A line of its own, across all columns.
+  void AddHeading(std::string text) { rows_.push_back({std::move(text)}); }
   // The lines, each with its end.
   [[nodiscard]] std::string ToString() const;
 
@@ -74,7 +77,7 @@ class TextTable {
 inline std::string TextTable::ToString() const {
   std::vector<std::size_t> widths(rows_[0].size());
   for (const auto& row : rows_) {
-    for (std::size_t i = 0; i < row.size(); ++i) {
+    for (std::size_t i = 0; i < row.size() && row.size() > 1; ++i) {
       widths[i] = std::max(widths[i], Width(row[i]));
     }
   }
@@ -82,7 +85,8 @@ inline std::string TextTable::ToString() const {
   for (const auto& row : rows_) {
     std::string line;
     for (std::size_t i = 0; i < row.size(); ++i) {
-      const std::string pad(widths[i] - Width(row[i]), ' ');
+      const std::string pad(widths[i] - std::min(widths[i], Width(row[i])),
+                            ' ');
       if (i == 0) {
         absl::StrAppend(&line, row[i], pad);
       } else {

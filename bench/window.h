@@ -79,10 +79,9 @@ struct WindowResult {
   std::uint64_t passes = 0;
   std::uint64_t zaps = 0;
   AgeCounts counts;
-  // Over whole passes, entries: present (in the mean of begin and end), and
-  // tested. Both doubled, to stay whole.
-  std::uint64_t present_twice = 0;
-  std::uint64_t tested_twice = 0;
+  // Over whole passes, entries: tested, and left out.
+  std::uint64_t tested = 0;
+  std::uint64_t unanswered = 0;
   TruthCounts truth;
 };
 
@@ -214,8 +213,9 @@ class AgerLoop {
   std::uint64_t covered_ = 0;   // blocks since the pass started
   std::uint64_t in_sweep_ = 0;  // blocks left until the lock is let go
   std::uint64_t sweep_begin_ = 0;
-  std::uint64_t examined_ = 0;  // at the start of the pass
-  std::uint64_t mapped_ = 0;
+  // Since the pass started: entries of blocks that were left out.
+  std::uint64_t skipped_ = 0;
+  AgeCounts at_start_;
 };
 
 inline void AgerLoop::Tick() {
@@ -229,8 +229,8 @@ inline void AgerLoop::Tick() {
   }
   truth_.StartPass(std::move(positions));
   covered_ = 0;
-  examined_ = result_.counts.examined;
-  mapped_ = guest_.Mapped();
+  skipped_ = 0;
+  at_start_ = result_.counts;
 }
 
 inline void AgerLoop::EvictUntil(std::uint64_t now) {
@@ -251,8 +251,11 @@ inline void AgerLoop::EvictUntil(std::uint64_t now) {
 }
 
 inline void AgerLoop::FinishPass() {
-  result_.tested_twice += 2 * (result_.counts.examined - examined_);
-  result_.present_twice += mapped_ + guest_.Mapped();
+  const AgeCounts& counts = result_.counts;
+  result_.tested += counts.examined - at_start_.examined;
+  result_.unanswered +=
+      skipped_ +
+      guest_.EntriesUnanswered() * (counts.unanswered - at_start_.unanswered);
   ++result_.passes;
 }
 
@@ -269,7 +272,7 @@ inline void AgerLoop::AgeOneBlock() {
     in_sweep_ = Locks() ? guest_.Blocks() : 1;
     sweep_begin_ = begin;
   }
-  guest_.AgeBlock(block_, truth_.Output(result_.counts));
+  skipped_ += guest_.AgeBlock(block_, truth_.Output(result_.counts));
   block_ = block_ + 1 == guest_.Blocks() ? 0 : block_ + 1;
   ++result_.aged_blocks;
   if (--in_sweep_ == 0) guest_.EndSweep();

@@ -17,6 +17,16 @@ TEST(TableTest, ColumnsAreAsWideAsTheirWidestCell) {
             "longer   12   1\n");
 }
 
+TEST(TableTest, AHeadingWidensNoColumn) {
+  TextTable table({"a", "b"});
+  table.AddHeading("all of this line");
+  table.Add({"1", "2"});
+  EXPECT_EQ(table.ToString(),
+            "a  b\n"
+            "all of this line\n"
+            "1  2\n");
+}
+
 TEST(TableTest, NumbersKeepThreeDigits) {
   EXPECT_EQ(Compact(0), "0");
   EXPECT_EQ(Compact(1.234), "1.23");

@@ -1,0 +1,316 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//
+// What single operations on entries, rmaps and epochs cost, under one and two
+// threads. An item is one operation. Entries and heads of two threads lie in
+// different cache lines, except where a name says "shared".
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <new>
+
+#include "absl/synchronization/mutex.h"
+#include "benchmark/benchmark.h"
+#include "ptage/config.h"
+#include "ptage/memory.h"
+#include "ptage/memory/arena.h"
+#include "ptage/once.h"
+#include "ptage/reclaim.h"
+#include "ptage/reclaim/epoch.h"
+#include "ptage/rmap.h"
+#include "ptage/rmap/bit_locked.h"
+#include "ptage/rmap/chunk_list.h"
+#include "ptage/rmap/single_entry_lockless.h"
+#include "ptage/spte.h"
+#include "ptage/spte/ept.h"
+#include "ptage/types.h"
+
+namespace ptage::bench {
+namespace {
+
+using Memory = TableArena<Ept>;
+using Pool = FixedChunkPool<Ept>;
+
+constexpr unsigned kEntries = kEntriesPerTable<Ept>;
+constexpr int kMostThreads = 2;
+constexpr std::uint64_t kLeaf = Ept::MakeLeaf(Pfn{1}, Level{1}, Rights::kAll);
+constexpr std::uint64_t kYoungLeaf = kLeaf | Ept::kAccessed;
+
+// Each thread's own table.
+Table<Ept>& TableOf(const benchmark::State& state) {
+  alignas(4096) static Table<Ept> tables[kMostThreads];
+  return tables[state.thread_index()];
+}
+
+void Fill(Table<Ept>& table, std::uint64_t word) {
+  for (SpteCell<Ept>& entry : table.entries) WriteOnce(entry, word, kRelaxed);
+}
+
+void CountItems(benchmark::State& state) {
+  state.SetItemsProcessed(state.iterations() * kEntries);
+}
+
+void TestYoungEntry(benchmark::State& state, std::uint64_t word) {
+  Table<Ept>& table = TableOf(state);
+  Fill(table, word);
+  for (auto _ : state) {
+    for (SpteCell<Ept>& entry : table.entries) {
+      benchmark::DoNotOptimize(TestYoung<Ept>(entry));
+    }
+  }
+  CountItems(state);
+}
+BENCHMARK_CAPTURE(TestYoungEntry, cold, kLeaf)->ThreadRange(1, kMostThreads);
+BENCHMARK_CAPTURE(TestYoungEntry, young, kYoungLeaf)
+    ->ThreadRange(1, kMostThreads);
+
+void TestClearYoungCold(benchmark::State& state) {
+  Table<Ept>& table = TableOf(state);
+  Fill(table, kLeaf);
+  for (auto _ : state) {
+    for (SpteCell<Ept>& entry : table.entries) {
+      benchmark::DoNotOptimize(TestClearYoung<Ept>(entry));
+    }
+  }
+  CountItems(state);
+}
+BENCHMARK(TestClearYoungCold)->ThreadRange(1, kMostThreads);
+
+// A store makes the entry young each time; its cost is StoreAlone's.
+void StoreAndTestClearYoung(benchmark::State& state) {
+  Table<Ept>& table = TableOf(state);
+  for (auto _ : state) {
+    Fill(table, kYoungLeaf);
+    for (SpteCell<Ept>& entry : table.entries) {
+      benchmark::DoNotOptimize(TestClearYoung<Ept>(entry));
+    }
+  }
+  CountItems(state);
+}
+BENCHMARK(StoreAndTestClearYoung)->ThreadRange(1, kMostThreads);
+
+void StoreAlone(benchmark::State& state) {
+  Table<Ept>& table = TableOf(state);
+  for (auto _ : state) Fill(table, kYoungLeaf);
+  CountItems(state);
+}
+BENCHMARK(StoreAlone)->ThreadRange(1, kMostThreads);
+
+void FreezeAndRestore(benchmark::State& state) {
+  Table<Ept>& table = TableOf(state);
+  Fill(table, kYoungLeaf);
+  for (auto _ : state) {
+    for (SpteCell<Ept>& entry : table.entries) {
+      if (Freeze<Ept>(entry, kYoungLeaf)) Restore<Ept>(entry, kYoungLeaf);
+    }
+  }
+  CountItems(state);
+}
+BENCHMARK(FreezeAndRestore)->ThreadRange(1, kMostThreads);
+
+void ZapAndInstall(benchmark::State& state) {
+  Table<Ept>& table = TableOf(state);
+  Fill(table, kYoungLeaf);
+  for (auto _ : state) {
+    for (SpteCell<Ept>& entry : table.entries) {
+      std::uint64_t taken = 0;
+      benchmark::DoNotOptimize(
+          Zap<Ept>(entry, [] {}, [&](std::uint64_t word) { taken = word; }));
+      benchmark::DoNotOptimize(Install<Ept>(entry, taken));
+    }
+  }
+  CountItems(state);
+}
+BENCHMARK(ZapAndInstall)->ThreadRange(1, kMostThreads);
+
+// Two threads on the same entries: one sees what the other changed.
+void TestClearYoungSharedEntries(benchmark::State& state) {
+  alignas(4096) static Table<Ept> table;
+  if (state.thread_index() == 0) Fill(table, kLeaf);
+  for (auto _ : state) {
+    for (SpteCell<Ept>& entry : table.entries) {
+      const std::uint64_t seen = ReadOnce(entry, kRelaxed);
+      benchmark::DoNotOptimize(
+          TryCmpxchg(entry, seen, seen | Ept::kAccessed, kRelaxed));
+      benchmark::DoNotOptimize(TestClearYoung<Ept>(entry));
+    }
+  }
+  CountItems(state);
+}
+BENCHMARK(TestClearYoungSharedEntries)->ThreadRange(1, kMostThreads);
+
+// Heads of `kEntries` frames, each with as many entries as were asked for.
+template <unsigned kPerHead>
+class RmapWorld {
+ public:
+  static constexpr Level kLevel{1};
+
+  RmapWorld()
+      : tables_(new(std::align_val_t{4096}) Table<Ept>[kTables]),
+        infos_(std::make_unique<TableInfo<Ept>[]>(kTables)),
+        gfns_(std::make_unique<Cell<std::uint64_t>[]>(kTables * kEntries)),
+        memory_(tables_.get(), infos_.get(), gfns_.get(), kTables, Pfn{1}),
+        chunks_(std::make_unique<RmapChunk<Ept>[]>(kChunks)),
+        pool_(chunks_.get(), kChunks),
+        lockless_(memory_, pool_, mmu_lock_),
+        bit_locked_(memory_, pool_) {
+    for (std::size_t t = 0; t < kTables; ++t) {
+      Table<Ept>* const table = memory_.Allocate(TableKind::kIndirect);
+      TableInfo<Ept>& info = memory_.InfoOf(table);
+      info.level.Set(kLevel.value);
+      info.kind.Set(static_cast<std::uint32_t>(TableKind::kIndirect));
+      for (unsigned i = 0; i < kEntries; ++i) {
+        SpteCell<Ept>& entry = table->entries[i];
+        WriteOnce(entry, Ept::kFrozen, kRelaxed);
+        RecordFrame<Ept>(memory_, entry, Gfn{i});
+        absl::MutexLock lock(&mmu_lock_);
+        const RmapAdd added = lockless_.Add(heads_[i], entry);
+        PTAGE_ASSERT(added == RmapAdd::kDone);
+        Publish<Ept>(entry, kLeaf);
+      }
+    }
+  }
+
+  template <class D>
+  void AgeAll(D& rmaps, AgeMode mode) {
+    AgeCounts counts;
+    for (unsigned i = 0; i < kEntries; ++i) {
+      benchmark::DoNotOptimize(rmaps.Age(heads_[i], RmapFrame{Gfn{i}, kLevel},
+                                         AgeAction::kTestAndClear, mode,
+                                         counts));
+    }
+  }
+  template <class D>
+  void AddAndRemove(D& rmaps, unsigned head, SpteCell<Ept>& entry) {
+    benchmark::DoNotOptimize(rmaps.Add(heads_[head], entry));
+    benchmark::DoNotOptimize(rmaps.Remove(heads_[head], entry));
+  }
+
+  auto& lockless() { return lockless_; }
+  auto& bit_locked() { return bit_locked_; }
+  absl::Mutex& mmu_lock() { return mmu_lock_; }
+
+ private:
+  struct Free {
+    void operator()(Table<Ept>* tables) const {
+      operator delete[](tables, std::align_val_t{4096});
+    }
+  };
+  static constexpr std::size_t kTables = kPerHead;
+  static constexpr std::size_t kChunks =
+      kEntries * (kPerHead / kRmapChunkEntries + 2);
+
+  std::unique_ptr<Table<Ept>[], Free> tables_;
+  std::unique_ptr<TableInfo<Ept>[]> infos_;
+  std::unique_ptr<Cell<std::uint64_t>[]> gfns_;
+  Memory memory_;
+  std::unique_ptr<RmapChunk<Ept>[]> chunks_;
+  Pool pool_;
+  absl::Mutex mmu_lock_;
+  SingleEntryLockless<Ept, Memory, Pool, absl::Mutex> lockless_;
+  BitLocked<Ept, Memory, Pool> bit_locked_;
+  RmapHead heads_[kEntries] = {};
+};
+
+enum class Heads { kOwn, kShared };
+
+// A world for each thread, or one for both.
+template <unsigned kPerHead>
+RmapWorld<kPerHead>& WorldOf(const benchmark::State& state, Heads heads) {
+  static RmapWorld<kPerHead> worlds[kMostThreads];
+  return worlds[heads == Heads::kShared ? 0 : state.thread_index()];
+}
+
+template <unsigned kPerHead, AgeMode kMode, Heads kHeads>
+void AgeLockless(benchmark::State& state) {
+  RmapWorld<kPerHead>& world = WorldOf<kPerHead>(state, kHeads);
+  for (auto _ : state) world.AgeAll(world.lockless(), kMode);
+  CountItems(state);
+}
+BENCHMARK_TEMPLATE(AgeLockless, 1, AgeMode::kFastOnly, Heads::kOwn)
+    ->Name("AgeRmap/1/SingleEntryLockless/fast_only")
+    ->ThreadRange(1, kMostThreads);
+BENCHMARK_TEMPLATE(AgeLockless, 1, AgeMode::kFastOnly, Heads::kShared)
+    ->Name("AgeRmap/1/SingleEntryLockless/fast_only/shared")
+    ->ThreadRange(1, kMostThreads);
+BENCHMARK_TEMPLATE(AgeLockless, 2, AgeMode::kSlow, Heads::kOwn)
+    ->Name("AgeRmap/2/SingleEntryLockless/slow")
+    ->ThreadRange(1, kMostThreads);
+BENCHMARK_TEMPLATE(AgeLockless, 14, AgeMode::kSlow, Heads::kOwn)
+    ->Name("AgeRmap/14/SingleEntryLockless/slow")
+    ->ThreadRange(1, kMostThreads);
+
+template <unsigned kPerHead, AgeMode kMode, Heads kHeads>
+void AgeBitLocked(benchmark::State& state) {
+  RmapWorld<kPerHead>& world = WorldOf<kPerHead>(state, kHeads);
+  for (auto _ : state) world.AgeAll(world.bit_locked(), kMode);
+  CountItems(state);
+}
+BENCHMARK_TEMPLATE(AgeBitLocked, 1, AgeMode::kFastOnly, Heads::kOwn)
+    ->Name("AgeRmap/1/BitLocked/fast_only")
+    ->ThreadRange(1, kMostThreads);
+BENCHMARK_TEMPLATE(AgeBitLocked, 1, AgeMode::kSlow, Heads::kOwn)
+    ->Name("AgeRmap/1/BitLocked/slow")
+    ->ThreadRange(1, kMostThreads);
+BENCHMARK_TEMPLATE(AgeBitLocked, 1, AgeMode::kSlow, Heads::kShared)
+    ->Name("AgeRmap/1/BitLocked/slow/shared")
+    ->ThreadRange(1, kMostThreads);
+BENCHMARK_TEMPLATE(AgeBitLocked, 2, AgeMode::kSlow, Heads::kOwn)
+    ->Name("AgeRmap/2/BitLocked/slow")
+    ->ThreadRange(1, kMostThreads);
+BENCHMARK_TEMPLATE(AgeBitLocked, 14, AgeMode::kSlow, Heads::kOwn)
+    ->Name("AgeRmap/14/BitLocked/slow")
+    ->ThreadRange(1, kMostThreads);
+
+// The MMU lock, which its writers hold anyway, is taken once for all heads.
+template <unsigned kPerHead>
+void AddAndRemoveSingleEntryLockless(benchmark::State& state) {
+  RmapWorld<kPerHead>& world = WorldOf<kPerHead>(state, Heads::kOwn);
+  SpteCell<Ept> entry(Ept::kFrozen);
+  for (auto _ : state) {
+    absl::MutexLock lock(&world.mmu_lock());
+    for (unsigned i = 0; i < kEntries; ++i) {
+      world.AddAndRemove(world.lockless(), i, entry);
+    }
+  }
+  CountItems(state);
+}
+BENCHMARK_TEMPLATE(AddAndRemoveSingleEntryLockless, 1)
+    ->Name("AddAndRemoveRmap/1/SingleEntryLockless")
+    ->ThreadRange(1, kMostThreads);
+BENCHMARK_TEMPLATE(AddAndRemoveSingleEntryLockless, 14)
+    ->Name("AddAndRemoveRmap/14/SingleEntryLockless")
+    ->ThreadRange(1, kMostThreads);
+
+template <unsigned kPerHead>
+void AddAndRemoveBitLocked(benchmark::State& state) {
+  RmapWorld<kPerHead>& world = WorldOf<kPerHead>(state, Heads::kOwn);
+  SpteCell<Ept> entry(Ept::kFrozen);
+  for (auto _ : state) {
+    for (unsigned i = 0; i < kEntries; ++i) {
+      world.AddAndRemove(world.bit_locked(), i, entry);
+    }
+  }
+  CountItems(state);
+}
+BENCHMARK_TEMPLATE(AddAndRemoveBitLocked, 1)
+    ->Name("AddAndRemoveRmap/1/BitLocked")
+    ->ThreadRange(1, kMostThreads);
+BENCHMARK_TEMPLATE(AddAndRemoveBitLocked, 14)
+    ->Name("AddAndRemoveRmap/14/BitLocked")
+    ->ThreadRange(1, kMostThreads);
+
+void EnterAndExitEpoch(benchmark::State& state) {
+  static EpochDomain<> domain;
+  for (auto _ : state) {
+    const LocklessWalk<EpochDomain<>> walk(domain);
+    benchmark::DoNotOptimize(static_cast<bool>(walk));
+  }
+  state.SetItemsProcessed(state.iterations());
+}
+BENCHMARK(EnterAndExitEpoch)->ThreadRange(1, kMostThreads);
+
+}  // namespace
+}  // namespace ptage::bench
+
+BENCHMARK_MAIN();

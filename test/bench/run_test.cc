@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+#include "bench/run.h"
+
+#include <cstdint>
+#include <vector>
+
+#include "bench/access.h"
+#include "bench/clock.h"
+#include "bench/contender.h"
+#include "bench/replay.h"
+#include "bench/report.h"
+#include "bench/setter.h"
+#include "bench/team.h"
+#include "bench/trace.h"
+#include "gtest/gtest.h"
+
+namespace ptage::bench {
+namespace {
+
+std::vector<Replay> TwoReplays(std::uint64_t pages) {
+  std::vector<Replay> replays;
+  for (const std::uint32_t footprint : {300u, 700u}) {
+    Trace trace;
+    trace.pages = footprint;
+    for (std::uint32_t i = 0; i < 20 * kBurst; ++i) {
+      trace.records.push_back(Record{i * i % footprint, Access::kRead, 1});
+    }
+    replays.emplace_back("made", trace, pages);
+  }
+  return replays;
+}
+
+class RunTest : public testing::Test {
+ protected:
+  RunTest() {
+    plan_.pages = 2048;
+    plan_.rounds = 4;
+    plan_.window_ns = 1e6;
+    plan_.period_ns = 1e5;
+    plan_.zaps_per_ms = 20;
+    // Until the rounds are done, however many windows are dropped.
+    plan_.seconds = 0.5;
+    plan_.wanted = [](GuestKind, const Config&) { return true; };
+    plan_.progress = [](std::uint64_t, std::uint64_t) { return true; };
+  }
+  RunResult Run() {
+    Runner runner(plan_, replays_, rate_, team_);
+    EXPECT_TRUE(runner.SetUp().ok());
+    return runner.Run();
+  }
+
+  RunPlan plan_;
+  const TickRate rate_;
+  const std::vector<Replay> replays_ = TwoReplays(2048);
+  Team team_{{UsableCpus().back()}};
+};
+
+TEST_F(RunTest, ARoundRunsEveryContenderOfEveryGuestInEveryConfiguration) {
+  const RunResult run = Run();
+  ASSERT_GE(run.rounds, 1u);
+  ASSERT_EQ(run.guests.size(), 2u);
+  std::uint64_t windows = 0;
+  for (const GuestResult& guest : run.guests) {
+    ASSERT_EQ(guest.configs.size(), 4u);
+    EXPECT_EQ(guest.mapped, 2048u);
+    EXPECT_EQ(guest.in_lists, guest.kind == GuestKind::kTdp ? 0 : 16);
+    for (const ConfigResult& config : guest.configs) {
+      for (const Contender contender : kContenders) {
+        const SlotResult* const slot = config.Find(contender);
+        ASSERT_EQ(slot != nullptr, Exists(guest.kind, contender));
+        if (slot == nullptr) continue;
+        EXPECT_EQ(slot->rounds.size(), run.rounds);
+        EXPECT_EQ(slot->kept + slot->dropped, run.rounds);
+      }
+      EXPECT_NE(config.Find(Slot{.contender = Contender::kNone, .again = true}),
+                nullptr);
+      for (const SlotResult& slot : config.slots) {
+        windows += slot.kept + slot.dropped;
+        // More load once in four rounds.
+        if (slot.slot.load != 0) {
+          EXPECT_EQ(slot.kept + slot.dropped, (run.rounds + 3) / 4);
+        }
+      }
+    }
+  }
+  EXPECT_EQ(run.windows, windows);
+}
+
+TEST_F(RunTest, OnlyWantedPartsRun) {
+  plan_.wanted = [](GuestKind kind, const Config& config) {
+    return kind == GuestKind::kNested && config.evict && config.duty < 1;
+  };
+  const RunResult run = Run();
+  ASSERT_EQ(run.guests.size(), 1u);
+  EXPECT_EQ(run.guests[0].kind, GuestKind::kNested);
+  ASSERT_EQ(run.guests[0].configs.size(), 1u);
+  EXPECT_TRUE(run.guests[0].configs[0].config.evict);
+}
+
+TEST_F(RunTest, ARunStopsWhenItIsTold) {
+  int calls = 0;
+  plan_.progress = [&](std::uint64_t, std::uint64_t) { return ++calls < 3; };
+  const RunResult run = Run();
+  EXPECT_TRUE(run.stopped);
+  EXPECT_EQ(calls, 3);
+}
+
+TEST_F(RunTest, TheMicroModelCountsSettersUnderEveryLock) {
+  Figures figures;
+  // A busy machine drops windows.
+  for (int tries = 0; tries < 100; ++tries) {
+    SetterModel(4, team_).Run(20, 1e6, 1, rate_, [] { return true; }, figures);
+    if (figures["contention/setter/vs_ticket"].summary.samples != 0) break;
+  }
+  const Summary& ticket = figures["contention/setter/vs_ticket"].summary;
+  if (ticket.samples == 0) GTEST_SKIP() << "the machine is too busy to tell";
+  EXPECT_GT(ticket.median, 0);
+}
+
+}  // namespace
+}  // namespace ptage::bench

@@ -220,8 +220,25 @@ TEST_F(RecordTraceTest, ALimitEndsTheProgram) {
 
   ASSERT_EQ(Shell("\"$record\" --max-records=321 --out a -- ./tiny").status, 0);
   trace = Read("a");
-  EXPECT_EQ(trace.records.size(), 321u);
   EXPECT_EQ(trace.ending, Ending::kLimit);
+  ASSERT_EQ(trace.records.size(), 321u);
+  ASSERT_EQ(Shell("\"$record\" --out whole -- ./tiny").status, 0);
+  const Trace whole = Read("whole");
+  ASSERT_GT(whole.records.size(), 321u);
+  for (std::size_t i = 0; i < 321; ++i) {
+    EXPECT_EQ(trace.records[i].page, whole.records[i].page);
+    EXPECT_EQ(trace.records[i].kind, whole.records[i].kind);
+    EXPECT_LE(trace.records[i].repeat, whole.records[i].repeat);
+  }
+}
+
+TEST_F(RecordTraceTest, TheProgramSeesAFixedEnvironment) {
+  const Outcome outcome = Shell(
+      "export LC_ALL=C.UTF-8 COLOUR=red; \"$record\" --out t -- env | sort");
+  ASSERT_EQ(outcome.status, 0) << outcome.err;
+  EXPECT_EQ(outcome.out,
+            "LC_ALL=C\nPATH=/usr/bin:/bin\nPERL_HASH_SEED=0\n"
+            "PYTHONHASHSEED=0\nTZ=UTC0\n");
 }
 
 TEST_F(RecordTraceTest, BadFlagsAreRefused) {

@@ -6,7 +6,7 @@
 //   qemu-x86_64 -plugin page_trace.so,out=FILE[,references=N][,records=N] …
 //
 // After `references` references or `records` records (0: no limit) the program
-// is stopped.
+// is stopped, and with it the counts of the last records.
 //
 // One instruction is one fetch, then its loads and stores, each a reference to
 // the page it touches; an instruction or operand that crosses a page boundary
@@ -129,10 +129,8 @@ void Recorder::End(Ending ending) {
 void Recorder::Touch(std::uint64_t page, Access kind) {
   if (!recording) return;
   folder.Touch(page, kind);
-  // The record that reaches the limit is complete only when the next one would
-  // start, so that one is recorded too, and record_trace leaves it out.
   if ((max_references != 0 && folder.references() == max_references) ||
-      (max_records != 0 && folder.records() > max_records)) {
+      (max_records != 0 && folder.records() == max_records)) {
     End(Ending::kLimit);
     _exit(0);
   }

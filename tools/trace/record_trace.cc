@@ -207,9 +207,8 @@ struct RawStream {
   Ending ending = Ending::kProgramEnded;
 };
 
-// Numbers the pages; keeps the first max_records records.
-absl::StatusOr<RawStream> ReadRawStream(const std::string& path,
-                                        std::uint64_t max_records) {
+// Numbers the pages.
+absl::StatusOr<RawStream> ReadRawStream(const std::string& path) {
   RawStream stream;
   std::unordered_map<std::uint64_t, std::uint32_t> numbers;
   std::ifstream file(path, std::ios::binary);
@@ -225,7 +224,6 @@ absl::StatusOr<RawStream> ReadRawStream(const std::string& path,
         stream.ending = static_cast<Ending>(raw.repeat);
         continue;
       }
-      if (stream.records.size() == max_records) continue;
       const auto page =
           numbers
               .try_emplace(raw.page_and_kind >> 2,
@@ -283,8 +281,7 @@ absl::StatusOr<RawStream> RecordRaw(const std::string& emulator,
       Run(command, {"LC_ALL=C", "TZ=UTC0", "PATH=/usr/bin:/bin",
                     "PERL_HASH_SEED=0", "PYTHONHASHSEED=0"});
   if (!end.ok()) return end.status();
-  absl::StatusOr<RawStream> stream =
-      ReadRawStream(scratch.File(), options.max_records);
+  absl::StatusOr<RawStream> stream = ReadRawStream(scratch.File());
   if (!stream.ok()) return stream.status();
 
   const std::string& name = options.command[0];

@@ -156,8 +156,8 @@ class Vcpu {
   [[nodiscard]] static bool Mark(SpteCell<F>& entry, Word seen, Word bits);
 
   FlushLine& line_;
-  // The line's word as of the last look.
-  std::uint64_t known_ = 0;
+  // The line's word as of the last look while the vCPU ran.
+  std::uint64_t known_ = FlushLine::kRunning;
   VcpuStats stats_;
   M& memory_;
   Table<F>& root_;

@@ -76,9 +76,14 @@ class alignas(64) FlushLine {
   FlushLine(const FlushLine&) = delete;
   FlushLine& operator=(const FlushLine&) = delete;
 
-  static constexpr bool Running(std::uint64_t word) { return (word & 1) != 0; }
+  // The word of a vCPU that runs and was never asked to flush.
+  static constexpr std::uint64_t kRunning = 1;
+
+  static constexpr bool Running(std::uint64_t word) {
+    return (word & kRunning) != 0;
+  }
   static constexpr std::uint64_t Requests(std::uint64_t word) {
-    return word >> 1;
+    return word / kRequest;
   }
 
   // The vCPU's thread alone calls these. Both Resume and Read return the word
@@ -106,7 +111,6 @@ class alignas(64) FlushLine {
   }
 
  private:
-  static constexpr std::uint64_t kRunning = 1;
   static constexpr std::uint64_t kRequest = 2;
   // Turns of the waiting loop before the processor is given to another thread,
   // which may be the one that is waited for.

@@ -91,16 +91,14 @@ TEST(EpochDomainTest, WalksThatComeAndGoDoNotHoldAnythingForEver) {
   Object object;
   domain.Retire(object.retired);
   // At each moment one of them is under way.
-  std::optional<LocklessWalk<EpochDomain<>>> odd;
-  std::optional<LocklessWalk<EpochDomain<>>> even(std::in_place, domain);
-  for (int i = 0; i < 4; ++i) {
-    odd.emplace(domain);
-    even.reset();
+  auto under_way = domain.Begin();
+  for (int i = 0; i < 8; ++i) {
+    const auto next = domain.Begin();
+    domain.End(under_way);
     domain.Poll();
-    even.emplace(domain);
-    odd.reset();
-    domain.Poll();
+    under_way = next;
   }
+  domain.End(under_way);
   EXPECT_EQ(object.freed, 1);
 }
 

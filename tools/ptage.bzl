@@ -97,7 +97,7 @@ def ptage_binary(name, copts = [], **kwargs):
         **kwargs
     )
 
-def ptage_test(name, deps = [], size = "small", copts = [], hosted = False, **kwargs):
+def ptage_test(name, deps = [], size = "small", copts = [], hosted = False, layering = True, **kwargs):
     """A GoogleTest.
 
     Args:
@@ -106,6 +106,7 @@ def ptage_test(name, deps = [], size = "small", copts = [], hosted = False, **kw
       size: as usual.
       copts: besides the project's own.
       hosted: whether its threads contend for Abseil's mutexes.
+      layering: whether its includes must be in `deps`.
       **kwargs: as usual.
     """
     native.cc_test(
@@ -113,7 +114,7 @@ def ptage_test(name, deps = [], size = "small", copts = [], hosted = False, **kw
         srcs = kwargs.pop("srcs", [name + ".cc"]),
         size = size,
         copts = COPTS + copts,
-        features = FEATURES,
+        features = FEATURES if layering else [],
         deps = deps + [
             "@com_google_googletest//:gtest",
             "//test:hosted_main" if hosted else "@com_google_googletest//:gtest_main",

@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+#include <gtest/gtest.h>
+
+#include "test/relacy/expect.h"
+#include "test/relacy/page_table_searches.h"
+
+namespace ptage::relacy {
+namespace {
+
+TEST(PageTableSearch, NoLeafIsLostInARemovedTable) {
+  ExpectHolds<MapAgainstRemoval>();
+}
+
+TEST(PageTableSearch, ARemovalWaitsForTheOwnerOfAnEntry) {
+  ExpectHolds<ClaimAgainstRemoval>();
+}
+
+TEST(PageTableSearch, ARemovalHandsOnWhatWalkersSet) {
+  ExpectHolds<WalkerAgainstRemoval>();
+}
+
+TEST(PageTableSearch, ATableIsGoneFromEveryCpuBeforeItIsFreed) {
+  ExpectHolds<CachedInner>();
+}
+
+TEST(PageTableSearch, TwoZapsTakeEachLeafOnce) {
+  ExpectHolds<ZapAgainst<Rival::kZap>>();
+}
+
+TEST(PageTableSearch, AZapAndARemovalTakeEachLeafOnce) {
+  ExpectHolds<ZapAgainst<Rival::kRemoval>>();
+}
+
+TEST(PageTableSearch, TwoFaultsBuildOneTable) { ExpectHolds<TwoBuilders>(); }
+
+TEST(PageTableSearch, ANewTableIsSeenAsItsBuilderLeftIt) {
+  ExpectHolds<BuilderAndReader>();
+}
+
+TEST(PageTableSearch, ALargeLeafAndATableExcludeEachOther) {
+  ExpectHolds<SmallAgainstLarge>();
+}
+
+TEST(PageTableSearch, ASplitKeepsWhatWalkersSet) {
+  ExpectHolds<WalkerAgainstChange<Change::kSplit>>();
+}
+
+TEST(PageTableSearch, APromotionKeepsWhatWalkersSet) {
+  ExpectHolds<WalkerAgainstChange<Change::kPromote>>();
+}
+
+TEST(PageTableSearch, ASplitKeepsWhatAnAgerDoesNotTake) {
+  ExpectHolds<AgerAgainstChange<Change::kSplit>>();
+}
+
+TEST(PageTableSearch, APromotionKeepsWhatAnAgerDoesNotTake) {
+  ExpectHolds<AgerAgainstChange<Change::kPromote>>();
+}
+
+TEST(PageTableSearch, ASplitBringsNothingBack) {
+  ExpectHolds<ZapAgainstChange<Change::kSplit>>();
+}
+
+TEST(PageTableSearch, APromotionBringsNothingBack) {
+  ExpectHolds<ZapAgainstChange<Change::kPromote>>();
+}
+
+TEST(PageTableSearch, APromotionGivesBackWhatItTook) {
+  ExpectHolds<GivenBack>();
+}
+
+TEST(PageTableSearch, AZapWaitsForWhatIsGivenBack) {
+  ExpectHolds<ZapAgainstGivingBack>();
+}
+
+TEST(PageTableSearch, EverythingAtOnce) { ExpectHolds<Everything>(); }
+
+TEST(PageTableSearch, NoTableIsFreedUnderAWalk) {
+  ExpectHolds<RemovedUnderAWalk>();
+}
+
+}  // namespace
+}  // namespace ptage::relacy

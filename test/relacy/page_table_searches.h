@@ -1,0 +1,617 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//
+// Searches of page_table.h, walk.h and harvest.h.
+
+#ifndef PTAGE_TEST_RELACY_PAGE_TABLE_SEARCHES_H_
+#define PTAGE_TEST_RELACY_PAGE_TABLE_SEARCHES_H_
+
+#include <cstdint>
+
+#include "ptage/harvest.h"
+#include "ptage/memory.h"
+#include "ptage/once.h"
+#include "ptage/page_table.h"
+#include "ptage/reclaim.h"
+#include "ptage/reclaim/epoch.h"
+#include "ptage/spte.h"
+#include "ptage/types.h"
+#include "test/relacy/checked_arena.h"
+#include "test/relacy/cpu.h"
+#include "test/relacy/score.h"
+#include "test/relacy/search.h"
+#include "test/relacy/tiny_format.h"
+
+namespace ptage::relacy {
+
+// The two frames under the first entry of the root.
+constexpr GfnRange kBoth{kA, Gfn{2}};
+constexpr Level kSmall{1};
+constexpr Level kLarge{2};
+
+// Frees nothing before the end, when no walk is left: for scenarios in which
+// reclamation is not the subject.
+class FreesAtTheEnd {
+ public:
+  struct Section {
+    explicit operator bool() const { return true; }
+  };
+  Section Begin() { return Section(); }
+  void End(Section) {}
+  void Retire(Retired& node) {
+    node.next = retired_;
+    retired_ = &node;
+  }
+  void FreeAll() {
+    while (retired_ != nullptr) {
+      Retired& node = *retired_;
+      retired_ = node.next;
+      node.free(node, node.owner);
+    }
+  }
+
+ private:
+  Retired* retired_ = nullptr;
+};
+
+// Frees at once: for scenarios without walks, in which a flush alone keeps CPUs
+// out of what is freed.
+class FreesAtOnce {
+ public:
+  struct Section {
+    explicit operator bool() const { return true; }
+  };
+  Section Begin() { return Section(); }
+  void End(Section) {}
+  void Retire(Retired& node) { node.free(node, node.owner); }
+};
+
+// A tree of the two frames, and what became of them.
+template <TableKind kKind = TableKind::kDirect, class R = FreesAtTheEnd,
+          class Fl = NoFlush>
+class Tree {
+ public:
+  using Arena = CheckedArena<3>;
+  using Pages = PageTable<TinyFormat, Arena, R, Fl, BlockingLock>;
+  using Walk = LocklessWalk<R>;
+
+  Pages& pages() { return pages_; }
+  R& reclaimer() { return reclaimer_; }
+  Fl& flusher() { return flusher_; }
+  Arena& arena() { return arena_; }
+
+  MapOutcome Map(Gfn gfn, Level level, Word leaf) {
+    Walk walk(reclaimer_);
+    const MapOutcome outcome = pages_.Map(walk, gfn, level, leaf);
+    if (outcome == MapOutcome::kDone) Mapped(gfn, level, leaf);
+    return outcome;
+  }
+  // A young leaf of one frame.
+  MapOutcome MapSmall(Gfn gfn) {
+    return Map(gfn, kSmall, YoungLeaf(Backing(gfn)));
+  }
+  // Until nobody is in the way.
+  void MapSmallAtLast(Gfn gfn) {
+    MapOutcome outcome = MapSmall(gfn);
+    while (outcome == MapOutcome::kRetry) {
+      SpinPause();
+      outcome = MapSmall(gfn);
+    }
+    Require(outcome == MapOutcome::kDone, "a map is done at last");
+  }
+  MapOutcome MapLarge(Word bits = 0) {
+    return Map(kA, kLarge,
+               TinyFormat::MakeLeaf(Backing(kA), kLarge, Rights::kAll) | bits);
+  }
+  // Indirect trees.
+  MapOutcome ClaimAndPublish(Gfn gfn) {
+    Walk walk(reclaimer_);
+    Entry* entry = nullptr;
+    const MapOutcome outcome = pages_.Claim(walk, gfn, kSmall, entry);
+    if (outcome != MapOutcome::kDone) return outcome;
+    RecordFrame<TinyFormat>(arena_, *entry, gfn);
+    // Before it is published: the sink of a removal may come at once.
+    Mapped(gfn, kSmall, YoungLeaf(Backing(gfn)));
+    Publish<TinyFormat>(*entry, YoungLeaf(Backing(gfn)));
+    return outcome;
+  }
+  // What hardware does for an access to `gfn`.
+  void AccessFrame(Gfn gfn, AccessKind kind) {
+    Walk walk(reclaimer_);
+    const FoundEntry<TinyFormat> found = pages_.Lookup(walk, gfn);
+    if (!AccessSeen(*found.entry, found.word, kind)) return;
+    Page& page = pages_of_[gfn.value];
+    page.accessed = true;
+    page.wrote |= kind == AccessKind::kWrite;
+    if (found.level == kSmall) page.score.Accessed(found.word, kind);
+  }
+  // Test-and-clear of both frames. What is unknown to it is left alone.
+  void HarvestBoth(AgeMode mode) {
+    Walk walk(reclaimer_);
+    std::uint64_t young = 0;
+    std::uint64_t unknown = 0;
+    AgeCounts counts;
+    Harvest(pages_, walk, kBoth, AgeAction::kTestAndClear, mode,
+            AgeOutput{.begin = kA,
+                      .young = Bitmap(&young, 2),
+                      .unknown = Bitmap(&unknown, 2),
+                      .counts = &counts});
+    for (const Gfn gfn : {kA, kB}) {
+      Page& page = pages_of_[gfn.value];
+      page.reported |= (young >> gfn.value & 1) != 0;
+      page.unknown |= (unknown >> gfn.value & 1) != 0;
+    }
+  }
+  std::uint64_t Zap(GfnRange range) {
+    Walk walk(reclaimer_);
+    return pages_.Zap(walk, range, ZapFlush::kEach, Sink());
+  }
+  std::uint64_t RemoveTables() {
+    Walk walk(reclaimer_);
+    return pages_.RemoveTables(walk, kBoth, Sink());
+  }
+  StructureOutcome Split() {
+    Walk walk(reclaimer_);
+    return pages_.Split(walk, kA, kLarge);
+  }
+  StructureOutcome Promote() {
+    Walk walk(reclaimer_);
+    return pages_.Promote(walk, kA, kLarge);
+  }
+
+  // The leaf that maps `gfn`, or what stands in its place.
+  FoundEntry<TinyFormat> Find(Gfn gfn) {
+    Walk walk(reclaimer_);
+    const FoundEntry<TinyFormat> found = pages_.Lookup(walk, gfn);
+    Require(!TinyFormat::IsPresent(found.word) ||
+                TinyFormat::FrameOf(found.word) ==
+                    Backing(found.level == kLarge ? kA : gfn),
+            "nobody finds a leaf that nobody mapped");
+    return found;
+  }
+
+  // Alone: each mapping was handed to one sink, or is in the tree, but once.
+  void CheckMappings() {
+    for (const Gfn gfn : {kA, kB}) {
+      const FoundEntry<TinyFormat> left = Find(gfn);
+      const Page& page = pages_of_[gfn.value];
+      Require(!IsFrozen<TinyFormat>(left.word), "nothing stays frozen");
+      Require(page.handed + (TinyFormat::IsPresent(left.word) ? 1 : 0) ==
+                  page.mapped,
+              "each mapping goes to exactly one");
+    }
+  }
+  // Alone: where leaves are small and nobody harvests, to the bit.
+  void CheckScores() {
+    for (const Gfn gfn : {kA, kB}) {
+      Score& score = pages_of_[gfn.value].score;
+      score.Found(Find(gfn).word);
+      score.Check();
+    }
+  }
+  // Alone: where leaves split and join, and bits multiply.
+  void CheckBits() {
+    for (const Gfn gfn : {kA, kB}) {
+      const Page& page = pages_of_[gfn.value];
+      const Word left = Find(gfn).word;
+      Require(!page.accessed || page.reported || page.handed_young ||
+                  IsYoung<TinyFormat>(left),
+              "no access is lost");
+      Require(!page.wrote || page.handed_dirty || IsDirty<TinyFormat>(left),
+              "no write is lost");
+    }
+  }
+
+ private:
+  // Of one frame.
+  struct Page {
+    unsigned mapped = 0;
+    unsigned handed = 0;
+    bool handed_young = false;
+    bool handed_dirty = false;
+    bool accessed = false;
+    bool wrote = false;
+    bool reported = false;
+    bool unknown = false;
+    Score score;
+  };
+
+  void Mapped(Gfn gfn, Level level, Word leaf) {
+    for (const Gfn each : {kA, kB}) {
+      if (level == kSmall && each != gfn) continue;
+      Page& page = pages_of_[each.value];
+      ++page.mapped;
+      const AccessKind kind =
+          IsDirty<TinyFormat>(leaf) ? AccessKind::kWrite : AccessKind::kRead;
+      page.accessed |= IsYoung<TinyFormat>(leaf);
+      page.wrote |= kind == AccessKind::kWrite;
+      page.score.Accessed(leaf ^ TinyFormat::kAccessed, kind);
+    }
+  }
+  auto Sink() {
+    return [this](const TakenLeaf<TinyFormat>& leaf) {
+      Require(TinyFormat::FrameOf(leaf.word) == Backing(leaf.gfn),
+              "nobody finds a leaf that nobody mapped");
+      for (const Gfn gfn : {kA, kB}) {
+        if (!leaf.Frames().Contains(gfn)) continue;
+        Page& page = pages_of_[gfn.value];
+        ++page.handed;
+        page.handed_young |= IsYoung<TinyFormat>(leaf.word);
+        page.handed_dirty |= IsDirty<TinyFormat>(leaf.word);
+        page.score.Found(leaf.word);
+      }
+    };
+  }
+
+  Arena arena_;
+  R reclaimer_;
+  Fl flusher_;
+  Pages pages_{arena_, reclaimer_, flusher_, kKind};
+  Page pages_of_[2];
+};
+
+// --- A fault against the removal of its table.
+
+struct MapAgainstRemoval : rl::test_suite<MapAgainstRemoval, 2> {
+  static constexpr Plan kPlan = kEveryInterleaving;
+
+  Tree<> tree;
+
+  void before() { tree.MapSmall(kB); }
+  void thread(unsigned index) {
+    if (index == 0) {
+      tree.MapSmall(kA);
+    } else {
+      tree.RemoveTables();
+    }
+  }
+  void after() {
+    tree.CheckMappings();
+    tree.CheckScores();
+  }
+};
+
+// The same of an entry that is claimed: the removal waits for its owner.
+struct ClaimAgainstRemoval : rl::test_suite<ClaimAgainstRemoval, 2> {
+  static constexpr Plan kPlan = kEveryInterleaving;
+
+  Tree<TableKind::kIndirect> tree;
+
+  void before() { tree.ClaimAndPublish(kB); }
+  void thread(unsigned index) {
+    if (index == 0) {
+      tree.ClaimAndPublish(kA);
+    } else {
+      tree.RemoveTables();
+    }
+  }
+  void after() {
+    tree.CheckMappings();
+    tree.CheckScores();
+  }
+};
+
+// A walker sets bits in leaves that a removal takes.
+struct WalkerAgainstRemoval : rl::test_suite<WalkerAgainstRemoval, 2> {
+  static constexpr Plan kPlan = kEveryInterleaving;
+
+  Tree<> tree;
+
+  void before() {
+    tree.Map(kA, kSmall, Leaf(Backing(kA)));
+    tree.MapSmall(kB);
+  }
+  void thread(unsigned index) {
+    if (index == 0) {
+      tree.AccessFrame(kA, AccessKind::kRead);
+      tree.AccessFrame(kB, AccessKind::kWrite);
+    } else {
+      tree.RemoveTables();
+    }
+  }
+  void after() {
+    tree.CheckMappings();
+    tree.CheckScores();
+  }
+};
+
+// A CPU keeps the inner entry, and goes on from there.
+struct CachedInner : rl::test_suite<CachedInner, 2> {
+  static constexpr Plan kPlan = kEveryInterleaving;
+
+  Tree<TableKind::kDirect, FreesAtOnce, Cpu> tree;
+
+  void before() { tree.MapSmall(kA); }
+  void thread(unsigned index) {
+    if (index == 1) {
+      tree.RemoveTables();
+      return;
+    }
+    for (int i = 0; i < 2; ++i) {
+      tree.flusher().Walk(tree.pages().root()->entries[0], [&](Word inner) {
+        Table<TinyFormat>* const table =
+            tree.arena().TableAt(TinyFormat::FrameOf(inner));
+        Access(table->entries[0], AccessKind::kWrite);
+      });
+    }
+  }
+  void after() { tree.CheckMappings(); }
+};
+
+// --- Zaps against each other, and against a removal.
+
+enum class Rival { kZap, kRemoval };
+
+template <Rival kRival>
+struct ZapAgainst : rl::test_suite<ZapAgainst<kRival>, 2> {
+  static constexpr Plan kPlan = kEveryInterleaving;
+
+  Tree<> tree;
+
+  void before() { tree.MapSmall(kA); }
+  void thread(unsigned index) {
+    if (index == 0 || kRival == Rival::kZap) {
+      tree.Zap(kBoth);
+      Require(!TinyFormat::IsPresent(tree.Find(kA).word),
+              "what was zapped does not come back");
+    } else {
+      tree.RemoveTables();
+    }
+  }
+  void after() {
+    tree.CheckMappings();
+    tree.CheckScores();
+  }
+};
+
+// --- Faults that build the table they need.
+
+struct TwoBuilders : rl::test_suite<TwoBuilders, 2> {
+  static constexpr Plan kPlan = kEveryInterleaving;
+
+  Tree<> tree;
+
+  void thread(unsigned index) { tree.MapSmallAtLast(Gfn{index}); }
+  void after() {
+    tree.CheckMappings();
+    tree.CheckScores();
+    Require(tree.arena().InUse() == 2, "no table is lost");
+  }
+};
+
+// A reader meets the table while it is new.
+struct BuilderAndReader : rl::test_suite<BuilderAndReader, 2> {
+  static constexpr Plan kPlan = kEveryInterleaving;
+
+  Tree<> tree;
+
+  void thread(unsigned index) {
+    if (index == 0) {
+      tree.MapSmall(kA);
+    } else {
+      tree.Find(kA);
+      tree.HarvestBoth(AgeMode::kFastOnly);
+      tree.Find(kB);
+    }
+  }
+  void after() { tree.CheckBits(); }
+};
+
+struct SmallAgainstLarge : rl::test_suite<SmallAgainstLarge, 2> {
+  static constexpr Plan kPlan = kEveryInterleaving;
+
+  Tree<> tree;
+  MapOutcome outcomes[2] = {};
+
+  void thread(unsigned index) {
+    outcomes[index] = index == 0 ? tree.MapSmall(kB) : tree.MapLarge();
+  }
+  void after() {
+    const bool small = outcomes[0] == MapOutcome::kDone;
+    const bool large = outcomes[1] == MapOutcome::kDone;
+    Require(!small || !large, "exactly one fault wins");
+    tree.CheckMappings();
+    Require(!large || tree.arena().InUse() == 1, "no table is lost");
+  }
+};
+
+// --- Split and promote.
+
+enum class Change { kSplit, kPromote };
+
+// What a leaf or its table is before the change.
+template <Change kChange>
+void StartWhole(Tree<>& tree, Word bits) {
+  if (kChange == Change::kSplit) {
+    tree.MapLarge(bits);
+  } else {
+    for (const Gfn gfn : {kA, kB}) {
+      tree.Map(gfn, kSmall, Leaf(Backing(gfn)) | bits);
+    }
+  }
+}
+template <Change kChange>
+StructureOutcome Make(Tree<>& tree) {
+  return kChange == Change::kSplit ? tree.Split() : tree.Promote();
+}
+
+template <Change kChange>
+struct WalkerAgainstChange : rl::test_suite<WalkerAgainstChange<kChange>, 2> {
+  static constexpr Plan kPlan = kEveryInterleaving;
+
+  Tree<> tree;
+
+  void before() { StartWhole<kChange>(tree, 0); }
+  void thread(unsigned index) {
+    if (index == 0) {
+      tree.AccessFrame(kB, AccessKind::kRead);
+      tree.AccessFrame(kA, AccessKind::kWrite);
+    } else {
+      Require(Make<kChange>(tree) == StructureOutcome::kDone,
+              "a change that nobody hinders is done");
+    }
+  }
+  void after() {
+    tree.CheckMappings();
+    tree.CheckBits();
+  }
+};
+
+template <Change kChange>
+struct AgerAgainstChange : rl::test_suite<AgerAgainstChange<kChange>, 2> {
+  static constexpr Plan kPlan = kEveryInterleaving;
+
+  Tree<> tree;
+
+  void before() { StartWhole<kChange>(tree, TinyFormat::kAccessed); }
+  void thread(unsigned index) {
+    if (index == 0) {
+      tree.HarvestBoth(AgeMode::kFastOnly);
+    } else {
+      Require(Make<kChange>(tree) == StructureOutcome::kDone,
+              "a change that nobody hinders is done");
+    }
+  }
+  void after() {
+    tree.CheckMappings();
+    tree.CheckBits();
+  }
+};
+
+template <Change kChange>
+struct ZapAgainstChange : rl::test_suite<ZapAgainstChange<kChange>, 2> {
+  static constexpr Plan kPlan = kEveryInterleaving;
+
+  Tree<> tree;
+
+  void before() { StartWhole<kChange>(tree, TinyFormat::kDirty); }
+  void thread(unsigned index) {
+    if (index == 0) {
+      tree.Zap(GfnRange{kA, kB});
+      Require(!TinyFormat::IsPresent(tree.Find(kA).word),
+              "what was zapped does not come back");
+    } else {
+      Make<kChange>(tree);
+    }
+  }
+  void after() {
+    tree.CheckMappings();
+    tree.CheckBits();
+    Require(!TinyFormat::IsPresent(tree.Find(kA).word),
+            "what was zapped does not come back");
+  }
+};
+
+// A promotion that finds out too late that it cannot: what it froze returns.
+struct GivenBack : rl::test_suite<GivenBack, 2> {
+  static constexpr Plan kPlan = kEveryInterleaving;
+
+  Tree<> tree;
+
+  void before() {
+    tree.Map(kA, kSmall, YoungLeaf(Backing(kA)) | TinyFormat::kDirty);
+  }
+  void thread(unsigned index) {
+    if (index == 0) {
+      tree.AccessFrame(kA, AccessKind::kRead);
+      tree.MapSmall(kB);
+    } else {
+      tree.Promote();
+    }
+  }
+  void after() {
+    tree.CheckMappings();
+    tree.CheckBits();
+  }
+};
+
+struct ZapAgainstGivingBack : rl::test_suite<ZapAgainstGivingBack, 2> {
+  static constexpr Plan kPlan = UpToPreemptions(5);
+
+  Tree<> tree;
+
+  void before() { tree.MapSmall(kA); }
+  void thread(unsigned index) {
+    if (index == 0) {
+      tree.Zap(kBoth);
+      Require(!TinyFormat::IsPresent(tree.Find(kA).word),
+              "what was zapped does not come back");
+    } else {
+      Require(tree.Promote() == StructureOutcome::kUnsuitable,
+              "half a table is not promoted");
+    }
+  }
+  void after() {
+    tree.CheckMappings();
+    tree.CheckScores();
+  }
+};
+
+// --- The memory of a removed table is used again while others still walk.
+
+struct RemovedUnderAWalk : rl::test_suite<RemovedUnderAWalk, 2> {
+  static constexpr Plan kPlan = UpToPreemptions(4);
+
+  using Domain = EpochDomain<2, BlockingLock>;
+
+  Tree<TableKind::kDirect, Domain> tree;
+
+  void before() { tree.MapSmall(kA); }
+  void thread(unsigned index) {
+    if (index == 0) {
+      tree.Find(kA);
+      tree.HarvestBoth(AgeMode::kFastOnly);
+      tree.Find(kB);
+      return;
+    }
+    tree.RemoveTables();
+    for (int i = 0; i < 2; ++i) tree.reclaimer().Poll();
+    // Takes the freed table again, if it is free by then.
+    tree.MapSmallAtLast(kB);
+  }
+  void after() {
+    tree.CheckMappings();
+    tree.CheckBits();
+  }
+};
+
+// --- Everything at once, at random.
+
+struct Everything : rl::test_suite<Everything, 4> {
+  static constexpr Plan kPlan = RandomInterleavings(100'000);
+
+  using Domain = EpochDomain<4, BlockingLock>;
+
+  Tree<TableKind::kDirect, Domain> tree;
+
+  void before() { tree.MapLarge(TinyFormat::kAccessed); }
+  void thread(unsigned index) {
+    switch (index) {
+      case 0:
+        tree.AccessFrame(kB, AccessKind::kWrite);
+        tree.MapSmall(kA);
+        tree.AccessFrame(kA, AccessKind::kWrite);
+        break;
+      case 1:
+        tree.HarvestBoth(AgeMode::kFastOnly);
+        tree.HarvestBoth(AgeMode::kSlow);
+        break;
+      case 2:
+        tree.Split();
+        tree.Zap(GfnRange{kA, kB});
+        tree.Promote();
+        break;
+      default:
+        tree.MapSmall(kB);
+        tree.RemoveTables();
+        tree.reclaimer().Poll();
+    }
+  }
+  void after() {
+    tree.CheckMappings();
+    tree.CheckBits();
+  }
+};
+
+}  // namespace ptage::relacy
+
+#endif  // PTAGE_TEST_RELACY_PAGE_TABLE_SEARCHES_H_

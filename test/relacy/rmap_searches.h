@@ -1,0 +1,361 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//
+// Searches of rmap.h and its two locking disciplines. What is said of an entry
+// in spte_search_test.cc is asked here of entries that are found through a
+// head.
+
+#ifndef PTAGE_TEST_RELACY_RMAP_SEARCHES_H_
+#define PTAGE_TEST_RELACY_RMAP_SEARCHES_H_
+
+#include <type_traits>
+
+#include "ptage/lock.h"
+#include "ptage/memory.h"
+#include "ptage/once.h"
+#include "ptage/reclaim.h"
+#include "ptage/reclaim/epoch.h"
+#include "ptage/rmap.h"
+#include "ptage/rmap/bit_locked.h"
+#include "ptage/rmap/chunk_list.h"
+#include "ptage/rmap/single_entry_lockless.h"
+#include "ptage/spte.h"
+#include "ptage/types.h"
+#include "test/relacy/checked_arena.h"
+#include "test/relacy/score.h"
+#include "test/relacy/search.h"
+#include "test/relacy/tiny_format.h"
+
+namespace ptage::relacy {
+
+using Arena = CheckedArena<2>;
+
+// The shipped pool, which empties what it is given back: it may be anything
+// then.
+class Pool {
+ public:
+  using Chunk = RmapChunk<TinyFormat>;
+
+  Chunk* Allocate() { return pool_.Allocate(); }
+  void Free(Chunk* chunk) {
+    chunk->count.Set(0);
+    pool_.Free(chunk);
+  }
+
+ private:
+  Chunk chunks_[1];
+  FixedChunkPool<TinyFormat, BlockingLock> pool_{chunks_, 1};
+};
+
+using Single = SingleEntryLockless<TinyFormat, Arena, Pool, BlockingLock>;
+using Bit = BitLocked<TinyFormat, Arena, Pool>;
+
+// Whether both sides of a search spin, which makes a full one too long.
+template <class D, AgeMode kMode>
+inline constexpr bool kSpins =
+    std::is_same_v<D, Bit> && kMode == AgeMode::kSlow;
+
+// Up to two indirect tables, two frames with a head each, and a discipline that
+// is used as its contract says.
+template <class D>
+class Mapped {
+ public:
+  // Alone.
+  void Start() {
+    for (RmapHead& head : heads_) WriteOnce(head.word, 0, kRelaxed);
+  }
+  // A table as page_table.h builds it. Only the caller uses it yet.
+  void BuildTable(unsigned which) {
+    Table<TinyFormat>*& table = tables_[which];
+    table = arena_.Allocate(TableKind::kIndirect);
+    TableInfo<TinyFormat>& info = arena_.InfoOf(table);
+    info.base.Set(0);
+    info.level.Set(1);
+    info.kind.Set(static_cast<std::uint32_t>(TableKind::kIndirect));
+    info.table = table;
+    info.retired.owner = &arena_;
+    info.retired.free = [](Retired& self, void* owner) {
+      static_cast<Arena*>(owner)->Free(
+          reinterpret_cast<TableInfo<TinyFormat>&>(self).table);
+    };
+    for (Entry& entry : table->entries) {
+      WriteOnce(entry, TinyFormat::kEmpty, kRelaxed);
+    }
+  }
+  // A table that nobody can find any more, for its writer to retire.
+  Retired& Forget(unsigned which) {
+    Retired& retired = arena_.InfoOf(tables_[which]).retired;
+    tables_[which] = nullptr;
+    return retired;
+  }
+
+  Entry& entry(unsigned which, unsigned index) {
+    return tables_[which]->entries[index];
+  }
+  RmapHead& head(Gfn gfn) { return heads_[gfn.value]; }
+  Score& score(Gfn gfn) { return scores_[gfn.value]; }
+
+  RmapAdd Add(Gfn gfn, Entry& entry) {
+    return AsWriter([&] { return rmaps_.Add(head(gfn), entry); });
+  }
+  bool Remove(Gfn gfn, Entry& entry) {
+    return AsWriter([&] { return rmaps_.Remove(head(gfn), entry); });
+  }
+  std::uint32_t Count(Gfn gfn) {
+    return AsWriter([&] { return rmaps_.Count(head(gfn)); });
+  }
+
+  // The lifetime of an entry, as rmap.h gives it.
+  void Map(Gfn gfn, Entry& entry, Word leaf) {
+    Require(Freeze<TinyFormat>(entry, TinyFormat::kEmpty),
+            "an empty entry is free");
+    RecordFrame<TinyFormat>(arena_, entry, gfn);
+    Require(Add(gfn, entry) == RmapAdd::kDone, "there is room in the rmap");
+    if (IsYoung<TinyFormat>(leaf)) {
+      score(gfn).Accessed(Leaf(Backing(gfn)), AccessKind::kRead);
+    }
+    Publish<TinyFormat>(entry, leaf);
+  }
+  // Leaves the entry frozen.
+  void TakeDown(Gfn gfn, Entry& entry) {
+    Word seen = ReadOnce(entry, kAcquire);
+    while (!Freeze<TinyFormat>(entry, seen)) seen = ReadOnce(entry, kAcquire);
+    score(gfn).Found(seen);
+    Require(Remove(gfn, entry), "an entry is in its rmap until it is removed");
+  }
+
+  AgeResult Ask(Gfn gfn, AgeMode mode) {
+    AgeCounts counts;
+    const AgeResult result = rmaps_.Age(head(gfn), RmapFrame{gfn, Level{1}},
+                                        AgeAction::kTestAndClear, mode, counts);
+    for (std::uint64_t i = counts.lost_races; i < counts.young; ++i) {
+      score(gfn).Aged(SpteAge::kYoung);
+    }
+    return result;
+  }
+
+  // Alone: what is left in the tables that are in use.
+  void Check() {
+    for (Table<TinyFormat>* const table : tables_) {
+      if (table == nullptr) continue;
+      for (Entry& entry : table->entries) CheckEntry(entry);
+    }
+    for (const Score& score : scores_) score.Check();
+  }
+
+ private:
+  template <class Call>
+  auto AsWriter(Call&& call) {
+    if constexpr (std::is_same_v<D, Single>) {
+      ScopedLock<BlockingLock> hold(mmu_lock_);
+      return call();
+    } else {
+      return call();
+    }
+  }
+  void CheckEntry(Entry& entry) {
+    const Word left = ReadOnce(entry, kRelaxed);
+    if (!TinyFormat::IsPresent(left)) return;
+    const Gfn gfn = RecordedFrame<TinyFormat>(arena_, entry);
+    Require(TinyFormat::FrameOf(left) == Backing(gfn),
+            "the record belongs to what the entry maps");
+    score(gfn).Found(left);
+  }
+  D MakeRmaps() {
+    if constexpr (std::is_same_v<D, Single>) {
+      return D(arena_, pool_, mmu_lock_);
+    } else {
+      return D(arena_, pool_);
+    }
+  }
+
+  Arena arena_;
+  Pool pool_;
+  BlockingLock mmu_lock_;
+  D rmaps_ = MakeRmaps();
+  Table<TinyFormat>* tables_[2] = {};
+  RmapHead heads_[2];
+  Score scores_[2];
+};
+
+// --- The only entry is removed and given to another frame.
+
+template <class D, AgeMode kMode>
+struct SingleRemoved : rl::test_suite<SingleRemoved<D, kMode>, 2> {
+  static constexpr Plan kPlan = kEveryInterleaving;
+
+  Mapped<D> mapped;
+
+  void before() {
+    mapped.Start();
+    mapped.BuildTable(0);
+    mapped.Map(kA, mapped.entry(0, 0), YoungLeaf(Backing(kA)));
+  }
+  void thread(unsigned index) {
+    if (index == 0) {
+      mapped.Ask(kA, kMode);
+    } else {
+      mapped.TakeDown(kA, mapped.entry(0, 0));
+      Empty<TinyFormat>(mapped.entry(0, 0));
+      mapped.Map(kB, mapped.entry(0, 0), YoungLeaf(Backing(kB)));
+    }
+  }
+  void after() { mapped.Check(); }
+};
+
+// --- A first entry is added, in a table that its writer has just built.
+
+// What the memory held before lies two values back, which only a random search
+// looks at. There the reader asks often, or it would mostly come too early.
+template <class D, Plan kHow>
+struct SingleAdded : rl::test_suite<SingleAdded<D, kHow>, 2> {
+  static constexpr Plan kPlan = kHow;
+
+  Mapped<D> mapped;
+
+  void before() { mapped.Start(); }
+  void thread(unsigned index) {
+    if (index == 0) {
+      const int asks = kHow.schedule == Schedule::kRandom ? 16 : 1;
+      for (int i = 0; i < asks; ++i) mapped.Ask(kA, AgeMode::kFastOnly);
+    } else {
+      mapped.BuildTable(0);
+      mapped.Map(kA, mapped.entry(0, 0), YoungLeaf(Backing(kA)));
+    }
+  }
+  void after() { mapped.Check(); }
+};
+
+// --- One entry stays while another comes and goes: single, many, single.
+
+template <class D, AgeMode kMode>
+struct ManyAndBack : rl::test_suite<ManyAndBack<D, kMode>, 2> {
+  static constexpr Plan kPlan =
+      kSpins<D, kMode> ? UpToPreemptions(5) : kEveryInterleaving;
+
+  Mapped<D> mapped;
+
+  void before() {
+    mapped.Start();
+    mapped.BuildTable(0);
+    mapped.Map(kA, mapped.entry(0, 0), YoungLeaf(Backing(kA)));
+  }
+  void thread(unsigned index) {
+    if (index == 0) {
+      const AgeResult result = mapped.Ask(kA, kMode);
+      Require(result.young || !result.complete,
+              "an entry that stayed in its rmap is examined");
+      if (kMode == AgeMode::kSlow) {
+        Require(result.complete, "slow is complete");
+      }
+    } else {
+      mapped.Map(kA, mapped.entry(0, 1), Leaf(Backing(kA)));
+      mapped.TakeDown(kA, mapped.entry(0, 1));
+      Empty<TinyFormat>(mapped.entry(0, 1));
+    }
+  }
+  void after() {
+    Require(mapped.Count(kA) == 1, "the rmap holds what was added");
+    mapped.Check();
+  }
+};
+
+// The entry that is left lies in a table that the reader has never seen, and
+// was made the only one by a writer who did not build that table.
+template <class D>
+struct OtherTableLeft : rl::test_suite<OtherTableLeft<D>, 3> {
+  static constexpr Plan kPlan = RandomInterleavings(50'000);
+
+  Mapped<D> mapped;
+
+  void before() {
+    mapped.Start();
+    mapped.BuildTable(0);
+    mapped.Map(kA, mapped.entry(0, 0), Leaf(Backing(kA)));
+  }
+  void thread(unsigned index) {
+    switch (index) {
+      case 0:
+        for (int i = 0; i < 16; ++i) mapped.Ask(kA, AgeMode::kFastOnly);
+        break;
+      case 1:
+        mapped.BuildTable(1);
+        mapped.Map(kA, mapped.entry(1, 0), YoungLeaf(Backing(kA)));
+        break;
+      default:
+        mapped.TakeDown(kA, mapped.entry(0, 0));
+        Empty<TinyFormat>(mapped.entry(0, 0));
+    }
+  }
+  void after() {
+    Require(mapped.Count(kA) == 1, "the rmap holds what was added");
+    mapped.Check();
+  }
+};
+
+// --- Two writers of one head.
+
+template <class D>
+struct TwoWriters : rl::test_suite<TwoWriters<D>, 2> {
+  static constexpr Plan kPlan =
+      std::is_same_v<D, Bit> ? UpToPreemptions(5) : kEveryInterleaving;
+
+  Mapped<D> mapped;
+
+  void before() {
+    mapped.Start();
+    mapped.BuildTable(0);
+  }
+  void thread(unsigned index) {
+    Entry& mine = mapped.entry(0, index);
+    mapped.Map(kA, mine, Leaf(Backing(kA)));
+    if (index == 0) {
+      mapped.TakeDown(kA, mine);
+      Empty<TinyFormat>(mine);
+    }
+  }
+  void after() {
+    Require(mapped.Count(kA) == 1, "the rmap holds what was added");
+    mapped.Check();
+  }
+};
+
+// --- The table goes, and its memory becomes another table.
+
+template <class D, AgeMode kMode>
+struct TableRemoved : rl::test_suite<TableRemoved<D, kMode>, 2> {
+  static constexpr Plan kPlan = UpToPreemptions(5);
+
+  using Domain = EpochDomain<1, BlockingLock>;
+
+  Domain domain;
+  Mapped<D> mapped;
+
+  void before() {
+    mapped.Start();
+    mapped.BuildTable(0);
+    mapped.Map(kA, mapped.entry(0, 0), YoungLeaf(Backing(kA)));
+  }
+  void thread(unsigned index) {
+    if (index == 0) {
+      LocklessWalk<Domain> walk(domain);
+      Require(static_cast<bool>(walk), "a walk begins where there is a place");
+      mapped.Ask(kA, kMode);
+      return;
+    }
+    mapped.TakeDown(kA, mapped.entry(0, 0));
+    domain.Retire(mapped.Forget(0));
+    domain.Poll();
+    if (domain.stats().Held() != 0) return;
+    mapped.BuildTable(0);
+    mapped.Map(kB, mapped.entry(0, 0), YoungLeaf(Backing(kB)));
+  }
+  void after() {
+    for (int i = 0; i < 2; ++i) domain.Poll();
+    Require(domain.stats().Held() == 0, "what was retired is freed");
+    mapped.Check();
+  }
+};
+
+}  // namespace ptage::relacy
+
+#endif  // PTAGE_TEST_RELACY_RMAP_SEARCHES_H_

@@ -11,6 +11,7 @@
 
 #include "gtest/gtest.h"
 #include "ptage/harvest.h"
+#include "ptage/memory.h"
 #include "ptage/once.h"
 #include "ptage/page_table.h"
 #include "ptage/spte.h"
@@ -60,6 +61,12 @@ class PageTableStressTest : public ::testing::Test {
     const Pfn pfn =
         F::FrameOf(found.word) + gfn.value % FramesAt<F>(found.level);
     if (pfn != Pfn{kBacking + gfn.value}) ++mistranslated;
+    // What the builder of the table recorded is plain, and is there.
+    const std::uint64_t covers = FramesAt<F>(found.level);
+    if (TranslatedFrame<F>(owner.arena(), *found.entry) !=
+        Gfn{gfn.value / covers * covers}) {
+      ++mistranslated;
+    }
     const Word wanted = static_cast<Word>(
         found.word | Truth<F>::kAccessedBit |
         (access == Access::kWrite ? Truth<F>::kDirtyBit : Word{0}));

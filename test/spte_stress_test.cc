@@ -141,20 +141,28 @@ void Rounds(Round round) {
   while (std::chrono::steady_clock::now() < end) round();
 }
 
-// The owner writes a record and publishes; an ager reads the record in
-// belongs(). The record is plain, and is there.
-TYPED_TEST(SpteStressTest, WhoFindsAPublishedEntryFindsItsRecord) {
+// The owner writes a record and publishes, or a fault writes one and installs;
+// an ager reads the record in belongs(). The record is plain, and is there.
+TYPED_TEST(SpteStressTest, WhoFindsAnEntryFindsWhatWasWrittenBeforeIt) {
   using F = TypeParam;
   using T = Truth<F>;
   std::uint64_t wrong = 0;
   Rounds([&] {
-    std::vector<SpteCell<F>> entries(kEntries, SpteCell<F>(F::kFrozen));
+    // Even ones are owned, odd ones empty.
+    std::vector<SpteCell<F>> entries;
+    for (std::size_t i = 0; i < kEntries; ++i) {
+      entries.emplace_back(i % 2 == 0 ? F::kFrozen : F::kEmpty);
+    }
     std::vector<Plain<std::uint64_t>> records(kEntries,
                                               Plain<std::uint64_t>(0));
     RunThreads({[&] {
                   for (std::size_t i = 0; i < kEntries; ++i) {
                     records[i].Set(i + 1);
-                    Publish<F>(entries[i], T::kYoung);
+                    if (i % 2 == 0) {
+                      Publish<F>(entries[i], T::kYoung);
+                    } else {
+                      (void)Install<F>(entries[i], T::kYoung);
+                    }
                   }
                 },
                 [&] {

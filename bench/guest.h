@@ -183,12 +183,13 @@ class Guest {
   Domain domain_;
   std::unique_ptr<RmapChunk<Format>[]> chunks_;
   Pool pool_;
-  absl::Mutex mmu_lock_;
-  Rmaps rmaps_;
+  alignas(64) absl::Mutex mmu_lock_;
+  alignas(64) Rmaps rmaps_;
   GuestVm vm_;
-  FairSharedLock vm_lock_;
-  std::vector<TicketLock> table_locks_;
-  Cell<std::uint64_t> mapped_;
+  // What faults and zaps write lies apart from what the ager reads.
+  alignas(64) FairSharedLock vm_lock_;
+  alignas(64) Cell<std::uint64_t> mapped_;
+  alignas(64) std::vector<TicketLock> table_locks_;
   Contender contender_ = Contender::kNone;
   ContenderTraits traits_ = TraitsOf(Contender::kNone);
 };
@@ -254,8 +255,8 @@ Guest<Fl>::Guest(GuestKind kind, std::uint64_t pages, Fl& flusher)
       pool_(chunks_.get(), pages / kAliasEvery + 1),
       rmaps_(memory_.arena(), pool_, mmu_lock_),
       vm_({memory_.arena(), domain_, flusher, rmaps_, mmu_lock_}, Level{1}),
-      table_locks_(pages / kBlockFrames + kUnrelatedFrames / kBlockFrames),
-      mapped_(0) {
+      mapped_(0),
+      table_locks_(pages / kBlockFrames + kUnrelatedFrames / kBlockFrames) {
   PTAGE_ASSERT(vm_.valid());
   // Host frames are names; nothing is read or written through them.
   constexpr Pfn kHostBase{1u << 28};

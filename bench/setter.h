@@ -17,6 +17,7 @@
 
 #include "bench/clock.h"
 #include "bench/locks.h"
+#include "bench/preemption.h"
 #include "bench/report.h"
 #include "bench/stats.h"
 #include "bench/team.h"
@@ -100,11 +101,11 @@ class SetterModel {
     const std::uint64_t end = begin + length;
     team_.Start([&](std::size_t member) {
       if (member != 0) return;
-      const long before = internal::Preemptions();
+      const long before = InvoluntarySwitches()();
       set = SetUntil(end, locks);
-      preempted = internal::Preemptions() != before;
+      preempted = InvoluntarySwitches()() != before;
     });
-    const long before = internal::Preemptions();
+    const long before = InvoluntarySwitches()();
     for (std::size_t table = 0; Ticks() < end; table = (table + 1) % tables_) {
       locks.Lock(table);
       for (SpteCell<Ept>& entry : memory_[table].entries) {
@@ -112,7 +113,7 @@ class SetterModel {
       }
       locks.Unlock(table);
     }
-    const bool ager_preempted = internal::Preemptions() != before;
+    const bool ager_preempted = InvoluntarySwitches()() != before;
     team_.Join();
     if (preempted || ager_preempted) return 0;
     return static_cast<double>(set) / static_cast<double>(length);

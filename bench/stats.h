@@ -97,8 +97,11 @@ enum class Evidence {
 };
 
 // Goals within 5 % of 1 are judged on the 95 % interval, so that noise can
-// neither meet nor miss them: it must be narrower than the distance between the
-// goal and 1, and lie on one side of the goal. Others are judged on the median.
+// neither meet nor miss them: its half must be no wider than the margin, which
+// is the distance between the goal and 1, and it must lie on one side of the
+// goal. A goal of 1 itself asks for parity: the margin is then 5 %, and it is
+// missed only if the whole interval is on the wrong side. Other goals are
+// judged on the median.
 [[nodiscard]] inline Verdict Judge(GoalKind kind, double goal,
                                    Evidence evidence, const Summary& summary);
 
@@ -206,8 +209,9 @@ inline Verdict Judge(GoalKind kind, double goal, Evidence evidence,
         return figure == goal;
     }
   };
-  const double margin = std::abs(goal - 1);
   constexpr double kNearOne = 0.05 + 1e-9;
+  const bool parity = goal == 1;
+  const double margin = parity ? kNearOne : std::abs(goal - 1);
   if (evidence == Evidence::kCounted || margin > kNearOne) {
     return verdict(holds(summary.median));
   }
@@ -217,6 +221,7 @@ inline Verdict Judge(GoalKind kind, double goal, Evidence evidence,
   const Interval& interval = *summary.interval;
   const bool low = holds(interval.low);
   const bool high = holds(interval.high);
+  if (parity) return verdict(low || high);
   if (low && high) return Verdict::kMet;
   const bool apart = kind == GoalKind::kFactor
                          ? interval.low > goal || interval.high < 1 / goal

@@ -12,8 +12,6 @@
 #ifndef PTAGE_BENCH_WINDOW_H_
 #define PTAGE_BENCH_WINDOW_H_
 
-#include <sys/resource.h>
-
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
@@ -26,6 +24,7 @@
 #include "bench/contender.h"
 #include "bench/duty.h"
 #include "bench/guest.h"
+#include "bench/preemption.h"
 #include "bench/replay.h"
 #include "bench/team.h"
 #include "bench/truth.h"
@@ -37,6 +36,10 @@
 #include "ptage/types.h"
 
 namespace ptage::bench {
+
+// A window in which a thread lost its CPU for longer at a time is dropped. Nothing
+// that a window does takes as long, but to wait for a lock.
+inline constexpr double kStolenNs = 100'000;
 
 // What to do in a window. Times are in ticks.
 struct WindowPlan {
@@ -66,8 +69,7 @@ struct VcpuWindow {
   std::vector<std::uint32_t> faults;
   // Longest time for 16 references.
   std::uint64_t longest_gap = 0;
-  // The thread lost its CPU: the OS says so, or it came late, or 16 references
-  // without a fault took longer than any cache miss can.
+  // The thread came late, or lost its CPU for longer than kStolenNs.
   bool preempted = false;
 };
 
@@ -106,16 +108,24 @@ class Machine {
   // The slow path of a reference. Returns when it is translated.
   [[gnu::noinline]] inline void Fault(Vcpu& vcpu, Gfn frame, Rights needed,
                                       VcpuWindow& result);
-  void RunAger(const WindowPlan& plan, std::uint64_t begin,
-               WindowResult& result);
   void Prepare(const WindowPlan& plan);
 
   sim::VcpuSet set_;
   Guest<sim::VcpuSet> guest_;
-  std::vector<std::unique_ptr<Vcpu>> vcpus_;
+  // On pages of their own, for the same reason.
+  struct alignas(4096) OwnVcpu {
+    OwnVcpu(sim::VcpuSet& set, std::size_t index, Guest<sim::VcpuSet>& guest)
+        : vcpu(set, index, guest.memory(), *guest.root()) {}
+    Vcpu vcpu;
+  };
+  std::vector<std::unique_ptr<OwnVcpu>> vcpus_;
   Truth truth_;
-  // Scanned by the spinner of `none`: a table that nobody else has.
-  std::unique_ptr<Table<Format>> own_memory_;
+  // Scanned by the spinner of `none`: a page that nobody else has any part of,
+  // or the processor, which reads ahead, would take lines from a vCPU.
+  struct alignas(4096) OwnPage {
+    Table<Format> table;
+  };
+  std::unique_ptr<OwnPage> own_page_;
   // Ticks of a whole sweep under the lock, as last seen.
   std::uint64_t locked_sweep_ = 0;
 };
@@ -123,13 +133,6 @@ class Machine {
 // ---------------------------------------------------------------------------
 
 namespace internal {
-
-// Times that the calling thread was taken off its CPU against its will.
-inline long Preemptions() {
-  rusage usage{};
-  getrusage(RUSAGE_THREAD, &usage);
-  return usage.ru_nivcsw;
-}
 
 // Steele, Lea and Flood 2014, with the constants of its authors.
 class SplitMix {
@@ -159,7 +162,8 @@ class AgerLoop {
            Guest<sim::VcpuSet>& guest, Truth& truth,
            const Table<Format>& own_memory,
            std::vector<std::uint64_t> first_positions,
-           std::uint64_t& locked_sweep, WindowResult& result)
+           std::uint64_t& locked_sweep, std::uint64_t stolen,
+           WindowResult& result)
       : plan_(plan),
         begin_(begin),
         set_(set),
@@ -168,6 +172,7 @@ class AgerLoop {
         own_memory_(own_memory),
         first_positions_(std::move(first_positions)),
         locked_sweep_(locked_sweep),
+        stolen_(stolen),
         result_(result),
         random_(plan.seed),
         duty_(MakeDuty()) {}
@@ -204,6 +209,7 @@ class AgerLoop {
   const Table<Format>& own_memory_;
   const std::vector<std::uint64_t> first_positions_;
   std::uint64_t& locked_sweep_;
+  const std::uint64_t stolen_;
   WindowResult& result_;
   SplitMix random_;
 
@@ -294,7 +300,9 @@ inline void AgerLoop::Spin() const {
 inline void AgerLoop::Run() {
   const std::uint64_t end = begin_ + plan_.length;
   std::uint64_t tick = begin_;
+  PreemptionWatch watch(stolen_, begin_, InvoluntarySwitches());
   for (std::uint64_t now = Ticks(); now < end; now = Ticks()) {
+    watch.Look(now, Between::kWaiting);
     if (now >= tick) {
       Tick();
       while (tick <= now) tick += plan_.period;
@@ -306,6 +314,7 @@ inline void AgerLoop::Run() {
       SpinPause();
     }
   }
+  result_.preempted = watch.lost();
   if (in_sweep_ != 0) guest_.EndSweep();
 }
 
@@ -315,13 +324,12 @@ inline Machine::Machine(GuestKind kind, std::uint64_t pages, std::size_t vcpus)
     : set_(vcpus),
       guest_(kind, pages, set_),
       truth_(pages),
-      own_memory_(std::make_unique<Table<Format>>()) {
-  for (SpteCell<Format>& entry : own_memory_->entries) {
+      own_page_(std::make_unique<OwnPage>()) {
+  for (SpteCell<Format>& entry : own_page_->table.entries) {
     WriteOnce(entry, Format::Word{0}, kRelaxed);
   }
   for (std::size_t v = 0; v < vcpus; ++v) {
-    vcpus_.push_back(
-        std::make_unique<Vcpu>(set_, v, guest_.memory(), *guest_.root()));
+    vcpus_.push_back(std::make_unique<OwnVcpu>(set_, v, guest_));
   }
 }
 
@@ -346,20 +354,20 @@ inline WindowResult Machine::Run(const WindowPlan& plan, const TickRate& rate,
   result.vcpus.resize(vcpus());
   std::vector<std::uint64_t> first_positions;
   for (const auto& vcpu : vcpus_) {
-    first_positions.push_back(vcpu->stats().translations);
+    first_positions.push_back(vcpu->vcpu.stats().translations);
   }
   // All threads are awake by then.
   const std::uint64_t begin = Ticks() + rate.FromNanoseconds(20'000);
-  const std::uint64_t stolen = rate.FromNanoseconds(100'000);
-  internal::AgerLoop ager(plan, begin, set_, guest_, truth_, *own_memory_,
-                          std::move(first_positions), locked_sweep_, result);
+  const std::uint64_t stolen = rate.FromNanoseconds(kStolenNs);
+  internal::AgerLoop ager(plan, begin, set_, guest_, truth_, own_page_->table,
+                          std::move(first_positions), locked_sweep_, stolen,
+                          result);
   team.Start(
       [&](std::size_t v) { RunVcpu(plan, v, begin, stolen, result.vcpus[v]); });
-  const long before = internal::Preemptions();
   while (Ticks() < begin) SpinPause();
   const bool late = Ticks() > begin + stolen;
   ager.Run();
-  result.preempted = late || internal::Preemptions() != before;
+  result.preempted = result.preempted || late;
   team.Join();
   for (const VcpuWindow& vcpu : result.vcpus) {
     result.preempted = result.preempted || vcpu.preempted;
@@ -388,19 +396,20 @@ void Machine::Fault(Vcpu& vcpu, Gfn frame, Rights needed, VcpuWindow& result) {
 
 inline void Machine::RunVcpu(const WindowPlan& plan, std::size_t index,
                              std::uint64_t begin, std::uint64_t stolen,
-                             VcpuWindow& result) {
+                             VcpuWindow& outcome) {
   constexpr std::uint64_t kGroup = 16;
   static_assert(kBurst % kGroup == 0);
-  Vcpu& vcpu = *vcpus_[index];
+  Vcpu& vcpu = vcpus_[index]->vcpu;
   const sim::VcpuStats stats = vcpu.stats();
   const std::uint64_t end = begin + plan.length;
+  // On this thread's stack, far from what the ager's thread writes.
+  VcpuWindow result;
   result.faults.reserve(1 << 14);
-  const long before = internal::Preemptions();
   while (Ticks() < begin) SpinPause();
   vcpu.Resume();
   std::uint64_t last = Ticks();
   const std::uint64_t first = last;
-  bool lost = first > begin + stolen;
+  PreemptionWatch watch(stolen, first, InvoluntarySwitches());
   std::size_t faults_before = 0;
   for (std::uint64_t number = plan.first_burst + index; last < end;
        number += vcpus()) {
@@ -414,11 +423,10 @@ inline void Machine::RunVcpu(const WindowPlan& plan, std::size_t index,
         }
       }
       const std::uint64_t now = Ticks();
-      if (now - last > result.longest_gap) {
-        result.longest_gap = now - last;
-        lost = lost ||
-               (now - last > stolen && result.faults.size() == faults_before);
-      }
+      result.longest_gap = std::max(result.longest_gap, now - last);
+      watch.Look(now, result.faults.size() == faults_before
+                          ? Between::kWork
+                          : Between::kWaiting);
       faults_before = result.faults.size();
       last = now;
     }
@@ -428,12 +436,14 @@ inline void Machine::RunVcpu(const WindowPlan& plan, std::size_t index,
       guest_.FaultElsewhere(number + i);
     }
     last = Ticks();
+    watch.Look(last, Between::kWaiting);
   }
   vcpu.Pause();
   result.elapsed = last - first;
-  result.preempted = lost || internal::Preemptions() != before;
+  result.preempted = watch.lost() || first > begin + stolen;
   result.translations = vcpu.stats().translations - stats.translations;
   result.walks = vcpu.stats().walks - stats.walks;
+  outcome = std::move(result);
 }
 
 }  // namespace ptage::bench

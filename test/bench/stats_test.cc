@@ -115,6 +115,17 @@ TEST(StatsTest, AGoalNearOneIsJudgedOnTheWholeInterval) {
   EXPECT_EQ(judge(0.975, 0.99), Verdict::kUnmeasured);
 }
 
+TEST(StatsTest, AGoalOfOneIsMissedOnlyByTheWholeInterval) {
+  const auto judge = [](double low, double high) {
+    return Judge(GoalKind::kAtMost, 1, Evidence::kSampled,
+                 Of(low, (low + high) / 2, high));
+  };
+  EXPECT_EQ(judge(0.9, 0.95), Verdict::kMet);
+  EXPECT_EQ(judge(0.98, 1.03), Verdict::kMet);
+  EXPECT_EQ(judge(1.01, 1.03), Verdict::kMissed);
+  EXPECT_EQ(judge(0.9, 1.1), Verdict::kUnmeasured);
+}
+
 TEST(StatsTest, AFactorGoalBoundsBothSides) {
   const auto judge = [](double low, double high) {
     return Judge(GoalKind::kFactor, 1.01, Evidence::kSampled,

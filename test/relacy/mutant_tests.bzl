@@ -11,6 +11,8 @@ _SEARCHES = {
     "reclaim/epoch": "epoch",
     "rmap/bit_locked": "rmap",
     "rmap/single_entry_lockless": "rmap",
+    "sim/vcpu": "vcpu",
+    "sim/vcpu_set": "vcpu",
     "spte": "spte",
 }
 

@@ -410,4 +410,128 @@ MUTANTS = {
             "",
         ),
     ],
+    "sim/vcpu_set": [
+        (
+            "ResumedRelaxed",
+            "OutAndBack<Asked::kNoUse>",
+            "no page is used after its zap",
+            "FetchAdd(word_, kRunning, kAcquire);",
+            "FetchAdd(word_, kRunning, kRelaxed);",
+        ),
+        (
+            "ResumedByAStore",
+            "OutAndBack<Asked::kNoUse>",
+            "no page is used after its zap",
+            "const std::uint64_t before = FetchAdd(word_, kRunning, kAcquire);",
+            "const std::uint64_t before = ReadOnce(word_, kAcquire);\n" +
+            "  WriteOnce(word_, before + kRunning, kRelaxed);",
+        ),
+        (
+            "PausedRelaxed",
+            "OutAndBack<Asked::kData>",
+            "what was written is visible after the flush",
+            "FetchAdd(word_, ~kRunning + 1, kRelease);",
+            "FetchAdd(word_, ~kRunning + 1, kRelaxed);",
+        ),
+        (
+            "PausedByAStore",
+            "OutAndBack<Asked::kNoUse>",
+            "no page is used after its zap",
+            "const std::uint64_t before = FetchAdd(word_, ~kRunning + 1, kRelease);",
+            "const std::uint64_t before = ReadOnce(word_, kRelaxed);\n" +
+            "  WriteOnce(word_, before - kRunning, kRelease);",
+        ),
+        (
+            "PositionAfterPause",
+            "OutAndBack<Asked::kPosition>",
+            "a position is after each use of what was flushed",
+            "  WriteOnce(position_, position, kRelaxed);\n" +
+            "  // Were this a store of the word",
+            "  FetchAdd(word_, ~kRunning + 1, kRelease);\n" +
+            "  WriteOnce(position_, position, kRelaxed);\n" +
+            "  return;\n" +
+            "  // Were this a store of the word",
+        ),
+        (
+            "RequestReadRelaxed",
+            "AtWork<Asked::kNoUse>",
+            "no page is used after its zap",
+            "return ReadOnce(word_, kAcquire);",
+            "return ReadOnce(word_, kRelaxed);",
+        ),
+        (
+            "RequestedRelaxed",
+            "AtWork<Asked::kNoUse>",
+            "no page is used after its zap",
+            "FetchAdd(word_, kRequest, kRelease);",
+            "FetchAdd(word_, kRequest, kRelaxed);",
+        ),
+        (
+            "PauseReadRelaxed",
+            "OutAndBack<Asked::kData>",
+            "what was written is visible after the flush",
+            "std::uint64_t word = ReadOnce(word_, kAcquire);",
+            "std::uint64_t word = ReadOnce(word_, kRelaxed);",
+        ),
+        (
+            "PauseAwaitedRelaxed",
+            "OutAndBack<Asked::kData>",
+            "what was written is visible after the flush",
+            "    word = ReadOnce(word_, kAcquire);\n" +
+            "  }",
+            "    word = ReadOnce(word_, kRelaxed);\n" +
+            "  }",
+        ),
+        (
+            "AnswerReadRelaxed",
+            "AtWork<Asked::kData>",
+            "what was written is visible after the flush",
+            "ReadOnce(acknowledged_, kAcquire) < wanted",
+            "ReadOnce(acknowledged_, kRelaxed) < wanted",
+        ),
+        (
+            "AnsweredRelaxed",
+            "AtWork<Asked::kData>",
+            "what was written is visible after the flush",
+            "WriteOnce(acknowledged_, Requests(word), kRelease);",
+            "WriteOnce(acknowledged_, Requests(word), kRelaxed);",
+        ),
+        (
+            "AnswerNotAwaited",
+            "AtWork<Asked::kNoUse>",
+            "no page is used after its zap",
+            "while (Running(word) && ReadOnce(acknowledged_, kAcquire) < wanted) {",
+            "while (false) {",
+        ),
+    ],
+    "sim/vcpu": [
+        (
+            "WalkedRelaxed",
+            "TableBuilt",
+            "a frame leads to its page",
+            "const Word seen = ReadOnce(entry, kAcquire);",
+            "const Word seen = ReadOnce(entry, kRelaxed);",
+        ),
+        (
+            "MarkedByAStore",
+            "MarkAgainstFreeze",
+            "no write is lost",
+            "return TryCmpxchg(entry, seen, marked, kRelaxed);",
+            "return (WriteOnce(entry, marked, kRelaxed), true);",
+        ),
+        (
+            "CacheKept",
+            "AtWork<Asked::kNoUse>",
+            "no page is used after its zap",
+            "    cache_.Flush();\n",
+            "",
+        ),
+        (
+            "RequestPassedOver",
+            "OutAndBack<Asked::kNoUse>",
+            "no page is used after its zap",
+            "  Attend(line_.Resume());\n",
+            "  known_ = line_.Resume();\n",
+        ),
+    ],
 }

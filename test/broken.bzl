@@ -1,0 +1,293 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
+"""Lines broken on purpose, contract by contract, and the test that then fails.
+
+A row is (name, contract of the design, test, test case, header, what the header
+says, what it says instead). What the header says must occur in it exactly once.
+test/relacy/mutants.bzl does the same for orders between threads.
+"""
+
+load("//tools:ptage.bzl", "COPTS")
+
+_ROWS = [
+    (
+        "AdditionInTwoSteps",
+        1,
+        "once_test",
+        "NoAdditionIsLost",
+        "once/builtin",
+        "return __atomic_fetch_add(cell.Raw(), n, kOrder);",
+        "const T before = ReadOnce(cell, kRelaxed);\n" +
+        "WriteOnce(cell, static_cast<T>(before + n), kRelaxed);\n" +
+        "return before;",
+    ),
+    (
+        "CompareWithoutComparing",
+        1,
+        "once_test",
+        "ACompareAndSwapThatFailsLeavesTheWord",
+        "once/builtin",
+        "return __atomic_compare_exchange_n(cell.Raw(), &seen, desired,\n" +
+        "                                     /*weak=*/false, kOrder, __ATOMIC_RELAXED);",
+        "return __atomic_exchange_n(cell.Raw(), desired, kOrder) == seen;",
+    ),
+    (
+        "BlindClear",
+        2,
+        "spte_test",
+        "ALostRaceAnswersYoungAndLeavesTheOthersValue",
+        "spte",
+        "return TryCmpxchg(entry, seen,\n" +
+        "                    static_cast<typename F::Word>(seen & ~F::kAccessed),\n" +
+        "                    kRelaxed)",
+        "return (WriteOnce(entry, seen & ~F::kAccessed, kRelaxed), true)",
+    ),
+    (
+        "ALostRaceIsCold",
+        2,
+        "spte_test",
+        "ALostRaceAnswersYoungAndLeavesTheOthersValue",
+        "spte",
+        ": SpteAge::kLostRace;",
+        ": SpteAge::kCold;",
+    ),
+    (
+        "AColdEntryIsWritten",
+        2,
+        "spte_test",
+        "WhatIsNotClearedIsNotWritten",
+        "spte",
+        "if (!IsYoung<F>(seen)) return SpteAge::kCold;",
+        "",
+    ),
+    (
+        "FrozenIsColdToSlow",
+        2,
+        "spte_test",
+        "FrozenIsUnknownToFastOnlyAndYoungToSlow",
+        "spte",
+        "age == SpteAge::kLostRace || (frozen && slow),",
+        "age == SpteAge::kLostRace,",
+    ),
+    (
+        "EmptiedBeforeItIsHandedOver",
+        2,
+        "spte_test",
+        "ZapFreezesFlushesHandsOverAndThenEmpties",
+        "spte",
+        "  sink(seen);\n",
+        "  Empty<F>(entry);\n  sink(seen);\n",
+    ),
+    (
+        "ASplitLosesDirty",
+        2,
+        "page_table_structure_test",
+        "ASplitCopiesAccessedAndDirtyToAll",
+        "page_table",
+        "F::SplitLeaf(leaf, level, i), kRelaxed);",
+        "F::SplitLeaf(leaf & ~F::kDirty, level, i), kRelaxed);",
+    ),
+    (
+        "AHugeLeafIsClearedForAPart",
+        2,
+        "harvest_test",
+        "ALeafThatReachesBeyondTheRangeIsTestedNeverCleared",
+        "harvest",
+        "whole ? action : AgeAction::kTest",
+        "whole || true ? action : AgeAction::kTest",
+    ),
+    (
+        "TheWrongBit",
+        2,
+        "spte/ept_test",
+        "AccessedIsBit8AndDirtyIsBit9",
+        "spte/ept",
+        "kAccessed = 1u << 8;",
+        "kAccessed = 1u << 10;",
+    ),
+    (
+        "IdentityIsNotAsked",
+        3,
+        "rmap_test",
+        "AReusedEntryKeepsItsBit",
+        "rmap",
+        "return RecordsFrame<F>(memory, entry, frame.gfn, frame.level);",
+        "(void)memory, (void)frame; return true;",
+    ),
+    (
+        "TheHoleIsNotFilled",
+        3,
+        "rmap_test",
+        "HoldsWhatWasAddedAndNotRemoved",
+        "rmap/chunk_list",
+        "chunk->entries[i].Set(newest->entries[left].Get());",
+        "",
+    ),
+    (
+        "FastOnlyWaits",
+        3,
+        "rmap_test",
+        "FastOnlyLeavesAListUnknownAndUntouched",
+        "rmap/single_entry_lockless",
+        "  if (mode == AgeMode::kFastOnly) {\n",
+        "  if (false) {\n",
+    ),
+    (
+        "RemovedBeforeItIsHandedOver",
+        3,
+        "shadow_mmu_test",
+        "TheRmapAnswersUntilTheBitsAreHandedOver",
+        "shadow_mmu",
+        "  // Frozen: its bits go to the caller before the rmap stops answering for it.\n",
+        "  if (rmaps_.Remove(head, entry)) {\n" +
+        "    sink(ZappedLeaf{.gfn = gfn, .level = level, .pfn = F::FrameOf(taken),\n" +
+        "                    .accessed = IsYoung<F>(taken), .dirty = IsDirty<F>(taken)});\n" +
+        "    WriteOnce(live_, live() - 1, kRelaxed);\n" +
+        "    return;\n" +
+        "  }\n",
+    ),
+    (
+        "FreedAnEpochEarly",
+        4,
+        "reclaim/epoch_test",
+        "NothingIsFreedUnderAWalkInWhicheverEpochItBegan",
+        "reclaim/epoch",
+        "limbo_[(epoch - 1) % 3]",
+        "limbo_[epoch % 3]",
+    ),
+    (
+        "EmptyEntriesAreNotClosed",
+        4,
+        "page_table_structure_test",
+        "ATableIsClosedBeforeItIsFlushedAndLetGo",
+        "page_table",
+        "    const Word taken = Take(entry);\n" +
+        "    if (!F::IsPresent(taken)) continue;\n",
+        "    if (ReadEntry(entry) == F::kEmpty) continue;\n" +
+        "    const Word taken = Take(entry);\n" +
+        "    if (!F::IsPresent(taken)) continue;\n",
+    ),
+    (
+        "ATableIsFreedAtOnce",
+        4,
+        "page_table_structure_test",
+        "ARemovedTableIsFreedWhenItsWalksHaveEnded",
+        "page_table",
+        "{ reclaimer_.Retire(retired); }",
+        "{ retired.free(retired, retired.owner); }",
+    ),
+    (
+        "UnknownIsNotTold",
+        5,
+        "harvest_test",
+        "AFrozenInnerEntryAnswersForEveryFrameUnderIt",
+        "harvest",
+        "if (!answer.complete) output.SetUnknown(visited.asked);",
+        "",
+    ),
+    (
+        "ClearedButNotReported",
+        5,
+        "harvest_test",
+        "WhatWasClearedIsInTheOutputAtEachStop",
+        "harvest",
+        "if (answer.young) output.SetYoung(visited.asked);",
+        "if (answer.young && cursor.Done()) output.SetYoung(visited.asked);",
+    ),
+    (
+        "NoBudget",
+        5,
+        "walk_test",
+        "ABudgetBoundsTheEntriesThatAreRead",
+        "page_table",
+        "if (budget == 0) return from;",
+        "",
+    ),
+    (
+        "AnEndedInvalidationIsForgotten",
+        6,
+        "invalidate_test",
+        "AnEndedOneStopsFaultsThatBeganBefore",
+        "invalidate",
+        " ||\n         ReadOnce(sequence_, kRelaxed) != snapshot;",
+        " && snapshot == snapshot;",
+    ),
+    (
+        "AnInvalidationDoesNotFlush",
+        6,
+        "vm_test",
+        "AnInvalidationFlushesBothMmusBeforeItReturns",
+        "vm",
+        "if (zapped != 0) flusher_.Flush(range);",
+        "",
+    ),
+    (
+        "TestedAndThenCleared",
+        6,
+        "notifier_test",
+        "TestAndClearIsOneCallToEach",
+        "notifier",
+        "    result |= notifier.Age(range, action, mode, output);",
+        "    (void)notifier.Age(range, AgeAction::kTest, mode, output);\n" +
+        "    result |= notifier.Age(range, action, mode, output);",
+    ),
+    (
+        "FastWithoutHavingSeen",
+        6,
+        "tdp_mmu_test",
+        "AFrozenEntryIsUnknownToFastOnlyAndSlowlyYoung",
+        "tdp_mmu",
+        "result.was_fast = counts.young != 0;",
+        "result.was_fast = result.young;",
+    ),
+    (
+        "CompleteIfOnePartIs",
+        6,
+        "types_test",
+        "PartsAreCombinedAsTheDesignSays",
+        "types",
+        ".complete = a.complete && b.complete};",
+        ".complete = a.complete || b.complete};",
+    ),
+]
+
+def _quoted(text):
+    json = "\"" + text.replace("\\", "\\\\").replace("\"", "\\\"").replace("\n", "\\n") + "\""
+
+    # For the shell, and for the expansion of "$" that comes before it.
+    return "'" + json.replace("'", "'\\''").replace("$", "$$") + "'"
+
+def broken_tests():
+    """Declares one for each row; call it after the tests that they name."""
+    for name, contract, test, case, header, old, new in _ROWS:
+        broken = "broken/contract%d_%s" % (contract, name)
+        mutant = broken + "_headers/ptage/" + header + ".h"
+        of = native.existing_rule(test)
+        native.genrule(
+            name = broken + "_header",
+            srcs = ["//include/ptage:" + header + ".h"],
+            outs = [mutant],
+            cmd = "python3 $(location //test/relacy:mutate.py) $< %s %s > $@" % (
+                _quoted(old),
+                _quoted(new),
+            ),
+            tags = ["mutant"],
+            tools = ["//test/relacy:mutate.py"],
+        )
+        native.cc_binary(
+            name = broken + "_binary",
+            testonly = True,
+            srcs = list(of["srcs"]) + [mutant],
+            # Before the shipped header, which is found by -I. What is broken may
+            # leave a variable unused.
+            copts = COPTS + ["-iquote$(GENDIR)/test/" + broken + "_headers", "-w"],
+            tags = ["mutant"],
+            deps = list(of["deps"]),
+        )
+        native.sh_test(
+            name = broken,
+            size = "small",
+            srcs = ["broken_test.sh"],
+            args = ["$(location :%s_binary)" % broken, case],
+            data = [broken + "_binary"],
+            tags = ["mutant"],
+        )

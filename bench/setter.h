@@ -62,9 +62,9 @@ class SetterModel {
       std::swap(order[1], order[random.Below(2)]);
       const std::uint64_t length = rate.FromNanoseconds(window_ns);
       for (const int variant : order) {
-        rates[variant] = variant == 0   ? Window(NoLocks{}, length)
-                         : variant == 1 ? Window(Locks{tickets_}, length)
-                                        : Window(Locks{spins_}, length);
+        rates[variant] = variant == 0   ? Window(NoLocks{}, length, rate)
+                         : variant == 1 ? Window(Locks{tickets_}, length, rate)
+                                        : Window(Locks{spins_}, length, rate);
       }
       if (rates[0] == 0) continue;
       if (rates[1] != 0) vs_ticket.push_back(rates[0] / rates[1]);
@@ -94,34 +94,38 @@ class SetterModel {
 
   // Bits set per tick; 0 if a thread lost its CPU.
   template <class L>
-  double Window(L locks, std::uint64_t length) {
+  double Window(L locks, std::uint64_t length, const TickRate& rate) {
+    const std::uint64_t stolen = rate.FromNanoseconds(kStolenNs);
     std::uint64_t set = 0;
-    bool preempted = false;
-    const std::uint64_t begin = Ticks();
-    const std::uint64_t end = begin + length;
+    bool setter_lost = false;
+    const std::uint64_t end = Ticks() + length;
     team_.Start([&](std::size_t member) {
       if (member != 0) return;
-      const long before = InvoluntarySwitches()();
-      set = SetUntil(end, locks);
-      preempted = InvoluntarySwitches()() != before;
+      PreemptionWatch watch(stolen, Ticks(), ThreadTime(rate));
+      set = SetUntil(end, locks, watch);
+      setter_lost = watch.lost();
     });
-    const long before = InvoluntarySwitches()();
-    for (std::size_t table = 0; Ticks() < end; table = (table + 1) % tables_) {
+    PreemptionWatch watch(stolen, Ticks(), ThreadTime(rate));
+    std::uint64_t now = Ticks();
+    for (std::size_t table = 0; now < end; table = (table + 1) % tables_) {
       locks.Lock(table);
       for (SpteCell<Ept>& entry : memory_[table].entries) {
         (void)TestClearYoungFastOnly<Ept>(entry);
       }
       locks.Unlock(table);
+      now = Ticks();
+      watch.Look(now, Between::kWaiting);
     }
-    const bool ager_preempted = InvoluntarySwitches()() != before;
     team_.Join();
-    if (preempted || ager_preempted) return 0;
+    if (setter_lost || watch.lost()) return 0;
     return static_cast<double>(set) / static_cast<double>(length);
   }
   template <class L>
-  std::uint64_t SetUntil(std::uint64_t end, L& locks) {
+  std::uint64_t SetUntil(std::uint64_t end, L& locks,
+                         PreemptionWatch<>& watch) {
     internal::SplitMix random(end);
     std::uint64_t set = 0;
+    std::uint64_t now = 0;
     do {
       for (int i = 0; i < 16; ++i) {
         const std::uint64_t number =
@@ -137,7 +141,9 @@ class SetterModel {
         locks.Unlock(table);
         ++set;
       }
-    } while (Ticks() < end);
+      now = Ticks();
+      watch.Look(now, Between::kWaiting);
+    } while (now < end);
     return set;
   }
 

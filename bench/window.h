@@ -37,8 +37,8 @@
 
 namespace ptage::bench {
 
-// A window in which a thread lost its CPU for longer at a time is dropped. Nothing
-// that a window does takes as long, but to wait for a lock.
+// A window in which a thread lost its CPU for longer at a time is dropped.
+// Nothing that a window does takes as long, but to wait for a lock.
 inline constexpr double kStolenNs = 100'000;
 
 // What to do in a window. Times are in ticks.
@@ -104,7 +104,7 @@ class Machine {
   using Vcpu = sim::Vcpu<Format, Memory>;
 
   void RunVcpu(const WindowPlan& plan, std::size_t index, std::uint64_t begin,
-               std::uint64_t stolen, VcpuWindow& result);
+               const TickRate& rate, VcpuWindow& result);
   // The slow path of a reference. Returns when it is translated.
   [[gnu::noinline]] inline void Fault(Vcpu& vcpu, Gfn frame, Rights needed,
                                       VcpuWindow& result);
@@ -163,7 +163,7 @@ class AgerLoop {
            const Table<Format>& own_memory,
            std::vector<std::uint64_t> first_positions,
            std::uint64_t& locked_sweep, std::uint64_t stolen,
-           WindowResult& result)
+           const TickRate& rate, WindowResult& result)
       : plan_(plan),
         begin_(begin),
         set_(set),
@@ -173,6 +173,7 @@ class AgerLoop {
         first_positions_(std::move(first_positions)),
         locked_sweep_(locked_sweep),
         stolen_(stolen),
+        rate_(rate),
         result_(result),
         random_(plan.seed),
         duty_(MakeDuty()) {}
@@ -210,6 +211,7 @@ class AgerLoop {
   const std::vector<std::uint64_t> first_positions_;
   std::uint64_t& locked_sweep_;
   const std::uint64_t stolen_;
+  const TickRate& rate_;
   WindowResult& result_;
   SplitMix random_;
 
@@ -300,7 +302,7 @@ inline void AgerLoop::Spin() const {
 inline void AgerLoop::Run() {
   const std::uint64_t end = begin_ + plan_.length;
   std::uint64_t tick = begin_;
-  PreemptionWatch watch(stolen_, begin_, InvoluntarySwitches());
+  PreemptionWatch watch(stolen_, Ticks(), ThreadTime(rate_));
   for (std::uint64_t now = Ticks(); now < end; now = Ticks()) {
     watch.Look(now, Between::kWaiting);
     if (now >= tick) {
@@ -361,9 +363,9 @@ inline WindowResult Machine::Run(const WindowPlan& plan, const TickRate& rate,
   const std::uint64_t stolen = rate.FromNanoseconds(kStolenNs);
   internal::AgerLoop ager(plan, begin, set_, guest_, truth_, own_page_->table,
                           std::move(first_positions), locked_sweep_, stolen,
-                          result);
+                          rate, result);
   team.Start(
-      [&](std::size_t v) { RunVcpu(plan, v, begin, stolen, result.vcpus[v]); });
+      [&](std::size_t v) { RunVcpu(plan, v, begin, rate, result.vcpus[v]); });
   while (Ticks() < begin) SpinPause();
   const bool late = Ticks() > begin + stolen;
   ager.Run();
@@ -395,13 +397,14 @@ void Machine::Fault(Vcpu& vcpu, Gfn frame, Rights needed, VcpuWindow& result) {
 }
 
 inline void Machine::RunVcpu(const WindowPlan& plan, std::size_t index,
-                             std::uint64_t begin, std::uint64_t stolen,
+                             std::uint64_t begin, const TickRate& rate,
                              VcpuWindow& outcome) {
   constexpr std::uint64_t kGroup = 16;
   static_assert(kBurst % kGroup == 0);
   Vcpu& vcpu = vcpus_[index]->vcpu;
   const sim::VcpuStats stats = vcpu.stats();
   const std::uint64_t end = begin + plan.length;
+  const std::uint64_t stolen = rate.FromNanoseconds(kStolenNs);
   // On this thread's stack, far from what the ager's thread writes.
   VcpuWindow result;
   result.faults.reserve(1 << 14);
@@ -409,7 +412,7 @@ inline void Machine::RunVcpu(const WindowPlan& plan, std::size_t index,
   vcpu.Resume();
   std::uint64_t last = Ticks();
   const std::uint64_t first = last;
-  PreemptionWatch watch(stolen, first, InvoluntarySwitches());
+  PreemptionWatch watch(stolen, first, ThreadTime(rate));
   std::size_t faults_before = 0;
   for (std::uint64_t number = plan.first_burst + index; last < end;
        number += vcpus()) {

@@ -101,8 +101,8 @@ _ROWS = [
         "spte/ept_test",
         "AccessedIsBit8AndDirtyIsBit9",
         "spte/ept",
-        "kAccessed = 1u << 8;",
-        "kAccessed = 1u << 10;",
+        "kAccessed = Word{1} << 8;",
+        "kAccessed = Word{1} << 10;",
     ),
     (
         "IdentityIsNotAsked",

@@ -17,9 +17,13 @@
 #include "ptage/memory.h"
 #include "ptage/memory/arena.h"
 #include "ptage/once.h"
+#include "ptage/reclaim/epoch.h"
 #include "ptage/rmap.h"
 #include "ptage/rmap/bit_locked.h"
 #include "ptage/rmap/chunk_list.h"
+#include "ptage/rmap/grace_pool.h"
+#include "ptage/rmap/lockless.h"
+#include "ptage/rmap/lockless_list.h"
 #include "ptage/rmap/single_entry_lockless.h"
 #include "ptage/spte.h"
 #include "ptage/types.h"
@@ -50,8 +54,68 @@ using SingleEntryRmaps =
     SingleEntryLockless<F, TableArena<F>, FixedChunkPool<F>, HookedLock>;
 template <SpteFormat F>
 using BitLockedRmaps = BitLocked<F, TableArena<F>, FixedChunkPool<F>>;
+template <SpteFormat F>
+using LocklessPool = GracePool<RmapChunks<F>, EpochDomain<>>;
+template <SpteFormat F, RmapWriters kWriters = RmapWriters::kLockHead>
+using LocklessRmaps = Lockless<F, TableArena<F>, LocklessPool<F>, kWriters>;
+template <SpteFormat F>
+using LocklessExcludedRmaps = LocklessRmaps<F, RmapWriters::kExcluded>;
 
-// `D` is one of the two.
+// Whether writers hold the MMU lock.
+template <class D>
+inline constexpr bool kWritersHoldTheLock =
+    std::is_same_v<D, SingleEntryRmaps<typename D::Format>> ||
+    std::is_same_v<D, LocklessExcludedRmaps<typename D::Format>>;
+
+// Chunks and their pool, as a discipline wants them. `firsts` of the lockless
+// one are as many.
+template <class D>
+class RmapPool {
+ public:
+  using F = typename D::Format;
+
+  explicit RmapPool(EpochDomain<>&, std::size_t chunks)
+      : chunks_(chunks), pool_(chunks_.data(), chunks) {}
+
+  FixedChunkPool<F>& get() { return pool_; }
+  std::size_t InUse() { return pool_.InUse(); }
+  static constexpr std::size_t ChunksFor(std::size_t entries) {
+    return entries < 2 ? 0 : (entries + 5) / 6;
+  }
+  // Entries that one chunk has room for.
+  static constexpr std::size_t kFirst = 6;
+
+ private:
+  std::vector<RmapChunk<F>> chunks_;
+  FixedChunkPool<F> pool_;
+};
+template <class D>
+  requires(D::kFastAging)
+class RmapPool<D> {
+ public:
+  using F = typename D::Format;
+  using Chunks = RmapChunks<F>;
+
+  explicit RmapPool(EpochDomain<>& domain, std::size_t chunks)
+      : firsts_(chunks),
+        laters_(chunks),
+        pool_(domain, firsts_.data(), chunks, laters_.data(),
+              chunks == 1 ? 0 : chunks) {}
+
+  LocklessPool<F>& get() { return pool_; }
+  std::size_t InUse() { return pool_.stats().in_use; }
+  static constexpr std::size_t ChunksFor(std::size_t entries) {
+    return entries < 2 ? 0 : entries <= 7 ? 1 : 1 + (entries - 7 + 13) / 14;
+  }
+  static constexpr std::size_t kFirst = 7;
+
+ private:
+  std::vector<typename Chunks::First> firsts_;
+  std::vector<typename Chunks::Later> laters_;
+  LocklessPool<F> pool_;
+};
+
+// `D` is one of those above.
 template <class D>
 class RmapMachine {
  public:
@@ -61,7 +125,7 @@ class RmapMachine {
 
   explicit RmapMachine(std::size_t chunks = 16,
                        std::uint32_t cap = kDefaultRmapCap)
-      : chunks_(chunks), pool_(chunks_.data(), chunks), rmaps_(Make(cap)) {
+      : pool_(domain_, chunks), rmaps_(Make(cap)) {
     for (int i = 0; i < kTables; ++i) {
       Table<F>& table = tables_.Make(TableKind::kIndirect, Gfn{0}, Level{1});
       for (Entry& entry : table.entries) entries_.push_back(&entry);
@@ -69,15 +133,15 @@ class RmapMachine {
   }
 
   D& rmaps() { return rmaps_; }
-  FixedChunkPool<F>& pool() { return pool_; }
+  RmapPool<D>& pool() { return pool_; }
+  EpochDomain<>& domain() { return domain_; }
   HookedLock& mmu_lock() { return mmu_lock_; }
   TableArena<F>& arena() { return tables_.arena(); }
   Entry& entry(std::size_t i) { return *entries_.at(i); }
 
-  // Writers of SingleEntryLockless hold the MMU lock.
   template <class Write>
   auto AsWriter(Write write) {
-    if constexpr (std::is_same_v<D, SingleEntryRmaps<F>>) {
+    if constexpr (kWritersHoldTheLock<D>) {
       ScopedLock hold(mmu_lock_);
       return write();
     } else {
@@ -112,19 +176,19 @@ class RmapMachine {
   }
 
  private:
-  static constexpr int kTables = 8;
+  static constexpr int kTables = 16;
 
   D Make(std::uint32_t cap) {
     if constexpr (std::is_same_v<D, SingleEntryRmaps<F>>) {
-      return D(tables_.arena(), pool_, mmu_lock_, cap);
+      return D(tables_.arena(), pool_.get(), mmu_lock_, cap);
     } else {
-      return D(tables_.arena(), pool_, cap);
+      return D(tables_.arena(), pool_.get(), cap);
     }
   }
 
   OwnedTables<F> tables_{kTables};
-  std::vector<RmapChunk<F>> chunks_;
-  FixedChunkPool<F> pool_;
+  EpochDomain<> domain_;
+  RmapPool<D> pool_;
   HookedLock mmu_lock_;
   D rmaps_;
   std::vector<Entry*> entries_;
@@ -133,15 +197,21 @@ class RmapMachine {
 using AllDisciplines =
     ::testing::Types<SingleEntryRmaps<Ept>, SingleEntryRmaps<X86_64>,
                      SingleEntryRmaps<TinyFormat>, BitLockedRmaps<Ept>,
-                     BitLockedRmaps<X86_64>, BitLockedRmaps<TinyFormat>>;
+                     BitLockedRmaps<X86_64>, BitLockedRmaps<TinyFormat>,
+                     LocklessRmaps<Ept>, LocklessRmaps<X86_64>,
+                     LocklessRmaps<TinyFormat>, LocklessExcludedRmaps<Ept>,
+                     LocklessExcludedRmaps<TinyFormat>>;
 
 struct DisciplineNames {
   template <class D>
   static std::string GetName(int) {
     using F = typename D::Format;
-    return (std::is_same_v<D, BitLockedRmaps<F>> ? "BitLocked"
-                                                 : "SingleEntryLockless") +
-           FormatNames::GetName<F>(0);
+    const char* const name =
+        std::is_same_v<D, BitLockedRmaps<F>>     ? "BitLocked"
+        : std::is_same_v<D, SingleEntryRmaps<F>> ? "SingleEntryLockless"
+        : std::is_same_v<D, LocklessRmaps<F>>    ? "Lockless"
+                                                 : "LocklessExcluded";
+    return name + FormatNames::GetName<F>(0);
   }
 };
 

@@ -10,6 +10,10 @@ _SEARCHES = {
     "page_table": "page_table",
     "reclaim/epoch": "epoch",
     "rmap/bit_locked": "rmap",
+    "rmap/grace_pool": "lockless_list",
+    "rmap/head_lock": "rmap",
+    "rmap/lockless": "rmap",
+    "rmap/lockless_list": "lockless_list",
     "rmap/single_entry_lockless": "rmap",
     "sim/vcpu": "vcpu",
     "sim/vcpu_set": "vcpu",
@@ -40,8 +44,9 @@ def _shell(text):
 
 def mutant_tests():
     """Declares them."""
-    for header, mutants in MUTANTS.items():
-        searches = _SEARCHES[header]
+    for key, mutants in MUTANTS.items():
+        header = key.split("@")[0]
+        searches = key.split("@")[1] if "@" in key else _SEARCHES[header]
         unit = header.split("/")[-1]
         for name, search, verdict, old, new in mutants:
             mutant = unit + "_" + name

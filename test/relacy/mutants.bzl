@@ -7,7 +7,7 @@ a row cannot outlive the line it is about. "DATA RACE" is Relacy's own verdict: 
 accesses to a Plain that nothing orders.
 """
 
-# header: [mutants]
+# header, or header@searches where it has several: [mutants]
 MUTANTS = {
     "lock": [
         (
@@ -274,15 +274,13 @@ MUTANTS = {
             "",
         ),
     ],
-    "rmap/bit_locked": [
+    "rmap/head_lock": [
         (
             "LockedRelaxed",
             "TwoWriters<Bit>",
             "DATA RACE",
-            "TryCmpxchg(head.word, word, word | internal::RmapWord::kLocked,\n" +
-            "                   kAcquire)",
-            "TryCmpxchg(head.word, word, word | internal::RmapWord::kLocked,\n" +
-            "                   kRelaxed)",
+            "TryCmpxchg(head.word, word, word | RmapWord::kLocked, kAcquire)",
+            "TryCmpxchg(head.word, word, word | RmapWord::kLocked, kRelaxed)",
         ),
         (
             "UnlockedRelaxed",
@@ -291,6 +289,8 @@ MUTANTS = {
             "WriteOnce(head.word, word, kRelease);",
             "WriteOnce(head.word, word, kRelaxed);",
         ),
+    ],
+    "rmap/bit_locked": [
         (
             "HeadReadRelaxed",
             "SingleAdded<Bit, RandomInterleavings(20'000)>",
@@ -302,10 +302,10 @@ MUTANTS = {
             "ListReadBeforeTheBit",
             "ManyAndBack<Bit, AgeMode::kSlow>",
             "an entry is in its rmap until it is removed",
-            "  const std::uintptr_t word = Lock(head);\n  AgeResult result;\n",
+            "  const std::uintptr_t word = internal::LockHead(head);\n  AgeResult result;\n",
             "  const std::uintptr_t word =\n" +
             "      ReadOnce(head.word, kAcquire) & ~internal::RmapWord::kLocked;\n" +
-            "  Lock(head);\n  AgeResult result;\n",
+            "  internal::LockHead(head);\n  AgeResult result;\n",
         ),
     ],
     "page_table": [
@@ -532,6 +532,135 @@ MUTANTS = {
             "no page is used after its zap",
             "  Attend(line_.Resume());\n",
             "  known_ = line_.Resume();\n",
+        ),
+    ],
+    "rmap/lockless_list": [
+        (
+            "SlotReadRelaxed",
+            "ScanAgainst<MovesAndRefills, 2>",
+            "an entry that stays is visited",
+            "ReadOnce(slots[i], kAcquire);",
+            "ReadOnce(slots[i], kRelaxed);",
+        ),
+        (
+            "AddedRelaxed",
+            "ScanAgainst<MovesAndRefills, 2>",
+            "DATA RACE",
+            "WriteOnce(SlotsOf(word)[Here(counts)], &entry, kRelease);",
+            "WriteOnce(SlotsOf(word)[Here(counts)], &entry, kRelaxed);",
+        ),
+        (
+            "MovedRelaxed",
+            "TwoListWriters",
+            "DATA RACE",
+            "WriteOnce(*hole, ReadOnce(top, kRelaxed), kRelease);",
+            "WriteOnce(*hole, ReadOnce(top, kRelaxed), kRelaxed);",
+        ),
+        (
+            "ClearedRelaxed",
+            "ScanAgainst<MovesAndRefills, 2>",
+            "an entry that stays is visited",
+            "WriteOnce(top, nullptr, kRelease);",
+            "WriteOnce(top, nullptr, kRelaxed);",
+        ),
+        (
+            "ClearedBeforeItIsMoved",
+            "ScanAgainst<MovesAndRefills, 2>",
+            "an entry that stays is visited",
+            "    WriteOnce(*hole, ReadOnce(top, kRelaxed), kRelease);\n",
+            "    Entry* const moved = ReadOnce(top, kRelaxed);\n" +
+            "    WriteOnce(top, nullptr, kRelease);\n" +
+            "    WriteOnce(*hole, moved, kRelease);\n",
+        ),
+        (
+            "NotMoved",
+            "ScanAgainst<MovesAndRefills, 2>",
+            "the rmap holds what was added",
+            "  if (hole != &top) {\n",
+            "  if (false) {\n",
+        ),
+        (
+            "ScannedUpwards",
+            "ScanAgainst<MovesWithinAChunk, 3>",
+            "an entry that stays is visited",
+            "  for (unsigned i = kSlots; i-- > 0;) {\n" +
+            "    ++read;",
+            "  for (unsigned i = 0; i < kSlots; ++i) {\n" +
+            "    ++read;",
+        ),
+        (
+            "OldestChunkFirst",
+            "ScanAgainst<MovesAndRefills, 2>",
+            "an entry that stays is visited",
+            "  for (; LeadsToLater(word); word = LaterOf(word).next.Get()) {\n" +
+            "    if (!ScanSlots(LaterOf(word).slots, read, visit)) return read;\n" +
+            "  }\n" +
+            "  ScanSlots(FirstOf(word).slots, read, visit);\n",
+            "  std::uintptr_t oldest = word;\n" +
+            "  while (LeadsToLater(oldest)) oldest = LaterOf(oldest).next.Get();\n" +
+            "  ScanSlots(FirstOf(oldest).slots, read, visit);\n" +
+            "  for (; LeadsToLater(word); word = LaterOf(word).next.Get()) {\n" +
+            "    if (!ScanSlots(LaterOf(word).slots, read, visit)) return read;\n" +
+            "  }\n",
+        ),
+        (
+            "RetiredChunkIsCleared",
+            "ScanAgainst<SingleAndBack, 2>",
+            "an entry that stays is visited",
+            "    return Change{.word = RmapWord::ForSingle(ReadOnce(other, kRelaxed)),\n",
+            "    Entry* const left = ReadOnce(other, kRelaxed);\n" +
+            "    WriteOnce(first.slots[0], nullptr, kRelease);\n" +
+            "    WriteOnce(first.slots[1], nullptr, kRelease);\n" +
+            "    return Change{.word = RmapWord::ForSingle(left),\n",
+        ),
+        (
+            "CountForgotten",
+            "ScanAgainst<MovesAndRefills, 2>",
+            "the rmap holds what was added",
+            "  CountsOf(word).Set(counts - 1);\n",
+            "",
+        ),
+    ],
+    # By the searches of the list.
+    "rmap/lockless@lockless_list": [
+        (
+            "PublishedRelaxed",
+            "ScanAgainst<Unlinks, 2>",
+            "an entry that stays is visited",
+            "      WriteOnce(head.word, word, kRelease);",
+            "      WriteOnce(head.word, word, kRelaxed);",
+        ),
+        (
+            "RetiredBeforeItIsUnlinked",
+            "ChunkReused",
+            "no scan leaves its list",
+            "  Publish(head, change.word);\n" +
+            "  // Only now no scan can begin that reaches the chunk.\n" +
+            "  if (change.retired_first != nullptr) pool_.Retire(change.retired_first);\n",
+            "  if (change.retired_first != nullptr) pool_.Retire(change.retired_first);\n" +
+            "  Publish(head, change.word);\n",
+        ),
+    ],
+    "rmap/lockless": [
+        (
+            "HeadReadRelaxed",
+            "SingleAdded<Free, RandomInterleavings(20'000)>",
+            "DATA RACE",
+            "const std::uintptr_t word = ReadOnce(head.word, kAcquire);",
+            "const std::uintptr_t word = ReadOnce(head.word, kRelaxed);",
+        ),
+    ],
+    "rmap/grace_pool": [
+        (
+            "FreedAtOnce",
+            "ChunkReused",
+            "no scan leaves its list",
+            "    (filling_.*list).Push(chunk);\n",
+            "    if constexpr (requires { free_firsts_.Push(chunk); }) {\n" +
+            "      free_firsts_.Push(chunk);\n" +
+            "      --stats_.in_use;\n" +
+            "      return;\n" +
+            "    }\n",
         ),
     ],
 }

@@ -17,6 +17,7 @@
 #include "ptage/types.h"
 #include "test/relacy/checked_arena.h"
 #include "test/relacy/cpu.h"
+#include "test/relacy/frees_at_the_end.h"
 #include "test/relacy/score.h"
 #include "test/relacy/search.h"
 #include "test/relacy/tiny_format.h"
@@ -27,31 +28,6 @@ namespace ptage::relacy {
 constexpr GfnRange kBoth{kA, Gfn{2}};
 constexpr Level kSmall{1};
 constexpr Level kLarge{2};
-
-// Frees nothing before the end, when no walk is left: for scenarios in which
-// reclamation is not the subject.
-class FreesAtTheEnd {
- public:
-  struct Section {
-    explicit operator bool() const { return true; }
-  };
-  Section Begin() { return Section(); }
-  void End(Section) {}
-  void Retire(Retired& node) {
-    node.next = retired_;
-    retired_ = &node;
-  }
-  void FreeAll() {
-    while (retired_ != nullptr) {
-      Retired& node = *retired_;
-      retired_ = node.next;
-      node.free(node, node.owner);
-    }
-  }
-
- private:
-  Retired* retired_ = nullptr;
-};
 
 // Frees at once: for scenarios without walks, in which a flush alone keeps CPUs
 // out of what is freed.

@@ -74,5 +74,31 @@ TEST(RmapSearch, BitSlowAgainstTableRemoval) {
   ExpectHolds<TableRemoved<Bit, AgeMode::kSlow>>();
 }
 
+// --- Lockless.
+
+TEST(RmapSearch, LocklessFastOnlyAgainstRemove) {
+  ExpectHolds<SingleRemoved<Free, AgeMode::kFastOnly>>();
+}
+
+TEST(RmapSearch, LocklessFindsTheTableOfAnAddedEntry) {
+  ExpectHolds<SingleAdded<Free, kEveryInterleaving>>();
+  ExpectHolds<SingleAdded<Free, RandomInterleavings(20'000)>>();
+}
+
+TEST(RmapSearch, LocklessMissesNothingThatStays) {
+  ExpectHolds<ManyAndBack<Free, AgeMode::kFastOnly>>();
+  ExpectHolds<ManyAndBack<Free, AgeMode::kSlow>>();
+}
+
+TEST(RmapSearch, LocklessFindsTheTableOfTheEntryThatIsLeft) {
+  ExpectHolds<OtherTableLeft<Free>>();
+}
+
+TEST(RmapSearch, LocklessTwoWriters) { ExpectHolds<TwoWriters<Free>>(); }
+
+TEST(RmapSearch, LocklessAgainstTableRemoval) {
+  ExpectHolds<TableRemoved<Free, AgeMode::kFastOnly>>();
+}
+
 }  // namespace
 }  // namespace ptage::relacy

@@ -15,9 +15,7 @@
 //     bit, except on an empty head, which readers pass.
 //
 // Sites (order · partner)
-//   [bit.1] acquire compare-and-swap in Lock   · [bit.2]
-//   [bit.2] release store in Unlock            · [bit.1], [bit.3]
-//   [bit.3] acquire load in Age                · [bit.2]
+//   [bit.1] acquire load in Age   · [head.2]
 
 #ifndef PTAGE_RMAP_BIT_LOCKED_H_
 #define PTAGE_RMAP_BIT_LOCKED_H_
@@ -28,6 +26,7 @@
 #include "ptage/once.h"
 #include "ptage/rmap.h"
 #include "ptage/rmap/chunk_list.h"
+#include "ptage/rmap/head_lock.h"
 #include "ptage/spte.h"
 #include "ptage/types.h"
 
@@ -53,11 +52,6 @@ class BitLocked {
                 AgeCounts& counts);
 
  private:
-  // Returns the word without the bit.
-  static std::uintptr_t Lock(RmapHead& head);
-  // Publishes `word`, which has no lock bit.
-  static void Unlock(RmapHead& head, std::uintptr_t word);
-
   M& memory_;
   internal::ChunkList<F, P> list_;
 };
@@ -65,71 +59,52 @@ class BitLocked {
 // ---------------------------------------------------------------------------
 
 template <SpteFormat F, TableMemory<F> M, RmapChunkPool<F> P>
-std::uintptr_t BitLocked<F, M, P>::Lock(RmapHead& head) {
-  for (;;) {
-    const std::uintptr_t word = ReadOnce(head.word, kRelaxed);
-    // [bit.1] acquire, pairs with [bit.2].
-    if ((word & internal::RmapWord::kLocked) == 0 &&
-        TryCmpxchg(head.word, word, word | internal::RmapWord::kLocked,
-                   kAcquire)) {
-      return word;
-    }
-    SpinPause();
-  }
-}
-
-template <SpteFormat F, TableMemory<F> M, RmapChunkPool<F> P>
-void BitLocked<F, M, P>::Unlock(RmapHead& head, std::uintptr_t word) {
-  // [bit.2] release, pairs with [bit.1] and [bit.3].
-  WriteOnce(head.word, word, kRelease);
-}
-
-template <SpteFormat F, TableMemory<F> M, RmapChunkPool<F> P>
 RmapAdd BitLocked<F, M, P>::Add(RmapHead& head, Entry& entry) {
   RmapAdd outcome;
-  Unlock(head, list_.Added(Lock(head), entry, outcome));
+  internal::UnlockHead(head,
+                       list_.Added(internal::LockHead(head), entry, outcome));
   return outcome;
 }
 
 template <SpteFormat F, TableMemory<F> M, RmapChunkPool<F> P>
 bool BitLocked<F, M, P>::Remove(RmapHead& head, Entry& entry) {
-  const std::uintptr_t word = Lock(head);
+  const std::uintptr_t word = internal::LockHead(head);
   const std::uint32_t before = list_.Count(word);
   const std::uintptr_t without = list_.Removed(word, entry);
   const bool found = list_.Count(without) != before;
-  Unlock(head, without);
+  internal::UnlockHead(head, without);
   return found;
 }
 
 template <SpteFormat F, TableMemory<F> M, RmapChunkPool<F> P>
 auto BitLocked<F, M, P>::Any(RmapHead& head) -> Entry* {
-  const std::uintptr_t word = Lock(head);
+  const std::uintptr_t word = internal::LockHead(head);
   Entry* any = nullptr;
   list_.ForEach(word, [&](Entry& entry) {
     any = &entry;
     return false;
   });
-  Unlock(head, word);
+  internal::UnlockHead(head, word);
   return any;
 }
 
 template <SpteFormat F, TableMemory<F> M, RmapChunkPool<F> P>
 std::uint32_t BitLocked<F, M, P>::Count(RmapHead& head) {
-  const std::uintptr_t word = Lock(head);
+  const std::uintptr_t word = internal::LockHead(head);
   const std::uint32_t count = list_.Count(word);
-  Unlock(head, word);
+  internal::UnlockHead(head, word);
   return count;
 }
 
 template <SpteFormat F, TableMemory<F> M, RmapChunkPool<F> P>
 bool BitLocked<F, M, P>::Contains(RmapHead& head, Entry& entry) {
-  const std::uintptr_t word = Lock(head);
+  const std::uintptr_t word = internal::LockHead(head);
   bool found = false;
   list_.ForEach(word, [&](Entry& other) {
     found = &other == &entry;
     return !found;
   });
-  Unlock(head, word);
+  internal::UnlockHead(head, word);
   return found;
 }
 
@@ -137,8 +112,8 @@ template <SpteFormat F, TableMemory<F> M, RmapChunkPool<F> P>
 AgeResult BitLocked<F, M, P>::Age(RmapHead& head, RmapFrame frame,
                                   AgeAction action, AgeMode mode,
                                   AgeCounts& counts) {
-  // [bit.3] acquire, pairs with [bit.2]. A word with the lock bit was written
-  // by Lock, which continues the release sequence of the unlock before.
+  // [bit.1] acquire, pairs with [head.2]. A word with the lock bit was written
+  // by LockHead, which continues the release sequence of the unlock before.
   const internal::RmapWord seen(ReadOnce(head.word, kAcquire));
   if (seen.Empty()) return AgeResult{};
   if (mode == AgeMode::kFastOnly) {
@@ -149,16 +124,16 @@ AgeResult BitLocked<F, M, P>::Age(RmapHead& head, RmapFrame frame,
     ++counts.unanswered;
     return AgeResult{.complete = false};
   }
-  // The word is walked that Lock returned: one read before could lead to a
+  // The word is walked that LockHead returned: one read before could lead to a
   // chunk that is freed by now.
-  const std::uintptr_t word = Lock(head);
+  const std::uintptr_t word = internal::LockHead(head);
   AgeResult result;
   list_.ForEach(word, [&](Entry& entry) {
     result |= internal::AgeThroughRmap<F>(memory_, entry, frame, action, mode,
                                           counts);
     return true;
   });
-  Unlock(head, word);
+  internal::UnlockHead(head, word);
   return result;
 }
 

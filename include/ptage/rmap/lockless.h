@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//
+// The default discipline: aging never waits, for one entry or for many, in
+// either mode, and leaves nothing unknown but frozen entries.
+//
+// Contract
+//   * Any thread may call any function; Age inside a LocklessWalk of the
+//     reclaimer that the pool retires chunks to.
+//   * Writers of one head (Add, Remove) exclude each other, and Any, Count and
+//     Contains: by bit 1 of the head, which they take themselves, or, with
+//     RmapWriters::kExcluded, by a lock that their callers hold.
+//   * Age asks every entry that is in the rmap for the whole call; it may ask
+//     one twice, and one that was removed meanwhile, which the identity rule of
+//     rmap.h makes harmless.
+//   * Progress: Age is wait-free in both modes: it reads at most the slots that
+//     were reachable from the head. Writers wait for a writer of the same head,
+//     never for a reader. Remove allocates nothing; Add changes nothing where
+//     it finds no chunk.
+//   * A writer that loses its CPU inside a call delays writers of that head
+//     alone.
+//
+// Sites (order · partner)
+//   [lockless.1] acquire load in Age                   · [head.2], [lockless.2]
+//   [lockless.2] release store in Publish, if excluded · [lockless.1]
+
+#ifndef PTAGE_RMAP_LOCKLESS_H_
+#define PTAGE_RMAP_LOCKLESS_H_
+
+#include <cstdint>
+
+#include "ptage/memory.h"
+#include "ptage/once.h"
+#include "ptage/rmap.h"
+#include "ptage/rmap/head_lock.h"
+#include "ptage/rmap/lockless_list.h"
+#include "ptage/spte.h"
+#include "ptage/types.h"
+
+namespace ptage {
+
+// Who keeps two writers of one head apart.
+enum class RmapWriters {
+  kLockHead,  // they do, by a bit of the head
+  kExcluded,  // their callers, by a lock such as the MMU's
+};
+
+template <SpteFormat F, TableMemory<F> M, LocklessRmapPool<F> P,
+          RmapWriters kWriters = RmapWriters::kLockHead>
+class Lockless {
+ public:
+  using Format = F;
+  using Entry = SpteCell<F>;
+  static constexpr bool kFastAging = true;
+
+  // Both outlive the discipline.
+  Lockless(M& memory, P& pool, std::uint32_t cap = kDefaultRmapCap)
+      : memory_(memory), pool_(pool), cap_(cap) {}
+
+  [[nodiscard]] RmapAdd Add(RmapHead& head, Entry& entry);
+  bool Remove(RmapHead& head, Entry& entry);
+  [[nodiscard]] Entry* Any(RmapHead& head);
+  [[nodiscard]] std::uint32_t Count(RmapHead& head);
+  [[nodiscard]] bool Contains(RmapHead& head, Entry& entry);
+  AgeResult Age(RmapHead& head, RmapFrame frame, AgeAction action, AgeMode mode,
+                AgeCounts& counts);
+
+ private:
+  using List = internal::LocklessList<typename P::Chunks>;
+
+  // The word as writers may use it, and the end of that use.
+  static std::uintptr_t Own(RmapHead& head) {
+    if constexpr (kWriters == RmapWriters::kLockHead) {
+      return internal::LockHead(head);
+    } else {
+      return ReadOnce(head.word, kRelaxed);
+    }
+  }
+  static void Publish(RmapHead& head, std::uintptr_t word) {
+    if constexpr (kWriters == RmapWriters::kLockHead) {
+      internal::UnlockHead(head, word);
+    } else {
+      // [lockless.2] release, pairs with [lockless.1].
+      WriteOnce(head.word, word, kRelease);
+    }
+  }
+
+  M& memory_;
+  P& pool_;
+  const std::uint32_t cap_;
+};
+
+// ---------------------------------------------------------------------------
+
+template <SpteFormat F, TableMemory<F> M, LocklessRmapPool<F> P,
+          RmapWriters kWriters>
+RmapAdd Lockless<F, M, P, kWriters>::Add(RmapHead& head, Entry& entry) {
+  RmapAdd outcome;
+  Publish(head, List::Added(Own(head), entry, cap_, pool_, outcome));
+  return outcome;
+}
+
+template <SpteFormat F, TableMemory<F> M, LocklessRmapPool<F> P,
+          RmapWriters kWriters>
+bool Lockless<F, M, P, kWriters>::Remove(RmapHead& head, Entry& entry) {
+  const typename List::Change change = List::Removed(Own(head), entry);
+  Publish(head, change.word);
+  // Only now no scan can begin that reaches the chunk.
+  if (change.retired_first != nullptr) pool_.Retire(change.retired_first);
+  if (change.retired_later != nullptr) pool_.Retire(change.retired_later);
+  return change.done;
+}
+
+template <SpteFormat F, TableMemory<F> M, LocklessRmapPool<F> P,
+          RmapWriters kWriters>
+auto Lockless<F, M, P, kWriters>::Any(RmapHead& head) -> Entry* {
+  const std::uintptr_t word = Own(head);
+  Entry* any = nullptr;
+  List::Scan(word, [&](Entry& entry) {
+    any = &entry;
+    return false;
+  });
+  Publish(head, word);
+  return any;
+}
+
+template <SpteFormat F, TableMemory<F> M, LocklessRmapPool<F> P,
+          RmapWriters kWriters>
+std::uint32_t Lockless<F, M, P, kWriters>::Count(RmapHead& head) {
+  const std::uintptr_t word = Own(head);
+  const std::uint32_t count = List::Count(word);
+  Publish(head, word);
+  return count;
+}
+
+template <SpteFormat F, TableMemory<F> M, LocklessRmapPool<F> P,
+          RmapWriters kWriters>
+bool Lockless<F, M, P, kWriters>::Contains(RmapHead& head, Entry& entry) {
+  const std::uintptr_t word = Own(head);
+  const internal::RmapWord seen(word);
+  const bool found = seen.Many() ? List::Find(word, entry) != nullptr
+                                 : seen.Single<Entry>() == &entry;
+  Publish(head, word);
+  return found;
+}
+
+template <SpteFormat F, TableMemory<F> M, LocklessRmapPool<F> P,
+          RmapWriters kWriters>
+AgeResult Lockless<F, M, P, kWriters>::Age(RmapHead& head, RmapFrame frame,
+                                           AgeAction action, AgeMode mode,
+                                           AgeCounts& counts) {
+  // Read once. Were it read again for the list:
+  //   ager: reads the only entry's address | writer: makes it a list
+  //   ager: reads a chunk's address, and takes it for an entry's.
+  // [lockless.1] acquire, pairs with [head.2] and [lockless.2].
+  const std::uintptr_t word = ReadOnce(head.word, kAcquire);
+  AgeResult result;
+  List::Scan(word, [&](Entry& entry) {
+    result |= internal::AgeThroughRmap<F>(memory_, entry, frame, action, mode,
+                                          counts);
+    return true;
+  });
+  return result;
+}
+
+}  // namespace ptage
+
+#endif  // PTAGE_RMAP_LOCKLESS_H_

@@ -17,10 +17,12 @@
 #include "ptage/reclaim/epoch.h"
 #include "ptage/rmap/bit_locked.h"
 #include "ptage/rmap/chunk_list.h"
+#include "ptage/rmap/lockless.h"
 #include "ptage/rmap/single_entry_lockless.h"
 #include "ptage/spte.h"
 #include "ptage/types.h"
 #include "ptage/vm.h"
+#include "test/rmap_pool.h"
 
 namespace ptage::test {
 
@@ -42,6 +44,10 @@ template <SpteFormat F>
 using SingleRmaps = SingleEntryLockless<F, Arena<F>, ChunkPool<F>, absl::Mutex>;
 template <SpteFormat F>
 using BitRmaps = BitLocked<F, Arena<F>, ChunkPool<F>>;
+// Whoever writes holds the MMU lock.
+template <SpteFormat F>
+using LocklessRmapsUnderLock =
+    Lockless<F, Arena<F>, LocklessPool<F>, RmapWriters::kExcluded>;
 
 // Page-aligned tables with their infos.
 template <SpteFormat F>
@@ -55,17 +61,16 @@ struct TableBlock {
   std::vector<Cell<std::uint64_t>> gfns;
 };
 
-template <class D, class F>
-D MakeRmaps(Arena<F>& arena, ChunkPool<F>& pool, absl::Mutex& lock) {
-  if constexpr (std::is_constructible_v<D, Arena<F>&, ChunkPool<F>&,
-                                        absl::Mutex&>) {
+template <class D, class F, class P>
+D MakeRmaps(Arena<F>& arena, P& pool, absl::Mutex& lock) {
+  if constexpr (std::is_constructible_v<D, Arena<F>&, P&, absl::Mutex&>) {
     return D(arena, pool, lock);
   } else {
     return D(arena, pool);
   }
 }
 
-// `D` is SingleRmaps<F> or BitRmaps<F>.
+// `D` is one of the disciplines above.
 template <SpteFormat F, class D, Flusher Fl = RecordingFlusher>
 struct Machine {
   using Domain = EpochDomain<>;
@@ -74,22 +79,20 @@ struct Machine {
   explicit Machine(std::size_t tables = 64, std::size_t chunk_count = 256,
                    Level largest = F::kLargestLeaf)
       : block(tables),
-        chunks(chunk_count),
         arena(block.tables.data(), block.infos.data(), block.gfns.data(),
               tables, Pfn{0x1000}),
-        pool(chunks.data(), chunk_count),
-        rmaps(MakeRmaps<D, F>(arena, pool, mmu_lock)),
+        pool(domain, chunk_count),
+        rmaps(MakeRmaps<D, F>(arena, pool.get(), mmu_lock)),
         vm(std::make_unique<VmType>(
             typename VmType::Parts{arena, domain, flusher, rmaps, mmu_lock},
             largest)) {}
 
   TableBlock<F> block;
-  std::vector<RmapChunk<F>> chunks;
   Arena<F> arena;
   Domain domain;
   Fl flusher;
   absl::Mutex mmu_lock;
-  ChunkPool<F> pool;
+  RmapPool<D> pool;
   D rmaps;
   std::unique_ptr<VmType> vm;
 };

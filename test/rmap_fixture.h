@@ -21,13 +21,12 @@
 #include "ptage/rmap.h"
 #include "ptage/rmap/bit_locked.h"
 #include "ptage/rmap/chunk_list.h"
-#include "ptage/rmap/grace_pool.h"
 #include "ptage/rmap/lockless.h"
-#include "ptage/rmap/lockless_list.h"
 #include "ptage/rmap/single_entry_lockless.h"
 #include "ptage/spte.h"
 #include "ptage/types.h"
 #include "test/formats.h"
+#include "test/rmap_pool.h"
 #include "test/tables.h"
 
 namespace ptage::test {
@@ -54,8 +53,6 @@ using SingleEntryRmaps =
     SingleEntryLockless<F, TableArena<F>, FixedChunkPool<F>, HookedLock>;
 template <SpteFormat F>
 using BitLockedRmaps = BitLocked<F, TableArena<F>, FixedChunkPool<F>>;
-template <SpteFormat F>
-using LocklessPool = GracePool<RmapChunks<F>, EpochDomain<>>;
 template <SpteFormat F, RmapWriters kWriters = RmapWriters::kLockHead>
 using LocklessRmaps = Lockless<F, TableArena<F>, LocklessPool<F>, kWriters>;
 template <SpteFormat F>
@@ -66,54 +63,6 @@ template <class D>
 inline constexpr bool kWritersHoldTheLock =
     std::is_same_v<D, SingleEntryRmaps<typename D::Format>> ||
     std::is_same_v<D, LocklessExcludedRmaps<typename D::Format>>;
-
-// Chunks and their pool, as a discipline wants them. `firsts` of the lockless
-// one are as many.
-template <class D>
-class RmapPool {
- public:
-  using F = typename D::Format;
-
-  explicit RmapPool(EpochDomain<>&, std::size_t chunks)
-      : chunks_(chunks), pool_(chunks_.data(), chunks) {}
-
-  FixedChunkPool<F>& get() { return pool_; }
-  std::size_t InUse() { return pool_.InUse(); }
-  static constexpr std::size_t ChunksFor(std::size_t entries) {
-    return entries < 2 ? 0 : (entries + 5) / 6;
-  }
-  // Entries that one chunk has room for.
-  static constexpr std::size_t kFirst = 6;
-
- private:
-  std::vector<RmapChunk<F>> chunks_;
-  FixedChunkPool<F> pool_;
-};
-template <class D>
-  requires(D::kFastAging)
-class RmapPool<D> {
- public:
-  using F = typename D::Format;
-  using Chunks = RmapChunks<F>;
-
-  explicit RmapPool(EpochDomain<>& domain, std::size_t chunks)
-      : firsts_(chunks),
-        laters_(chunks),
-        pool_(domain, firsts_.data(), chunks, laters_.data(),
-              chunks == 1 ? 0 : chunks) {}
-
-  LocklessPool<F>& get() { return pool_; }
-  std::size_t InUse() { return pool_.stats().in_use; }
-  static constexpr std::size_t ChunksFor(std::size_t entries) {
-    return entries < 2 ? 0 : entries <= 7 ? 1 : 1 + (entries - 7 + 13) / 14;
-  }
-  static constexpr std::size_t kFirst = 7;
-
- private:
-  std::vector<typename Chunks::First> firsts_;
-  std::vector<typename Chunks::Later> laters_;
-  LocklessPool<F> pool_;
-};
 
 // `D` is one of those above.
 template <class D>

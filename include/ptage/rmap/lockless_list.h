@@ -21,20 +21,20 @@
 //   falls, and so does the reader's. A reader that finds a slot cleared,
 //   refilled, or gone with its chunk has read the store that did it, with
 //   acquire, and thus sees the copy below, which it has still to pass.
-//   The bad interleavings:
-//     scan: reads the hole's slot    | writer: clears the top, holding its
-//     entry scan: reads the top: cleared   | writer: writes the entry to the
-//     hole
-//   is one of clearing first, or of scanning upwards.
+//
+//   The bad interleaving, were the top slot cleared first, or the scan upwards:
+//     scan: reads the hole's slot  | writer: clears the top slot
+//     scan: reads the top slot     | writer: writes the entry to the hole
+//   and the entry, which stayed, was not visited.
 //
 // A chunk that leaves the list keeps its slots and `next` as they are: a reader
 // may still be inside.
 //
 // Sites (order · partner)
-//   [list.1] acquire load of a slot in Scan        · [list.2], [list.3],
-//   [list.4] [list.2] release store of a new entry in Added · [list.1] [list.3]
-//   release store into the hole in Removed · [list.1] [list.4] release store
-//   that clears the top slot · [list.1]
+//   [list.1] acquire load of a slot in Scan   · [list.2], [list.3], [list.4]
+//   [list.2] release store of a new entry     · [list.1]
+//   [list.3] release store into the hole      · [list.1]
+//   [list.4] release store that clears a slot · [list.1]
 
 #ifndef PTAGE_RMAP_LOCKLESS_LIST_H_
 #define PTAGE_RMAP_LOCKLESS_LIST_H_

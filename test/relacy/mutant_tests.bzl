@@ -59,6 +59,7 @@ def mutant_tests():
                     _shell(_json(old)),
                     _shell(_json(new)),
                 ),
+                tags = ["mutant"],
                 tools = ["mutate.py"],
             )
             native.genrule(
@@ -84,7 +85,6 @@ def mutant_tests():
                     "-w",
                 ],
                 layering = False,
-                # Its verdict is the same under every compiler.
                 tags = ["mutant"],
                 deps = [":searches"],
             )

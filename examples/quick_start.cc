@@ -17,14 +17,15 @@ int main() {
   alignas(4096) static Table<F> tables[kTables];
   std::vector<TableInfo<F>> infos(kTables);
   std::vector<Cell<std::uint64_t>> gfns(kTables * kEntriesPerTable<F>);
-  std::vector<RmapChunk<F>> chunks(kChunks);
+  std::vector<RmapChunks<F>::First> firsts(kChunks);
+  std::vector<RmapChunks<F>::Later> laters(kChunks);
   TableArena<F> memory(tables, infos.data(), gfns.data(), kTables, Pfn{0});
-  FixedChunkPool<F> pool(chunks.data(), kChunks);
   EpochDomain<> reclaimer;
+  GracePool<RmapChunks<F>, EpochDomain<>> pool(reclaimer, firsts.data(),
+                                               kChunks, laters.data(), kChunks);
+  Lockless<F, decltype(memory), decltype(pool)> rmaps(memory, pool);
   NoFlush flusher;  // no CPU caches these tables
   absl::Mutex lock;
-  SingleEntryLockless<F, decltype(memory), decltype(pool), absl::Mutex> rmaps(
-      memory, pool, lock);
   Vm<F, decltype(memory), EpochDomain<>, NoFlush, decltype(rmaps)> vm(
       {memory, reclaimer, flusher, rmaps, lock}, /*largest_leaf=*/Level{1});
   if (!vm.AddMemslot({Gfn{0}, Gfn{4096}}, Pfn{0x100000}, Rights::kAll).ok()) {

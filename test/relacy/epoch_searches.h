@@ -65,9 +65,10 @@ class Linked {
   Domain& domain() { return domain_; }
 
  private:
-  Domain domain_;
   Cell<Node*> link_;
   Node nodes_[2];
+  // Last: what it holds at its end it frees.
+  Domain domain_;
 };
 
 // One walk. The second advance, in Poll, is the one that frees.

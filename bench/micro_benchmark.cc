@@ -20,6 +20,9 @@
 #include "ptage/rmap.h"
 #include "ptage/rmap/bit_locked.h"
 #include "ptage/rmap/chunk_list.h"
+#include "ptage/rmap/grace_pool.h"
+#include "ptage/rmap/lockless.h"
+#include "ptage/rmap/lockless_list.h"
 #include "ptage/rmap/single_entry_lockless.h"
 #include "ptage/spte.h"
 #include "ptage/spte/ept.h"
@@ -152,8 +155,13 @@ class RmapWorld {
         memory_(tables_.get(), infos_.get(), gfns_.get(), kTables, Pfn{1}),
         chunks_(std::make_unique<RmapChunk<Ept>[]>(kChunks)),
         pool_(chunks_.get(), kChunks),
-        lockless_(memory_, pool_, mmu_lock_),
-        bit_locked_(memory_, pool_) {
+        single_entry_(memory_, pool_, mmu_lock_),
+        bit_locked_(memory_, pool_),
+        firsts_(std::make_unique<Chunks::First[]>(kEntries + 1)),
+        laters_(std::make_unique<Chunks::Later[]>(kChunks)),
+        lockless_pool_(domain_, firsts_.get(), kEntries + 1, laters_.get(),
+                       kChunks),
+        lockless_(memory_, lockless_pool_) {
     for (std::size_t t = 0; t < kTables; ++t) {
       Table<Ept>* const table = memory_.Allocate(TableKind::kIndirect);
       TableInfo<Ept>& info = memory_.InfoOf(table);
@@ -164,7 +172,9 @@ class RmapWorld {
         WriteOnce(entry, Ept::kFrozen, kRelaxed);
         RecordFrame<Ept>(memory_, entry, Gfn{i});
         absl::MutexLock lock(&mmu_lock_);
-        const RmapAdd added = lockless_.Add(heads_[i], entry);
+        RmapAdd added = single_entry_.Add(heads_[i], entry);
+        PTAGE_ASSERT(added == RmapAdd::kDone);
+        added = lockless_.Add(lockless_heads_[i], entry);
         PTAGE_ASSERT(added == RmapAdd::kDone);
         Publish<Ept>(entry, kLeaf);
       }
@@ -173,19 +183,23 @@ class RmapWorld {
 
   template <class D>
   void AgeAll(D& rmaps, AgeMode mode) {
+    const LocklessWalk<EpochDomain<>> walk(domain_);
+    RmapHead* const heads = HeadsOf<D>();
     AgeCounts counts;
     for (unsigned i = 0; i < kEntries; ++i) {
-      benchmark::DoNotOptimize(rmaps.Age(heads_[i], RmapFrame{Gfn{i}, kLevel},
+      benchmark::DoNotOptimize(rmaps.Age(heads[i], RmapFrame{Gfn{i}, kLevel},
                                          AgeAction::kTestAndClear, mode,
                                          counts));
     }
   }
   template <class D>
   void AddAndRemove(D& rmaps, unsigned head, SpteCell<Ept>& entry) {
-    benchmark::DoNotOptimize(rmaps.Add(heads_[head], entry));
-    benchmark::DoNotOptimize(rmaps.Remove(heads_[head], entry));
+    RmapHead* const heads = HeadsOf<D>();
+    benchmark::DoNotOptimize(rmaps.Add(heads[head], entry));
+    benchmark::DoNotOptimize(rmaps.Remove(heads[head], entry));
   }
 
+  auto& single_entry() { return single_entry_; }
   auto& lockless() { return lockless_; }
   auto& bit_locked() { return bit_locked_; }
   absl::Mutex& mmu_lock() { return mmu_lock_; }
@@ -196,9 +210,16 @@ class RmapWorld {
       operator delete[](tables, std::align_val_t{4096});
     }
   };
+  using Chunks = RmapChunks<Ept>;
   static constexpr std::size_t kTables = kPerHead;
   static constexpr std::size_t kChunks =
       kEntries * (kPerHead / kRmapChunkEntries + 2);
+
+  // The lockless lists have heads of their own.
+  template <class D>
+  RmapHead* HeadsOf() {
+    return D::kFastAging ? lockless_heads_ : heads_;
+  }
 
   std::unique_ptr<Table<Ept>[], Free> tables_;
   std::unique_ptr<TableInfo<Ept>[]> infos_;
@@ -207,9 +228,15 @@ class RmapWorld {
   std::unique_ptr<RmapChunk<Ept>[]> chunks_;
   Pool pool_;
   absl::Mutex mmu_lock_;
-  SingleEntryLockless<Ept, Memory, Pool, absl::Mutex> lockless_;
+  SingleEntryLockless<Ept, Memory, Pool, absl::Mutex> single_entry_;
   BitLocked<Ept, Memory, Pool> bit_locked_;
   RmapHead heads_[kEntries] = {};
+  EpochDomain<> domain_;
+  std::unique_ptr<Chunks::First[]> firsts_;
+  std::unique_ptr<Chunks::Later[]> laters_;
+  GracePool<Chunks, EpochDomain<>> lockless_pool_;
+  Lockless<Ept, Memory, GracePool<Chunks, EpochDomain<>>> lockless_;
+  RmapHead lockless_heads_[kEntries] = {};
 };
 
 enum class Heads { kOwn, kShared };
@@ -221,45 +248,65 @@ RmapWorld<kPerHead>& WorldOf(const benchmark::State& state, Heads heads) {
   return worlds[heads == Heads::kShared ? 0 : state.thread_index()];
 }
 
-template <unsigned kPerHead, AgeMode kMode, Heads kHeads>
-void AgeLockless(benchmark::State& state) {
+// Which discipline is asked.
+constexpr auto kSingleEntry = [](auto& world) -> auto& {
+  return world.single_entry();
+};
+constexpr auto kBitLocked = [](auto& world) -> auto& {
+  return world.bit_locked();
+};
+constexpr auto kLockless = [](auto& world) -> auto& {
+  return world.lockless();
+};
+
+template <auto kRmaps, unsigned kPerHead, AgeMode kMode, Heads kHeads>
+void AgeRmap(benchmark::State& state) {
   RmapWorld<kPerHead>& world = WorldOf<kPerHead>(state, kHeads);
-  for (auto _ : state) world.AgeAll(world.lockless(), kMode);
+  for (auto _ : state) world.AgeAll(kRmaps(world), kMode);
   CountItems(state);
 }
-BENCHMARK_TEMPLATE(AgeLockless, 1, AgeMode::kFastOnly, Heads::kOwn)
+// A list is slow's to answer, but for the lockless discipline.
+BENCHMARK_TEMPLATE(AgeRmap, kSingleEntry, 1, AgeMode::kFastOnly, Heads::kOwn)
     ->Name("AgeRmap/1/SingleEntryLockless/fast_only")
     ->ThreadRange(1, kMostThreads);
-BENCHMARK_TEMPLATE(AgeLockless, 1, AgeMode::kFastOnly, Heads::kShared)
+BENCHMARK_TEMPLATE(AgeRmap, kSingleEntry, 1, AgeMode::kFastOnly, Heads::kShared)
     ->Name("AgeRmap/1/SingleEntryLockless/fast_only/shared")
     ->ThreadRange(1, kMostThreads);
-BENCHMARK_TEMPLATE(AgeLockless, 2, AgeMode::kSlow, Heads::kOwn)
+BENCHMARK_TEMPLATE(AgeRmap, kSingleEntry, 2, AgeMode::kSlow, Heads::kOwn)
     ->Name("AgeRmap/2/SingleEntryLockless/slow")
     ->ThreadRange(1, kMostThreads);
-BENCHMARK_TEMPLATE(AgeLockless, 14, AgeMode::kSlow, Heads::kOwn)
+BENCHMARK_TEMPLATE(AgeRmap, kSingleEntry, 14, AgeMode::kSlow, Heads::kOwn)
     ->Name("AgeRmap/14/SingleEntryLockless/slow")
     ->ThreadRange(1, kMostThreads);
-
-template <unsigned kPerHead, AgeMode kMode, Heads kHeads>
-void AgeBitLocked(benchmark::State& state) {
-  RmapWorld<kPerHead>& world = WorldOf<kPerHead>(state, kHeads);
-  for (auto _ : state) world.AgeAll(world.bit_locked(), kMode);
-  CountItems(state);
-}
-BENCHMARK_TEMPLATE(AgeBitLocked, 1, AgeMode::kFastOnly, Heads::kOwn)
+BENCHMARK_TEMPLATE(AgeRmap, kBitLocked, 1, AgeMode::kFastOnly, Heads::kOwn)
     ->Name("AgeRmap/1/BitLocked/fast_only")
     ->ThreadRange(1, kMostThreads);
-BENCHMARK_TEMPLATE(AgeBitLocked, 1, AgeMode::kSlow, Heads::kOwn)
+BENCHMARK_TEMPLATE(AgeRmap, kBitLocked, 1, AgeMode::kSlow, Heads::kOwn)
     ->Name("AgeRmap/1/BitLocked/slow")
     ->ThreadRange(1, kMostThreads);
-BENCHMARK_TEMPLATE(AgeBitLocked, 1, AgeMode::kSlow, Heads::kShared)
+BENCHMARK_TEMPLATE(AgeRmap, kBitLocked, 1, AgeMode::kSlow, Heads::kShared)
     ->Name("AgeRmap/1/BitLocked/slow/shared")
     ->ThreadRange(1, kMostThreads);
-BENCHMARK_TEMPLATE(AgeBitLocked, 2, AgeMode::kSlow, Heads::kOwn)
+BENCHMARK_TEMPLATE(AgeRmap, kBitLocked, 2, AgeMode::kSlow, Heads::kOwn)
     ->Name("AgeRmap/2/BitLocked/slow")
     ->ThreadRange(1, kMostThreads);
-BENCHMARK_TEMPLATE(AgeBitLocked, 14, AgeMode::kSlow, Heads::kOwn)
+BENCHMARK_TEMPLATE(AgeRmap, kBitLocked, 14, AgeMode::kSlow, Heads::kOwn)
     ->Name("AgeRmap/14/BitLocked/slow")
+    ->ThreadRange(1, kMostThreads);
+BENCHMARK_TEMPLATE(AgeRmap, kBitLocked, 14, AgeMode::kSlow, Heads::kShared)
+    ->Name("AgeRmap/14/BitLocked/slow/shared")
+    ->ThreadRange(1, kMostThreads);
+BENCHMARK_TEMPLATE(AgeRmap, kLockless, 1, AgeMode::kFastOnly, Heads::kOwn)
+    ->Name("AgeRmap/1/Lockless/fast_only")
+    ->ThreadRange(1, kMostThreads);
+BENCHMARK_TEMPLATE(AgeRmap, kLockless, 2, AgeMode::kFastOnly, Heads::kOwn)
+    ->Name("AgeRmap/2/Lockless/fast_only")
+    ->ThreadRange(1, kMostThreads);
+BENCHMARK_TEMPLATE(AgeRmap, kLockless, 14, AgeMode::kFastOnly, Heads::kOwn)
+    ->Name("AgeRmap/14/Lockless/fast_only")
+    ->ThreadRange(1, kMostThreads);
+BENCHMARK_TEMPLATE(AgeRmap, kLockless, 14, AgeMode::kFastOnly, Heads::kShared)
+    ->Name("AgeRmap/14/Lockless/fast_only/shared")
     ->ThreadRange(1, kMostThreads);
 
 // The MMU lock, which its writers hold anyway, is taken once for all heads.
@@ -270,7 +317,7 @@ void AddAndRemoveSingleEntryLockless(benchmark::State& state) {
   for (auto _ : state) {
     absl::MutexLock lock(&world.mmu_lock());
     for (unsigned i = 0; i < kEntries; ++i) {
-      world.AddAndRemove(world.lockless(), i, entry);
+      world.AddAndRemove(world.single_entry(), i, entry);
     }
   }
   CountItems(state);
@@ -282,22 +329,28 @@ BENCHMARK_TEMPLATE(AddAndRemoveSingleEntryLockless, 14)
     ->Name("AddAndRemoveRmap/14/SingleEntryLockless")
     ->ThreadRange(1, kMostThreads);
 
-template <unsigned kPerHead>
-void AddAndRemoveBitLocked(benchmark::State& state) {
+template <auto kRmaps, unsigned kPerHead>
+void AddAndRemove(benchmark::State& state) {
   RmapWorld<kPerHead>& world = WorldOf<kPerHead>(state, Heads::kOwn);
   SpteCell<Ept> entry(Ept::kFrozen);
   for (auto _ : state) {
     for (unsigned i = 0; i < kEntries; ++i) {
-      world.AddAndRemove(world.bit_locked(), i, entry);
+      world.AddAndRemove(kRmaps(world), i, entry);
     }
   }
   CountItems(state);
 }
-BENCHMARK_TEMPLATE(AddAndRemoveBitLocked, 1)
+BENCHMARK_TEMPLATE(AddAndRemove, kBitLocked, 1)
     ->Name("AddAndRemoveRmap/1/BitLocked")
     ->ThreadRange(1, kMostThreads);
-BENCHMARK_TEMPLATE(AddAndRemoveBitLocked, 14)
+BENCHMARK_TEMPLATE(AddAndRemove, kBitLocked, 14)
     ->Name("AddAndRemoveRmap/14/BitLocked")
+    ->ThreadRange(1, kMostThreads);
+BENCHMARK_TEMPLATE(AddAndRemove, kLockless, 1)
+    ->Name("AddAndRemoveRmap/1/Lockless")
+    ->ThreadRange(1, kMostThreads);
+BENCHMARK_TEMPLATE(AddAndRemove, kLockless, 14)
+    ->Name("AddAndRemoveRmap/14/Lockless")
     ->ThreadRange(1, kMostThreads);
 
 void EnterAndExitEpoch(benchmark::State& state) {

@@ -24,7 +24,7 @@
 //   What remains is the same value under another gfn of the same frame, and
 //   that is charged to the frame.
 //
-//   The disciplines (rmap/*.h) differ in who waits for whom. All are called
+//   The disciplines (rmap/*.h) differ in who waits for whom. Age is called
 //   inside a LocklessWalk, which keeps the tables of stale entries allocated.
 
 #ifndef PTAGE_RMAP_H_
@@ -116,7 +116,7 @@ AgeResult AgeThroughRmap(M& memory, SpteCell<F>& entry, RmapFrame frame,
 //   Add(head, entry)  precondition: `entry` is not in the rmap
 //   Remove(head, e)   false if it was not there; never allocates
 //   Any(head)         one of the entries; null if there is none
-//   Count, Contains   exact while writers are excluded
+//   Count, Contains   as Any, called as writers are
 //   Age(…)            asks each entry; was_fast is for an MMU to set
 template <class D>
 concept RmapDiscipline =

@@ -83,8 +83,8 @@ class ShadowMmu : public AgeQuestions<ShadowMmu<F, M, R, Fl, D>> {
   // Zaps every entry for these frames of L2, and flushes. Returns how many.
   std::uint64_t ZapNested(const Walk& walk, NestedRange range, ZapSink sink);
 
-  // Entries that map the page at `level` around `gfn`. Exact under the MMU
-  // lock.
+  // Entries that map the page at `level` around `gfn`. Precondition: the MMU
+  // lock is held, or no other thread uses the MMU.
   [[nodiscard]] std::uint32_t CountEntries(Memslot<F>& slot, Gfn gfn,
                                            Level level) {
     return rmaps_.Count(slot.HeadOf(gfn, level));

@@ -116,7 +116,8 @@ struct AgeResult {
   }
 };
 
-// What an aging question did, in entries.
+// What an aging question did, in entries asked; one that moves within its rmap
+// meanwhile may be asked more than once.
 struct AgeCounts {
   std::uint64_t examined = 0;    // present, and tested
   std::uint64_t young = 0;       // of these: accessed

@@ -49,7 +49,8 @@ class Vm : public AgeQuestions<Vm<F, M, R, Fl, D>> {
   using Walk = LocklessWalk<R>;
 
   // What the VM is made of; all outlive it. `mmu_lock` is the one that the
-  // discipline was given, if it wants one.
+  // discipline was given, if it wants one; and if its chunks are retired, they
+  // are to this very reclaimer, whose walks keep them.
   struct Parts {
     M& memory;
     R& reclaimer;

@@ -36,6 +36,7 @@ TEST(LocklessListSearch, TwoWriters) { ExpectHolds<TwoListWriters>(); }
 
 TEST(LocklessListSearch, AChunkIsUsedAgainWhenItsScansHaveEnded) {
   ExpectHolds<ChunkReused>();
+  ExpectHolds<SecondBatchReused>();
 }
 
 }  // namespace

@@ -50,6 +50,13 @@ class Lists {
             "there is room in the rmap");
     Held(list, i) = true;
   }
+  // The same, if there is a chunk.
+  void TryAdd(unsigned i, unsigned list) {
+    tables_[i].Set(1);
+    if (rmaps_.Add(heads_[list], entries_[i]) == RmapAdd::kDone) {
+      Held(list, i) = true;
+    }
+  }
   void Remove(unsigned i, unsigned list = 0) {
     Held(list, i) = false;
     Require(rmaps_.Remove(heads_[list], entries_[i]),
@@ -74,6 +81,19 @@ class Lists {
     Scan(visited);
     for (const unsigned i : stay) {
       Require(visited[i], "an entry that stays is visited");
+    }
+  }
+
+  // One in a walk, which must meet entry 1, and none from 4 on: they are in
+  // list 1.
+  void WalkOnce() {
+    const LocklessWalk<R> walk(reclaimer_);
+    Require(static_cast<bool>(walk), "a walk begins where there is a place");
+    bool visited[kEntries] = {};
+    Scan(visited);
+    Require(visited[1], "an entry that stays is visited");
+    for (unsigned i = 4; i < kEntries; ++i) {
+      Require(!visited[i], "no scan leaves its list");
     }
   }
 
@@ -231,7 +251,7 @@ struct TwoListWriters : rl::test_suite<TwoListWriters, 3> {
 
 using ChunkDomain = EpochDomain<1, BlockingLock>;
 
-// The chunk of a list goes to another list as soon as it may.
+// The first chunk of a list goes to another list as soon as it may.
 struct ChunkReused : rl::test_suite<ChunkReused, 2> {
   static constexpr Plan kPlan = UpToPreemptions(5);
 
@@ -240,17 +260,13 @@ struct ChunkReused : rl::test_suite<ChunkReused, 2> {
   void before() {
     lists.Start(2);
     // The other chunks.
-    while (lists.pool().AllocateFirst() != nullptr) ++taken_firsts;
+    while (lists.pool().AllocateFirst() != nullptr) {
+    }
     lists.Add(4, 1);
   }
   void thread(unsigned index) {
     if (index == 0) {
-      const LocklessWalk<ChunkDomain> walk(lists.reclaimer());
-      Require(static_cast<bool>(walk), "a walk begins where there is a place");
-      bool visited[8] = {};
-      lists.Scan(visited);
-      Require(visited[1], "an entry that stays is visited");
-      Require(!visited[4] && !visited[5], "no scan leaves its list");
+      lists.WalkOnce();
       return;
     }
     lists.Remove(0);
@@ -259,8 +275,34 @@ struct ChunkReused : rl::test_suite<ChunkReused, 2> {
     lists.Add(5, 1);
   }
   void after() { lists.Check(); }
+};
 
-  unsigned taken_firsts = 0;
+// Two later chunks, one of which is retired while the grace period of the other
+// is under way.
+struct SecondBatchReused : rl::test_suite<SecondBatchReused, 2> {
+  static constexpr Plan kPlan = UpToPreemptions(4);
+
+  Lists<2, 1, RmapWriters::kExcluded, ChunkDomain> lists;
+
+  void before() {
+    lists.Start(4);
+    // List 1 is full: the next entry needs a later chunk.
+    lists.Add(4, 1);
+    lists.Add(5, 1);
+  }
+  void thread(unsigned index) {
+    if (index == 0) {
+      lists.WalkOnce();
+      return;
+    }
+    lists.Remove(3);
+    lists.Remove(2);
+    for (int i = 0; i < 2; ++i) lists.reclaimer().Poll();
+    // The one that was retired last comes first, if it is there.
+    lists.TryAdd(6, 1);
+    lists.TryAdd(7, 1);
+  }
+  void after() { lists.Check(); }
 };
 
 }  // namespace ptage::relacy

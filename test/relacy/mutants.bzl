@@ -662,5 +662,15 @@ MUTANTS = {
             "      return;\n" +
             "    }\n",
         ),
+        (
+            "AddedToTheBatchThatWaits",
+            "SecondBatchReused",
+            "DATA RACE",
+            "    (filling_.*list).Push(chunk);\n" +
+            "    poll = ++filling_.count % kPollEvery == 0;\n",
+            "    Batch& batch = grace_ ? waiting_ : filling_;\n" +
+            "    (batch.*list).Push(chunk);\n" +
+            "    poll = ++batch.count % kPollEvery == 0;\n",
+        ),
     ],
 }

@@ -10,8 +10,13 @@
 //   * Retired chunks wait in batches: one whose grace period is under way, and
 //     one that fills meanwhile. So the reclaimer is told of a batch, not of
 //     each chunk, and a chunk is free again after two grace periods at most.
-//     The pool asks the reclaimer to go on (where it has Poll) when it runs out
-//     of chunks, and after each kPollEvery chunks retired.
+//   * The pool asks the reclaimer to go on when it runs out of chunks, and
+//   after
+//     each kPollEvery chunks retired, if the reclaimer has Poll; else somebody
+//     must see to it that grace periods end. What the reclaimer frees then, it
+//     frees inside the call, whoever retired it: a `free` function must not
+//     wait for a lock that callers of Allocate or Retire hold. Two pools of one
+//     reclaimer end each other's grace periods inside each other's.
 //   * Retire never allocates: batches are linked through the chunks' own words,
 //     which no reader looks at.
 //
@@ -49,13 +54,15 @@ class GracePool {
   // All outlive the pool.
   GracePool(R& reclaimer, First* firsts, std::size_t first_count, Later* laters,
             std::size_t later_count);
-  // Precondition: no chunk is in use. Waits for those that were retired, where
-  // the reclaimer can be waited for; else none may be waiting.
+  // Preconditions: no chunk is in use; the caller is not inside a walk, nor
+  // holds a lock that a `free` function takes. Waits for the chunks that were
+  // retired, where the reclaimer can be waited for; else none may be waiting.
   ~GracePool();
   GracePool(const GracePool&) = delete;
   GracePool& operator=(const GracePool&) = delete;
 
-  // Null where every chunk is in use, or held back by a reader.
+  // Null where every chunk is in use, or held back by a walk: it may be the
+  // caller's own, so that it is worth trying again outside.
   [[nodiscard]] First* AllocateFirst() { return Allocate(free_firsts_); }
   [[nodiscard]] Later* AllocateLater() { return Allocate(free_laters_); }
   void Retire(First* chunk) { RetireTo(chunk, &Batch::firsts); }
@@ -111,8 +118,8 @@ class GracePool {
   template <class Chunk>
   Chunk* Allocate(Stack<Chunk>& list) {
     Chunk* chunk = TryAllocate(list);
-    // Two turns of the reclaimer end a grace period that no reader holds up,
-    // and two more that of the batch which filled meanwhile.
+    // Two turns of the reclaimer end a grace period that no walk holds up, and
+    // two more that of the batch which filled meanwhile.
     for (int turn = 0; turn < 4 && chunk == nullptr && Poll(); ++turn) {
       chunk = TryAllocate(list);
     }

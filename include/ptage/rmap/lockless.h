@@ -8,16 +8,16 @@
 //     reclaimer that the pool retires chunks to.
 //   * Writers of one head (Add, Remove) exclude each other, and Any, Count and
 //     Contains: by bit 1 of the head, which they take themselves, or, with
-//     RmapWriters::kExcluded, by a lock that their callers hold.
-//   * Age asks every entry that is in the rmap for the whole call; it may ask
-//     one twice, and one that was removed meanwhile, which the identity rule of
-//     rmap.h makes harmless.
-//   * Progress: Age is wait-free in both modes: it reads at most the slots that
-//     were reachable from the head. Writers wait for a writer of the same head,
-//     never for a reader. Remove allocates nothing; Add changes nothing where
-//     it finds no chunk.
-//   * A writer that loses its CPU inside a call delays writers of that head
-//     alone.
+//     RmapWriters::kExcluded, by a lock that the callers of all five hold.
+//   * Age asks every entry that is in the rmap from before the call until it
+//     returns; it may ask one at each place that it moves through, and one that
+//     was removed meanwhile, which the identity rule of rmap.h makes harmless.
+//     So counts are of entries asked, an entry perhaps more than once.
+//   * Progress: Age is wait-free in both modes (on a machine with load-linked
+//     and store-conditional, lock-free): it reads the slots that the head leads
+//     to. Writers wait for a writer of the same head, and for the pool's lock
+//     where a chunk comes or goes; never for a reader. Remove allocates
+//     nothing; Add changes nothing where it finds no chunk.
 //
 // Sites (order · partner)
 //   [lockless.1] acquire load in Age                   · [head.2], [lockless.2]
@@ -84,6 +84,13 @@ class Lockless {
     }
   }
 
+  // The end of a use that changed nothing.
+  static void Disown(RmapHead& head, std::uintptr_t word) {
+    if constexpr (kWriters == RmapWriters::kLockHead) {
+      internal::UnlockHead(head, word);
+    }
+  }
+
   M& memory_;
   P& pool_;
   const std::uint32_t cap_;
@@ -119,7 +126,7 @@ auto Lockless<F, M, P, kWriters>::Any(RmapHead& head) -> Entry* {
     any = &entry;
     return false;
   });
-  Publish(head, word);
+  Disown(head, word);
   return any;
 }
 
@@ -128,7 +135,7 @@ template <SpteFormat F, TableMemory<F> M, LocklessRmapPool<F> P,
 std::uint32_t Lockless<F, M, P, kWriters>::Count(RmapHead& head) {
   const std::uintptr_t word = Own(head);
   const std::uint32_t count = List::Count(word);
-  Publish(head, word);
+  Disown(head, word);
   return count;
 }
 
@@ -139,7 +146,7 @@ bool Lockless<F, M, P, kWriters>::Contains(RmapHead& head, Entry& entry) {
   const internal::RmapWord seen(word);
   const bool found = seen.Many() ? List::Find(word, entry) != nullptr
                                  : seen.Single<Entry>() == &entry;
-  Publish(head, word);
+  Disown(head, word);
   return found;
 }
 

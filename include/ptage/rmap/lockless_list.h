@@ -7,13 +7,13 @@
 //   up; only the newest chunk is part-full. Added, Removed, Count and Find need
 //   exclusion from each other on the same list. Scan needs none: any thread, at
 //   any time, inside a walk of the reclaimer that the pool retires chunks to,
-//   from a word that it has just read from the head with acquire.
+//   from a word that it has read from the head with acquire, inside that walk.
 //
-//   Scan visits each entry that is in the list for the whole scan, at least
-//   once. It may visit an entry twice, and one that was removed since the head
-//   was read. It reads at most the slots that are reachable from that word,
-//   however many writers are at work: wait-free, linear in entries. The
-//   functions for writers never wait; Removed allocates nothing.
+//   Scan visits each entry that is in the list from before the head was read
+//   until the scan ends. It may visit an entry at each place that it has moved
+//   through, and one that was removed since. It reads the slots that the word
+//   leads to, however many writers are at work: wait-free. Removed allocates
+//   nothing; Added waits for nobody but the pool.
 //
 // Why nothing is missed (docs/lockless-rmap.md has it step by step)
 //   Removed moves the top entry down into the hole *first* and clears the top
@@ -22,10 +22,13 @@
 //   refilled, or gone with its chunk has read the store that did it, with
 //   acquire, and thus sees the copy below, which it has still to pass.
 //
-//   The bad interleaving, were the top slot cleared first, or the scan upwards:
-//     scan: reads the hole's slot  | writer: clears the top slot
-//     scan: reads the top slot     | writer: writes the entry to the hole
-//   and the entry, which stayed, was not visited.
+//   The bad interleaving, were the top slot cleared first:
+//     writer: clears the top slot       | scan: reads the top slot: empty
+//     writer: (holds the entry)         | scan: reads the hole as it was
+//     writer: writes it into the hole   |
+//   and were the scan upwards:
+//     writer: writes the entry into     | scan: reads the hole as it was
+//       the hole, clears the top slot   | scan: reads the top slot: empty.
 //
 // A chunk that leaves the list keeps its slots and `next` as they are: a reader
 // may still be inside.

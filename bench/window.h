@@ -112,7 +112,8 @@ class Machine {
 
   sim::VcpuSet set_;
   Guest<sim::VcpuSet> guest_;
-  // On pages of their own, for the same reason.
+  // On pages of their own: the processor reads ahead, and would take lines from
+  // a vCPU for a neighbour.
   struct alignas(4096) OwnVcpu {
     OwnVcpu(sim::VcpuSet& set, std::size_t index, Guest<sim::VcpuSet>& guest)
         : vcpu(set, index, guest.memory(), *guest.root()) {}
@@ -120,8 +121,7 @@ class Machine {
   };
   std::vector<std::unique_ptr<OwnVcpu>> vcpus_;
   Truth truth_;
-  // Scanned by the spinner of `none`: a page that nobody else has any part of,
-  // or the processor, which reads ahead, would take lines from a vCPU.
+  // Scanned by the spinner of `none`; a page of its own for the same reason.
   struct alignas(4096) OwnPage {
     Table<Format> table;
   };

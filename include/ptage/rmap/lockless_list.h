@@ -44,7 +44,6 @@
 
 #include <concepts>
 #include <cstdint>
-#include <type_traits>
 
 #include "ptage/once.h"
 #include "ptage/rmap.h"

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 """Checks that every named memory order of the searched headers has a mutant.
 
-For each acquire, release and acquire-release in the code of a header that
-test/relacy/mutants.bzl has rows for, and of every other header of the core, some
-row must replace the text around it by one without that order. A row that no longer
+For each acquire, release and acquire-release in the code of the core's headers and
+of the software vCPU's, some row of test/relacy/mutants.bzl must replace the text
+around it by one without that order. A row that no longer
 occurs in its header fails when it is built; an order without a row fails here.
 """
 

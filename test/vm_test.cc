@@ -340,6 +340,27 @@ TYPED_TEST(VmTest, AFullRmapIsZappedAndTheFaultSucceeds) {
   EXPECT_EQ(vm.shadow().live(), 1u);
 }
 
+// The chunks of a list that was zapped serve the next one, though a lockless
+// list's wait for grace periods, and a fault's own walk is in their way.
+TYPED_TEST(VmTest, ChunksThatCameBackServeTheNextFault) {
+  using F = typename TypeParam::F;
+  Machine<F, typename TypeParam::D> machine(64, 2, k4K);
+  auto& vm = *machine.vm;
+  ASSERT_TRUE(vm.AddMemslot({Gfn{0}, Gfn{64}}, Pfn{512}, Rights::kAll).ok());
+  for (std::uint64_t gfn = 0; gfn < 20; ++gfn) {
+    const auto translate = [&](NestedGfn) { return std::optional(Gfn{gfn}); };
+    // Two chunks in any discipline, of the two that there are.
+    for (std::uint64_t name = 0; name < 9; ++name) {
+      ASSERT_EQ(
+          vm.NestedFault(NestedGfn{100 * gfn + name}, Rights::kRead, translate),
+          FaultOutcome::kMapped)
+          << gfn << " " << name;
+    }
+    ASSERT_EQ(vm.Invalidate({Gfn{gfn}, Gfn{gfn + 1}}, [](const ZappedLeaf&) {}),
+              9u);
+  }
+}
+
 TYPED_TEST(VmTest, FastOnlyDoesNotWaitForAHeldLock) {
   using F = typename TypeParam::F;
   Machine<F, typename TypeParam::D> machine(64, 256, k4K);

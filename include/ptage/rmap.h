@@ -27,6 +27,9 @@
 //   The disciplines (rmap/*.h) differ in who waits for whom. Age is called
 //   inside a LocklessWalk, which keeps the tables of stale entries allocated.
 
+// Sites (order · partner)
+//   [rmap.1] acquire load in AgeThroughRmap  · [spte.5], [spte.6]
+
 #ifndef PTAGE_RMAP_H_
 #define PTAGE_RMAP_H_
 
@@ -97,15 +100,33 @@ class RmapWord {
   std::uintptr_t word_;
 };
 
-// Ages one entry that was found through the rmap of `frame`.
+// What is left to do for an entry that is not simply cold. Out of line, so that
+// the path of a cold one stays short.
 template <SpteFormat F, TableMemory<F> M>
-AgeResult AgeThroughRmap(M& memory, SpteCell<F>& entry, RmapFrame frame,
-                         AgeAction action, AgeMode mode, AgeCounts& counts) {
-  const SpteAge age = AgeEntry<F>(entry, action, [&] {
+[[gnu::noinline]] AgeResult AgeSeenThroughRmap(M& memory, SpteCell<F>& entry,
+                                               typename F::Word seen,
+                                               RmapFrame frame,
+                                               AgeAction action, AgeMode mode,
+                                               AgeCounts& counts) {
+  const SpteAge age = AgeSeen<F>(entry, seen, action, [&] {
     return RecordsFrame<F>(memory, entry, frame.gfn, frame.level);
   });
   counts += CountsOf(age);
   return ToResult(age, mode);
+}
+
+// Ages one entry that was found through the rmap of `frame`.
+template <SpteFormat F, TableMemory<F> M>
+AgeResult AgeThroughRmap(M& memory, SpteCell<F>& entry, RmapFrame frame,
+                         AgeAction action, AgeMode mode, AgeCounts& counts) {
+  // [rmap.1] acquire, pairs with [spte.5] and [spte.6], as [spte.1].
+  const typename F::Word seen = ReadOnce(entry, kAcquire);
+  if (F::IsPresent(seen) && !IsYoung<F>(seen)) {
+    ++counts.examined;
+    return AgeResult{};
+  }
+  return AgeSeenThroughRmap<F>(memory, entry, seen, frame, action, mode,
+                               counts);
 }
 
 }  // namespace internal

@@ -32,8 +32,10 @@
 //   [spte.3] acquire compare-and-swap      · [spte.4], [spte.5], [spte.6]
 //            in Freeze
 //   [spte.4] release store in Restore      · [spte.1], [spte.3], [table.1]
-//   [spte.5] release store in Publish      · [spte.1], [spte.3], [table.1]
-//   [spte.6] release store in Empty        · [spte.1], [spte.3], [spte.8]
+//   [spte.5] release store in Publish      · [spte.1], [spte.3], [rmap.1],
+//                                            [table.1]
+//   [spte.6] release store in Empty        · [spte.1], [spte.3], [spte.8],
+//                                            [rmap.1]
 //   [spte.7] release compare-and-swap      · [table.1]
 //            in Install
 //   [spte.8] acquire load in Zap           · [spte.6]
@@ -300,8 +302,9 @@ void Restore(SpteCell<F>& entry, typename F::Word taken) {
 template <SpteFormat F>
 void Publish(SpteCell<F>& entry, typename F::Word word) {
   PTAGE_ASSERT(F::IsPresent(word));
-  // [spte.5] release, pairs with [spte.1], [spte.3] and [table.1]: the page's
-  // record, or the table it points to, is visible before the entry is.
+  // [spte.5] release, pairs with [spte.1], [rmap.1], [spte.3] and [table.1]:
+  // the page's record, or the table it points to, is visible before the entry
+  // is.
   WriteOnce(entry, word, kRelease);
 }
 

@@ -105,6 +105,15 @@ class Vm : public AgeQuestions<Vm<F, M, R, Fl, D>> {
   FaultOutcome FindSlot(const Walk& walk, Gfn gfn, Rights access,
                         Memslot<F>*& slot) const;
 
+  // A fault behind L1's translation. The snapshots are from before that.
+  FaultOutcome TryNestedFault(NestedGfn nested, Gfn gfn, Rights access,
+                              std::uint64_t snapshot,
+                              std::uint64_t nested_snapshot);
+
+  // Of a nested fault that finds no memory. Two batches of chunks wait at most,
+  // and a grace period ends by the second walk after it began.
+  static constexpr int kTries = 4;
+
   R& reclaimer_;
   Fl& flusher_;
   absl::Mutex& mmu_lock_;
@@ -163,20 +172,36 @@ template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
           RmapDiscipline D>
 FaultOutcome Vm<F, M, R, Fl, D>::NestedFault(NestedGfn nested, Rights access,
                                              Translate translate) {
-  const Walk walk(reclaimer_, WalkEntry::kWait);
   const std::uint64_t snapshot = invalidations_.Snapshot();
   const std::uint64_t nested_snapshot = nested_invalidations_.Snapshot();
   const std::optional<Gfn> gfn = translate(nested);
   if (!gfn.has_value()) return FaultOutcome::kNoSlot;
+  FaultOutcome outcome = FaultOutcome::kNoMemory;
+  // What the rmaps retired may be held back by this fault's own walk, or be on
+  // its way back: each try is a walk of its own.
+  for (int tries = 0; tries < kTries && outcome == FaultOutcome::kNoMemory;
+       ++tries) {
+    outcome = TryNestedFault(nested, *gfn, access, snapshot, nested_snapshot);
+  }
+  return outcome;
+}
+
+template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
+          RmapDiscipline D>
+FaultOutcome Vm<F, M, R, Fl, D>::TryNestedFault(NestedGfn nested, Gfn gfn,
+                                                Rights access,
+                                                std::uint64_t snapshot,
+                                                std::uint64_t nested_snapshot) {
+  const Walk walk(reclaimer_, WalkEntry::kWait);
   Memslot<F>* slot = nullptr;
-  const FaultOutcome found = FindSlot(walk, *gfn, access, slot);
+  const FaultOutcome found = FindSlot(walk, gfn, access, slot);
   if (found != FaultOutcome::kMapped) return found;
   absl::MutexLock lock(&mmu_lock_);
-  if (invalidations_.MustRetry(snapshot, *gfn) ||
+  if (invalidations_.MustRetry(snapshot, gfn) ||
       nested_invalidations_.MustRetry(nested_snapshot, Gfn{nested.value})) {
     return FaultOutcome::kRetry;
   }
-  return shadow_.Fault(walk, nested, *slot, *gfn, access);
+  return shadow_.Fault(walk, nested, *slot, gfn, access);
 }
 
 template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,

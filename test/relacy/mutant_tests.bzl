@@ -9,6 +9,7 @@ _SEARCHES = {
     "lock": "lock",
     "page_table": "page_table",
     "reclaim/epoch": "epoch",
+    "rmap": "rmap",
     "rmap/bit_locked": "rmap",
     "rmap/grace_pool": "lockless_list",
     "rmap/head_lock": "rmap",

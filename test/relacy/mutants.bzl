@@ -232,6 +232,22 @@ MUTANTS = {
             "limbo_[epoch % 3]",
         ),
     ],
+    "rmap": [
+        (
+            "EntryReadRelaxed",
+            "SingleRemoved<Single, AgeMode::kFastOnly>",
+            "no page is charged with another's access",
+            "const typename F::Word seen = ReadOnce(entry, kAcquire);",
+            "const typename F::Word seen = ReadOnce(entry, kRelaxed);",
+        ),
+        (
+            "IdentityNotAsked",
+            "SingleRemoved<Single, AgeMode::kFastOnly>",
+            "no page is charged with another's access",
+            "    return RecordsFrame<F>(memory, entry, frame.gfn, frame.level);\n",
+            "    return true;\n",
+        ),
+    ],
     "rmap/single_entry_lockless": [
         (
             "HeadReadRelaxed",

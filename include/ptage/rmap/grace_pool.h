@@ -10,10 +10,9 @@
 //   * Retired chunks wait in batches: one whose grace period is under way, and
 //     one that fills meanwhile. So the reclaimer is told of a batch, not of
 //     each chunk, and a chunk is free again after two grace periods at most.
-//   * The pool asks the reclaimer to go on when it runs out of chunks, and
-//   after
-//     each kPollEvery chunks retired, if the reclaimer has Poll; else somebody
-//     must see to it that grace periods end. What the reclaimer frees then, it
+//   * Where the reclaimer has Poll, the pool asks it to go on when it runs out
+//     of chunks, and after each kPollEvery chunks retired; else somebody must
+//     see to it that grace periods end. What the reclaimer frees then, it
 //     frees inside the call, whoever retired it: a `free` function must not
 //     wait for a lock that callers of Allocate or Retire hold. Two pools of one
 //     reclaimer end each other's grace periods inside each other's.

@@ -14,7 +14,9 @@
 #include "gtest/gtest.h"
 #include "ptage/once.h"
 #include "ptage/spte.h"
+#include "ptage/spte/arm64.h"
 #include "ptage/spte/ept.h"
+#include "ptage/spte/riscv64.h"
 #include "ptage/spte/x86_64.h"
 #include "ptage/types.h"
 
@@ -100,6 +102,37 @@ struct Truth<X86_64> {
   static constexpr std::uint64_t kOtherYoung = 0x777'7027;
 };
 
+// DDI 0487 D8.3.1, stage 2, granule 16 KiB: valid 0, page 1, MemAttr 5:2 (15
+// write-back), S2AP 7:6 (read, written), SH 9:8 (3 inner), AF 10, address
+// 47:14, DBM 51, XN 54:53.
+template <>
+struct Truth<Arm64Stage2Of16K> {
+  static constexpr Pfn kPfn{0x12345};
+  static constexpr std::uint64_t kCold = 0x0008'0000'48D1'437F;
+  static constexpr std::uint64_t kYoung = 0x0008'0000'48D1'477F;
+  static constexpr std::uint64_t kDirty = 0x0008'0000'48D1'43FF;
+  static constexpr std::uint64_t kYoungDirty = 0x0008'0000'48D1'47FF;
+  static constexpr std::uint64_t kYoungReadOnly = 0x0000'0000'48D1'477F;
+  static constexpr std::uint64_t kAccessedBit = 0x400;
+  static constexpr std::uint64_t kDirtyBit = 0x80;
+  static constexpr std::uint64_t kOtherYoung = 0x0008'0000'0777'477F;
+};
+
+// RISC-V Privileged Architecture, "Sv39": V 0, R 1, W 2, X 3, U 4, A 6, D 7,
+// frame number 53:10.
+template <>
+struct Truth<RiscvSv39> {
+  static constexpr Pfn kPfn{0x123456};
+  static constexpr std::uint64_t kCold = 0x48D1'581F;
+  static constexpr std::uint64_t kYoung = 0x48D1'585F;
+  static constexpr std::uint64_t kDirty = 0x48D1'589F;
+  static constexpr std::uint64_t kYoungDirty = 0x48D1'58DF;
+  static constexpr std::uint64_t kYoungReadOnly = 0x48D1'585B;
+  static constexpr std::uint64_t kAccessedBit = 0x40;
+  static constexpr std::uint64_t kDirtyBit = 0x80;
+  static constexpr std::uint64_t kOtherYoung = 0x1DD'DC5F;
+};
+
 template <>
 struct Truth<TinyFormat> {
   static constexpr Pfn kPfn{0x12345};
@@ -113,7 +146,8 @@ struct Truth<TinyFormat> {
   static constexpr std::uint32_t kOtherYoung = 0x0777'700B;
 };
 
-using AllFormats = ::testing::Types<Ept, X86_64, TinyFormat>;
+using AllFormats =
+    ::testing::Types<Ept, X86_64, Arm64Stage2Of16K, RiscvSv39, TinyFormat>;
 
 // Names for the instances of typed tests.
 struct FormatNames {
@@ -121,6 +155,8 @@ struct FormatNames {
   static std::string GetName(int) {
     if (std::is_same_v<F, Ept>) return "Ept";
     if (std::is_same_v<F, X86_64>) return "X86_64";
+    if (std::is_same_v<F, Arm64Stage2Of16K>) return "Arm64Of16K";
+    if (std::is_same_v<F, RiscvSv39>) return "RiscvSv39";
     return "TinyFormat";
   }
 };

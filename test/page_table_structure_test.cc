@@ -40,7 +40,9 @@ TYPED_TEST(PageTableStructureTest, ASplitCopiesAccessedAndDirtyToAll) {
   for (const bool young : {false, true}) {
     for (const bool dirty : {false, true}) {
       TestTree<F> owner;
-      auto leaf = this->Leaf(this->kB, kLarge, Rights::kReadExecute);
+      // In some formats the dirty bit is the permission to write.
+      const Rights rights = dirty ? Rights::kAll : Rights::kReadExecute;
+      auto leaf = this->Leaf(this->kB, kLarge, rights);
       if (young) leaf = this->Young(leaf);
       if (dirty) leaf = this->Dirty(leaf);
       owner.MustMap(this->kB, kLarge, leaf);
@@ -53,7 +55,7 @@ TYPED_TEST(PageTableStructureTest, ASplitCopiesAccessedAndDirtyToAll) {
         ASSERT_EQ(F::FrameOf(found.word), Pfn{kBacking + this->kFrames + i});
         ASSERT_EQ((found.word & T::kAccessedBit) != 0, young);
         ASSERT_EQ((found.word & T::kDirtyBit) != 0, dirty);
-        ASSERT_EQ(F::RightsOf(found.word), Rights::kReadExecute);
+        ASSERT_EQ(F::RightsOf(found.word), rights);
       }
       EXPECT_EQ(owner.Read(this->kA), F::kEmpty);
     }

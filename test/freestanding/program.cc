@@ -32,7 +32,7 @@ constexpr unsigned kTables = 16;
 
 template <SpteFormat F>
 struct Block {
-  alignas(4096) Table<F> tables[kTables];
+  alignas(1 << F::kPageBits) Table<F> tables[kTables];
   TableInfo<F> infos[kTables];
   Cell<std::uint64_t> gfns[kTables * kEntriesPerTable<F>];
   RmapChunk<F> chunks[4];
@@ -116,10 +116,11 @@ void CheckReclaim() {
 template <SpteFormat F>
 void CheckSpte() {
   using Word = typename F::Word;
-  const Word cold = F::MakeLeaf(Pfn{512}, Level{2}, Rights::kAll);
+  const Pfn pfn{FramesAt<F>(Level{2})};
+  const Word cold = F::MakeLeaf(pfn, Level{2}, Rights::kAll);
   Expect(F::IsPresent(cold) && F::IsLeaf(cold, Level{2}));
-  Expect(F::FrameOf(cold) == Pfn{512} && F::RightsOf(cold) == Rights::kAll);
-  Expect(F::FrameOf(F::SplitLeaf(cold, Level{2}, 3)) == Pfn{515});
+  Expect(F::FrameOf(cold) == pfn && F::RightsOf(cold) == Rights::kAll);
+  Expect(F::FrameOf(F::SplitLeaf(cold, Level{2}, 3)) == pfn + 3);
   Expect(!F::IsLeaf(F::MakeInner(Pfn{1}), Level{2}));
   Expect(FramesAt<F>(Level{1}) == 1);
   const Word used = cold | F::kAccessed | F::kDirty;
@@ -262,7 +263,7 @@ void CheckTrees() {
                         F::kAccessed) == MapOutcome::kDone);
     Expect(tree.Lookup(walk, range.begin + 1).level == Level{2});
     Expect(tree.Split(walk, range.begin, Level{2}) == StructureOutcome::kDone);
-    static std::uint64_t young[8];
+    static std::uint64_t young[kEntriesPerTable<F> / 64];
     for (std::uint64_t& word : young) word = 0;
     const AgeOutput output{range.begin, Bitmap(young, many), Bitmap(), nullptr};
     WalkCursor cursor(range);
@@ -312,11 +313,29 @@ extern "C" [[noreturn]] void Main() {
   CheckTypes();
   CheckOnce();
   CheckReclaim();
+  CheckSpte<Arm64Stage2Of4K>();
+  CheckSpte<Arm64Stage2Of16K>();
+  CheckSpte<Arm64Stage2Of64K>();
   CheckSpte<Ept>();
+  CheckSpte<RiscvSv39>();
+  CheckSpte<RiscvSv48>();
+  CheckSpte<RiscvSv57>();
   CheckSpte<X86_64>();
+  CheckRmaps<Arm64Stage2Of4K>();
+  CheckRmaps<Arm64Stage2Of16K>();
+  CheckRmaps<Arm64Stage2Of64K>();
   CheckRmaps<Ept>();
+  CheckRmaps<RiscvSv39>();
+  CheckRmaps<RiscvSv48>();
+  CheckRmaps<RiscvSv57>();
   CheckRmaps<X86_64>();
+  CheckTrees<Arm64Stage2Of4K>();
+  CheckTrees<Arm64Stage2Of16K>();
+  CheckTrees<Arm64Stage2Of64K>();
   CheckTrees<Ept>();
+  CheckTrees<RiscvSv39>();
+  CheckTrees<RiscvSv48>();
+  CheckTrees<RiscvSv57>();
   CheckTrees<X86_64>();
   Exit(0);
 }

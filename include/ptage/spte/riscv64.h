@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//
+// RISC-V Sv39, Sv48 and Sv57 page tables where hardware sets the accessed and
+// dirty bits (Svadu). RISC-V Privileged Architecture, 12.4 "Sv39: Page-Based
+// 39-bit Virtual-Memory System" (10.4 in editions before 2024) to 12.6, and for
+// what a hypervisor's guests need, 18.5.1 "Guest Physical Address Translation":
+// every access is a user's, hence the user bit. Pure functions; see spte.h for
+// what threads may do.
+//
+// Not here: the two-stage forms with a root of four pages (Sv39x4 …), and
+// contiguous pages (Svnapot): bit 63 is never set.
+
+#ifndef PTAGE_SPTE_RISCV64_H_
+#define PTAGE_SPTE_RISCV64_H_
+
+#include <cstdint>
+
+#include "ptage/spte.h"
+
+namespace ptage {
+
+template <int kLevelCount>
+struct RiscvSv {
+  static_assert(kLevelCount >= 3 && kLevelCount <= 5);
+  using Word = std::uint64_t;
+
+  static constexpr int kLevels = kLevelCount;
+  static constexpr int kIndexBits = 9;
+  static constexpr int kPageBits = 12;
+  // A leaf may stand at any level; gigapages are the largest that are used.
+  static constexpr Level kLargestLeaf{3};
+  // A and D are reserved in entries that point to tables.
+  static constexpr bool kInnerAccessed = false;
+
+  static constexpr Word kValid = Word{1} << 0;
+  static constexpr Word kRead = Word{1} << 1;
+  static constexpr Word kWrite = Word{1} << 2;
+  static constexpr Word kExecute = Word{1} << 3;
+  static constexpr Word kUser = Word{1} << 4;
+  static constexpr Word kAccessed = Word{1} << 6;
+  static constexpr Word kDirty = Word{1} << 7;
+  // Bits 53:10 hold the frame number, whatever the level.
+  static constexpr int kFrameShift = 10;
+  static constexpr Word kFrame = ((Word{1} << 54) - 1) & ~Word{0x3FF};
+  static constexpr Word kEmpty = 0;
+  // All bits but 0 are software's in an entry that is not valid.
+  static constexpr Word kFrozen = Word{1} << 58;
+
+  static constexpr bool IsPresent(Word word) { return (word & kValid) != 0; }
+  static constexpr bool IsLeaf(Word word, Level) {
+    return (word & (kRead | kWrite | kExecute)) != 0;
+  }
+  static constexpr Pfn FrameOf(Word word) {
+    return Pfn{(word & kFrame) >> kFrameShift};
+  }
+  static constexpr Rights RightsOf(Word word) {
+    return static_cast<Rights>((word & (kRead | kWrite | kExecute)) >> 1);
+  }
+  // Preconditions: some right is granted, or the entry would point to a table;
+  // kWrite comes with kRead (the other is reserved).
+  static constexpr Word MakeLeaf(Pfn pfn, Level, Rights rights) {
+    PTAGE_ASSERT(rights != Rights::kNone && (!Allows(rights, Rights::kWrite) ||
+                                             Allows(rights, Rights::kRead)));
+    return (pfn.value << kFrameShift & kFrame) | kValid | kUser |
+           static_cast<Word>(rights) << 1;
+  }
+  static constexpr Word MakeInner(Pfn table) {
+    return (table.value << kFrameShift & kFrame) | kValid;
+  }
+  static constexpr Word SplitLeaf(Word word, Level level, unsigned index) {
+    return word + (static_cast<Word>(index)
+                   << (kFrameShift + kIndexBits * (level.value - 2)));
+  }
+
+ private:
+  static_assert(static_cast<Word>(Rights::kRead) << 1 == kRead &&
+                static_cast<Word>(Rights::kWrite) << 1 == kWrite &&
+                static_cast<Word>(Rights::kExecute) << 1 == kExecute);
+};
+
+using RiscvSv39 = RiscvSv<3>;
+using RiscvSv48 = RiscvSv<4>;
+using RiscvSv57 = RiscvSv<5>;
+
+static_assert(SpteFormat<RiscvSv39>);
+static_assert(SpteFormat<RiscvSv48>);
+static_assert(SpteFormat<RiscvSv57>);
+
+}  // namespace ptage
+
+#endif  // PTAGE_SPTE_RISCV64_H_

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//
+// Words by hand from the RISC-V Privileged Architecture, "Sv39" (12.4; 10.4
+// before 2024), figure "Sv39 page table entry":
+//   0 V · 1 R · 2 W · 3 X · 4 U · 5 G · 6 A · 7 D · 9:8 RSW · 53:10 frame
+//   number · 60:54 reserved · 62:61 PBMT · 63 N
+// An entry with R, W and X clear points to a table.
+
+#include "ptage/spte/riscv64.h"
+
+#include <cstdint>
+
+#include "gtest/gtest.h"
+#include "ptage/spte.h"
+#include "ptage/types.h"
+
+namespace ptage {
+namespace {
+
+static_assert(RiscvSv39::kLevels == 3 && kEntriesPerTable<RiscvSv39> == 512);
+static_assert(RiscvSv48::kLevels == 4 && kEntriesPerTable<RiscvSv48> == 512);
+static_assert(RiscvSv57::kLevels == 5 && kEntriesPerTable<RiscvSv57> == 512);
+
+TEST(Riscv64Test, AnEntryCovers4KiB2MiB1GiB) {
+  EXPECT_EQ(FramesAt<RiscvSv39>(Level{1}), 1u);
+  EXPECT_EQ(FramesAt<RiscvSv39>(Level{2}), 0x200u);
+  EXPECT_EQ(FramesAt<RiscvSv39>(Level{3}), 0x4'0000u);
+}
+
+TEST(Riscv64Test, LeavesOfAnyLevelLookAlike) {
+  EXPECT_EQ(RiscvSv39::MakeLeaf(Pfn{0x123456}, Level{1}, Rights::kAll),
+            0x48D1'581Fu);
+  EXPECT_EQ(RiscvSv39::MakeLeaf(Pfn{0x123456}, Level{1}, Rights::kRead),
+            0x48D1'5813u);
+  EXPECT_EQ(RiscvSv39::MakeLeaf(Pfn{0x123456}, Level{1}, Rights::kReadWrite),
+            0x48D1'5817u);
+  EXPECT_EQ(RiscvSv39::MakeLeaf(Pfn{0x123456}, Level{1}, Rights::kReadExecute),
+            0x48D1'581Bu);
+  EXPECT_EQ(RiscvSv39::MakeLeaf(Pfn{0x123456}, Level{1}, Rights::kExecute),
+            0x48D1'5819u);
+  EXPECT_EQ(RiscvSv39::MakeLeaf(Pfn{0x200}, Level{2}, Rights::kAll), 0x8'001Fu);
+  EXPECT_EQ(RiscvSv39::MakeLeaf(Pfn{0x4'0000}, Level{3}, Rights::kAll),
+            0x1000'001Fu);
+  // The highest frame of a 56-bit address.
+  EXPECT_EQ(RiscvSv39::MakeLeaf(Pfn{0xFFF'FFFF'FFFF}, Level{1}, Rights::kAll),
+            0x003F'FFFF'FFFF'FC1Fu);
+}
+
+#if PTAGE_HARDENED
+TEST(Riscv64Test, ALeafGrantsSomethingAndNoWriteWithoutRead) {
+  EXPECT_DEATH((void)RiscvSv39::MakeLeaf(Pfn{1}, Level{1}, Rights::kNone), "");
+  EXPECT_DEATH((void)RiscvSv39::MakeLeaf(Pfn{1}, Level{1}, Rights::kWrite), "");
+}
+#endif
+
+// A, D and U are reserved in it.
+TEST(Riscv64Test, AnInnerEntryIsValidAndNothingElse) {
+  EXPECT_EQ(RiscvSv39::MakeInner(Pfn{0xABCDE}), 0x2AF3'7801u);
+  EXPECT_FALSE(RiscvSv39::kInnerAccessed);
+}
+
+TEST(Riscv64Test, PresentMeansValid) {
+  EXPECT_TRUE(RiscvSv39::IsPresent(1));
+  EXPECT_FALSE(RiscvSv39::IsPresent(0xFFFF'FFFF'FFFF'FFFE));
+}
+
+TEST(Riscv64Test, ALeafReadsWritesOrExecutes) {
+  EXPECT_TRUE(RiscvSv39::IsLeaf(0x48D1'5813, Level{1}));
+  EXPECT_TRUE(RiscvSv39::IsLeaf(0x8'0019, Level{2}));
+  EXPECT_TRUE(RiscvSv39::IsLeaf(0x1000'0017, Level{3}));
+  EXPECT_FALSE(RiscvSv39::IsLeaf(0x2AF3'7801, Level{2}));
+}
+
+TEST(Riscv64Test, AccessedIsBit6AndDirtyIsBit7) {
+  EXPECT_EQ(RiscvSv39::kAccessed, 0x40u);
+  EXPECT_EQ(RiscvSv39::kDirty, 0x80u);
+}
+
+TEST(Riscv64Test, TheFrameIsBits53To10) {
+  EXPECT_EQ(RiscvSv39::FrameOf(0xFFFF'FFFF'FFFF'FFFF), Pfn{0xFFF'FFFF'FFFF});
+  EXPECT_EQ(RiscvSv39::FrameOf(0xFFC0'0000'0000'03FF), Pfn{0});
+  EXPECT_EQ(RiscvSv39::FrameOf(0x48D1'585F), Pfn{0x123456});
+}
+
+TEST(Riscv64Test, RightsAreBits3To1) {
+  EXPECT_EQ(RiscvSv39::RightsOf(0x48D1'58D3), Rights::kRead);
+  EXPECT_EQ(RiscvSv39::RightsOf(0x48D1'58D7), Rights::kReadWrite);
+  EXPECT_EQ(RiscvSv39::RightsOf(0x48D1'58DB), Rights::kReadExecute);
+  EXPECT_EQ(RiscvSv39::RightsOf(0x48D1'58DF), Rights::kAll);
+}
+
+TEST(Riscv64Test, ASplitKeepsAccessedAndDirty) {
+  // 4 MiB, at level 2: frame 0x400.
+  EXPECT_EQ(RiscvSv39::SplitLeaf(0x10'00DF, Level{2}, 0), 0x10'00DFu);
+  EXPECT_EQ(RiscvSv39::SplitLeaf(0x10'00DF, Level{2}, 1), 0x10'04DFu);
+  EXPECT_EQ(RiscvSv39::SplitLeaf(0x10'00DF, Level{2}, 511), 0x17'FCDFu);
+  // 1 GiB, at level 3: frame 0x4'0000.
+  EXPECT_EQ(RiscvSv39::SplitLeaf(0x1000'005B, Level{3}, 1), 0x1008'005Bu);
+  EXPECT_EQ(RiscvSv39::SplitLeaf(0x1000'005B, Level{3}, 511), 0x1FF8'005Bu);
+}
+
+}  // namespace
+}  // namespace ptage

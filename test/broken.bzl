@@ -148,9 +148,9 @@ _ROWS = [
     (
         "FreedAnEpochEarly",
         4,
-        "reclaim/epoch_test",
+        "reclaim/anonymous_epoch_test",
         "NothingIsFreedUnderAWalkInWhicheverEpochItBegan",
-        "reclaim/epoch",
+        "reclaim/anonymous_epoch",
         "limbo_[(epoch - 1) % 3]",
         "limbo_[epoch % 3]",
     ),

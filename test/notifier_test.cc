@@ -11,6 +11,7 @@
 
 #include "absl/status/status.h"
 #include "gtest/gtest.h"
+#include "ptage/reclaim/anonymous_epoch.h"
 #include "ptage/reclaim/epoch.h"
 #include "ptage/spte/ept.h"
 #include "test/machine.h"
@@ -152,11 +153,11 @@ TEST(NotifierChainTest, UnregisterWaitsForTheQuestionUnderWay) {
 }
 
 TEST(NotifierChainTest, WithoutAPlaceToWalkFastOnlyIsUnknown) {
-  EpochDomain<1> domain;
-  NotifierChain<EpochDomain<1>> chain(domain);
+  AnonymousEpochDomain<1> domain;
+  NotifierChain<AnonymousEpochDomain<1>> chain(domain);
   FixedNotifier notifier(kYoungFast);
   ASSERT_TRUE(chain.Register(notifier).ok());
-  const LocklessWalk<EpochDomain<1>> taken(domain);
+  const LocklessWalk<AnonymousEpochDomain<1>> taken(domain);
   test::Answer answer(Gfn{0}, 64);
   EXPECT_EQ(chain.TestClearYoungFastOnly(kRange, answer.output()), kUnknown);
   EXPECT_TRUE(answer.Unknown(Gfn{0}));

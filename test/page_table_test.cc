@@ -11,6 +11,7 @@
 #include "ptage/memory/arena.h"
 #include "ptage/once.h"
 #include "ptage/reclaim.h"
+#include "ptage/reclaim/anonymous_epoch.h"
 #include "ptage/reclaim/epoch.h"
 #include "ptage/spte.h"
 #include "ptage/spte/ept.h"
@@ -264,10 +265,10 @@ TYPED_TEST(PageTableTest, BrokenPreconditionsTrap) {
       (void)direct.tree().Map(walk, Gfn{0}, F::kLargestLeaf.Above(), leaf), "");
   EXPECT_DEATH((void)direct.tree().Split(walk, Gfn{0}, kSmall), "");
   // Outside of a walk: here one that found no place.
-  EpochDomain<1> domain;
+  AnonymousEpochDomain<1> domain;
   NoFlush flusher;
-  PageTable<F, TableArena<F>, EpochDomain<1>> tree(direct.arena(), domain,
-                                                   flusher, TableKind::kDirect);
+  PageTable<F, TableArena<F>, AnonymousEpochDomain<1>> tree(
+      direct.arena(), domain, flusher, TableKind::kDirect);
   const LocklessWalk only(domain);
   const LocklessWalk failed(domain);
   EXPECT_DEATH((void)tree.Map(failed, Gfn{0}, kSmall, leaf), "");

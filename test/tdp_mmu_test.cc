@@ -11,14 +11,14 @@
 #include "ptage/memory/arena.h"
 #include "ptage/mmu.h"
 #include "ptage/reclaim.h"
-#include "ptage/reclaim/epoch.h"
+#include "ptage/reclaim/anonymous_epoch.h"
 #include "ptage/spte/ept.h"
 #include "test/machine.h"
 
 namespace ptage {
 namespace {
 
-using Domain = EpochDomain<2>;
+using Domain = AnonymousEpochDomain<2>;
 using Tdp = TdpMmu<Ept, test::Arena<Ept>, Domain, test::RecordingFlusher>;
 static_assert(AgeableMmu<Tdp> && Tdp::kFastAging);
 

@@ -16,7 +16,7 @@
 #include "ptage/once.h"
 #include "ptage/page_table.h"
 #include "ptage/reclaim.h"
-#include "ptage/reclaim/epoch.h"
+#include "ptage/reclaim/anonymous_epoch.h"
 #include "ptage/rmap.h"
 #include "ptage/rmap/bit_locked.h"
 #include "ptage/rmap/chunk_list.h"

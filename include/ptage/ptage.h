@@ -11,6 +11,7 @@
 #include "ptage/memslot.h"
 #include "ptage/mmu.h"
 #include "ptage/notifier.h"
+#include "ptage/reclaim/epoch.h"
 #include "ptage/shadow_mmu.h"
 #include "ptage/tdp_mmu.h"
 #include "ptage/vm.h"

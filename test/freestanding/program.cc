@@ -43,7 +43,7 @@ struct Block {
 template <SpteFormat F>
 Block<F> g_block;
 
-using Domain = EpochDomain<4>;
+using Domain = AnonymousEpochDomain<4>;
 
 int g_freed = 0;
 

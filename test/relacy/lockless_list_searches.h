@@ -10,7 +10,7 @@
 
 #include "ptage/once.h"
 #include "ptage/reclaim.h"
-#include "ptage/reclaim/epoch.h"
+#include "ptage/reclaim/anonymous_epoch.h"
 #include "ptage/rmap.h"
 #include "ptage/rmap/grace_pool.h"
 #include "ptage/rmap/lockless.h"
@@ -249,7 +249,7 @@ struct TwoListWriters : rl::test_suite<TwoListWriters, 3> {
 
 // --- Chunks that are used again.
 
-using ChunkDomain = EpochDomain<1, BlockingLock>;
+using ChunkDomain = AnonymousEpochDomain<1, BlockingLock>;
 
 // The first chunk of a list goes to another list as soon as it may.
 struct ChunkReused : rl::test_suite<ChunkReused, 2> {

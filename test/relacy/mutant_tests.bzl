@@ -8,7 +8,7 @@ load(":mutants.bzl", "MUTANTS")
 _SEARCHES = {
     "lock": "lock",
     "page_table": "page_table",
-    "reclaim/epoch": "epoch",
+    "reclaim/anonymous_epoch": "anonymous_epoch",
     "rmap": "rmap",
     "rmap/bit_locked": "rmap",
     "rmap/grace_pool": "lockless_list",

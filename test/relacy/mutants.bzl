@@ -160,7 +160,7 @@ MUTANTS = {
             "const typename F::Word seen = ReadOnce(entry, kRelaxed);",
         ),
     ],
-    "reclaim/epoch": [
+    "reclaim/anonymous_epoch": [
         (
             "AnnouncedRelaxed",
             "OneWalk",

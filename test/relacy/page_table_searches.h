@@ -12,7 +12,7 @@
 #include "ptage/once.h"
 #include "ptage/page_table.h"
 #include "ptage/reclaim.h"
-#include "ptage/reclaim/epoch.h"
+#include "ptage/reclaim/anonymous_epoch.h"
 #include "ptage/spte.h"
 #include "ptage/types.h"
 #include "test/relacy/checked_arena.h"
@@ -527,7 +527,7 @@ struct ZapAgainstGivingBack : rl::test_suite<ZapAgainstGivingBack, 2> {
 struct RemovedUnderAWalk : rl::test_suite<RemovedUnderAWalk, 2> {
   static constexpr Plan kPlan = UpToPreemptions(4);
 
-  using Domain = EpochDomain<2, BlockingLock>;
+  using Domain = AnonymousEpochDomain<2, BlockingLock>;
 
   Tree<TableKind::kDirect, Domain> tree;
 
@@ -555,7 +555,7 @@ struct RemovedUnderAWalk : rl::test_suite<RemovedUnderAWalk, 2> {
 struct Everything : rl::test_suite<Everything, 4> {
   static constexpr Plan kPlan = RandomInterleavings(100'000);
 
-  using Domain = EpochDomain<4, BlockingLock>;
+  using Domain = AnonymousEpochDomain<4, BlockingLock>;
 
   Tree<TableKind::kDirect, Domain> tree;
 

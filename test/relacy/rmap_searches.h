@@ -12,7 +12,7 @@
 #include "ptage/memory.h"
 #include "ptage/once.h"
 #include "ptage/reclaim.h"
-#include "ptage/reclaim/epoch.h"
+#include "ptage/reclaim/anonymous_epoch.h"
 #include "ptage/rmap.h"
 #include "ptage/rmap/bit_locked.h"
 #include "ptage/rmap/chunk_list.h"
@@ -353,7 +353,7 @@ template <class D, AgeMode kMode>
 struct TableRemoved : rl::test_suite<TableRemoved<D, kMode>, 2> {
   static constexpr Plan kPlan = UpToPreemptions(5);
 
-  using Domain = EpochDomain<1, BlockingLock>;
+  using Domain = AnonymousEpochDomain<1, BlockingLock>;
 
   Domain domain;
   Mapped<D> mapped;

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //
-// Searches of reclaim/epoch.h.
+// Searches of reclaim/anonymous_epoch.h.
 
-#ifndef PTAGE_TEST_RELACY_EPOCH_SEARCHES_H_
-#define PTAGE_TEST_RELACY_EPOCH_SEARCHES_H_
+#ifndef PTAGE_TEST_RELACY_ANONYMOUS_EPOCH_SEARCHES_H_
+#define PTAGE_TEST_RELACY_ANONYMOUS_EPOCH_SEARCHES_H_
 
 #include "ptage/once.h"
 #include "ptage/reclaim.h"
-#include "ptage/reclaim/epoch.h"
+#include "ptage/reclaim/anonymous_epoch.h"
 #include "test/relacy/search.h"
 
 namespace ptage::relacy {
@@ -39,7 +39,7 @@ struct Node {
 template <unsigned kPlaces>
 class Linked {
  public:
-  using Domain = EpochDomain<kPlaces, BlockingLock>;
+  using Domain = AnonymousEpochDomain<kPlaces, BlockingLock>;
 
   void Start() {
     for (Node& node : nodes_) node.Start();
@@ -164,7 +164,7 @@ struct OnePlace : rl::test_suite<OnePlace, 3> {
 struct AllPlacesTaken : rl::test_suite<AllPlacesTaken, 3> {
   static constexpr Plan kPlan = UpToPreemptions(4);
 
-  EpochDomain<2, BlockingLock> domain;
+  AnonymousEpochDomain<2, BlockingLock> domain;
   unsigned inside = 0;
 
   void thread(unsigned) {
@@ -222,4 +222,4 @@ struct Waiting : rl::test_suite<Waiting, 2> {
 
 }  // namespace ptage::relacy
 
-#endif  // PTAGE_TEST_RELACY_EPOCH_SEARCHES_H_
+#endif  // PTAGE_TEST_RELACY_ANONYMOUS_EPOCH_SEARCHES_H_

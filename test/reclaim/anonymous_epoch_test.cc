@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-#include "ptage/reclaim/epoch.h"
+#include "ptage/reclaim/anonymous_epoch.h"
 
 #include <chrono>
 #include <csignal>
@@ -19,8 +19,8 @@ namespace {
 
 using test::Stress;
 
-static_assert(SynchronizingReclaimer<EpochDomain<>>);
-static_assert(Reclaimer<EpochDomain<1>>);
+static_assert(SynchronizingReclaimer<AnonymousEpochDomain<>>);
+static_assert(Reclaimer<AnonymousEpochDomain<1>>);
 
 // An object that knows how often it was freed.
 struct Object {
@@ -43,8 +43,8 @@ void PollOften(Domain& domain) {
   for (int i = 0; i < 6; ++i) domain.Poll();
 }
 
-TEST(EpochDomainTest, WithNoWalkUnderWayARetiredObjectIsFreed) {
-  EpochDomain<> domain;
+TEST(AnonymousEpochDomainTest, WithNoWalkUnderWayARetiredObjectIsFreed) {
+  AnonymousEpochDomain<> domain;
   Object object;
   domain.Retire(object.retired);
   PollOften(domain);
@@ -52,8 +52,8 @@ TEST(EpochDomainTest, WithNoWalkUnderWayARetiredObjectIsFreed) {
   EXPECT_EQ(object.freed_with, &object);
 }
 
-TEST(EpochDomainTest, NothingIsFreedUnderAWalkThatBeganBefore) {
-  EpochDomain<> domain;
+TEST(AnonymousEpochDomainTest, NothingIsFreedUnderAWalkThatBeganBefore) {
+  AnonymousEpochDomain<> domain;
   Object object;
   {
     const LocklessWalk walk(domain);
@@ -66,13 +66,16 @@ TEST(EpochDomainTest, NothingIsFreedUnderAWalkThatBeganBefore) {
 }
 
 // A walk may begin in any epoch relative to those of others.
-TEST(EpochDomainTest, NothingIsFreedUnderAWalkInWhicheverEpochItBegan) {
+TEST(AnonymousEpochDomainTest,
+     NothingIsFreedUnderAWalkInWhicheverEpochItBegan) {
   for (int polls = 0; polls < 7; ++polls) {
-    EpochDomain<> domain;
+    AnonymousEpochDomain<> domain;
     for (int i = 0; i < polls; ++i) domain.Poll();
-    std::optional<LocklessWalk<EpochDomain<>>> first(std::in_place, domain);
+    std::optional<LocklessWalk<AnonymousEpochDomain<>>> first(std::in_place,
+                                                              domain);
     domain.Poll();
-    std::optional<LocklessWalk<EpochDomain<>>> second(std::in_place, domain);
+    std::optional<LocklessWalk<AnonymousEpochDomain<>>> second(std::in_place,
+                                                               domain);
     Object object;
     domain.Retire(object.retired);
     PollOften(domain);
@@ -86,8 +89,8 @@ TEST(EpochDomainTest, NothingIsFreedUnderAWalkInWhicheverEpochItBegan) {
   }
 }
 
-TEST(EpochDomainTest, WalksThatComeAndGoDoNotHoldAnythingForEver) {
-  EpochDomain<> domain;
+TEST(AnonymousEpochDomainTest, WalksThatComeAndGoDoNotHoldAnythingForEver) {
+  AnonymousEpochDomain<> domain;
   Object object;
   domain.Retire(object.retired);
   // At each moment one of them is under way.
@@ -102,8 +105,8 @@ TEST(EpochDomainTest, WalksThatComeAndGoDoNotHoldAnythingForEver) {
   EXPECT_EQ(object.freed, 1);
 }
 
-TEST(EpochDomainTest, EachObjectIsFreedOnce) {
-  EpochDomain<> domain;
+TEST(AnonymousEpochDomainTest, EachObjectIsFreedOnce) {
+  AnonymousEpochDomain<> domain;
   std::vector<Object> objects(100);
   for (Object& object : objects) {
     const LocklessWalk walk(domain);
@@ -113,8 +116,8 @@ TEST(EpochDomainTest, EachObjectIsFreedOnce) {
   for (const Object& object : objects) EXPECT_EQ(object.freed, 1);
 }
 
-TEST(EpochDomainTest, WhatIsHeldBackIsCounted) {
-  EpochDomain<> domain;
+TEST(AnonymousEpochDomainTest, WhatIsHeldBackIsCounted) {
+  AnonymousEpochDomain<> domain;
   std::vector<Object> objects(10);
   {
     const LocklessWalk walk(domain);
@@ -131,8 +134,8 @@ TEST(EpochDomainTest, WhatIsHeldBackIsCounted) {
 
 // --- Places.
 
-TEST(EpochDomainTest, AWalkBeginsWhileAPlaceIsFree) {
-  EpochDomain<2> domain;
+TEST(AnonymousEpochDomainTest, AWalkBeginsWhileAPlaceIsFree) {
+  AnonymousEpochDomain<2> domain;
   const auto first = domain.Begin();
   const auto second = domain.Begin();
   EXPECT_TRUE(static_cast<bool>(first));
@@ -146,8 +149,8 @@ TEST(EpochDomainTest, AWalkBeginsWhileAPlaceIsFree) {
   domain.End(third);
 }
 
-TEST(EpochDomainTest, NestedWalksTakeAPlaceEach) {
-  EpochDomain<> domain;
+TEST(AnonymousEpochDomainTest, NestedWalksTakeAPlaceEach) {
+  AnonymousEpochDomain<> domain;
   Object object;
   const auto outer = domain.Begin();
   const auto inner = domain.Begin();
@@ -160,8 +163,8 @@ TEST(EpochDomainTest, NestedWalksTakeAPlaceEach) {
   EXPECT_EQ(object.freed, 1);
 }
 
-TEST(EpochDomainTest, AWalkThatWaitsGetsThePlaceOfOneThatEnds) {
-  EpochDomain<1> domain;
+TEST(AnonymousEpochDomainTest, AWalkThatWaitsGetsThePlaceOfOneThatEnds) {
+  AnonymousEpochDomain<1> domain;
   auto section = domain.Begin();
   Cell<std::uint32_t> began(0u);
   std::thread waiter([&] {
@@ -176,9 +179,9 @@ TEST(EpochDomainTest, AWalkThatWaitsGetsThePlaceOfOneThatEnds) {
 }
 
 #if PTAGE_HARDENED
-TEST(EpochDomainDeathTest, BrokenPreconditionsTrap) {
-  EpochDomain<1> domain;
-  EXPECT_DEATH(domain.End(EpochDomain<1>::Section()), "");
+TEST(AnonymousEpochDomainDeathTest, BrokenPreconditionsTrap) {
+  AnonymousEpochDomain<1> domain;
+  EXPECT_DEATH(domain.End(AnonymousEpochDomain<1>::Section()), "");
   Retired nobody_frees_this;
   EXPECT_DEATH(domain.Retire(nobody_frees_this), "");
 }
@@ -186,10 +189,11 @@ TEST(EpochDomainDeathTest, BrokenPreconditionsTrap) {
 
 // --- Any thread, at any time.
 
-TEST(EpochDomainTest, AThreadThatDiesInsideAWalkHoldsObjectsAndNoCaller) {
-  EpochDomain<> domain;
+TEST(AnonymousEpochDomainTest,
+     AThreadThatDiesInsideAWalkHoldsObjectsAndNoCaller) {
+  AnonymousEpochDomain<> domain;
   Object object;
-  EpochDomain<>::Section left_behind;
+  AnonymousEpochDomain<>::Section left_behind;
   std::thread([&] { left_behind = domain.Begin(); }).join();
   domain.Retire(object.retired);  // returns
   PollOften(domain);
@@ -214,7 +218,7 @@ class WatchedLock {
   static inline void (*while_held)() = nullptr;
 };
 
-using WatchedDomain = EpochDomain<4, WatchedLock>;
+using WatchedDomain = AnonymousEpochDomain<4, WatchedLock>;
 WatchedDomain* interrupted_domain = nullptr;
 int walks_of_the_handler = 0;
 
@@ -224,7 +228,7 @@ void WalkInHandler(int) {
 }
 
 // The signal comes inside a walk, and while the thread holds the domain's lock.
-TEST(EpochDomainTest, ASignalHandlerMayWalk) {
+TEST(AnonymousEpochDomainTest, ASignalHandlerMayWalk) {
   WatchedDomain domain;
   interrupted_domain = &domain;
   walks_of_the_handler = 0;
@@ -263,7 +267,7 @@ struct Link {
   int freed = 0;
 };
 
-TEST(EpochDomainTest, AFreeFunctionMayRetireAgainAndTheLockIsNotHeld) {
+TEST(AnonymousEpochDomainTest, AFreeFunctionMayRetireAgainAndTheLockIsNotHeld) {
   WatchedDomain domain;
   Link third(&domain);
   Link second(&domain);
@@ -278,10 +282,10 @@ TEST(EpochDomainTest, AFreeFunctionMayRetireAgainAndTheLockIsNotHeld) {
   EXPECT_EQ(domain.stats().Held(), 0u);
 }
 
-TEST(EpochDomainTest, DestructionFreesWhatIsHeld) {
+TEST(AnonymousEpochDomainTest, DestructionFreesWhatIsHeld) {
   std::vector<Object> objects(5);
   {
-    EpochDomain<> domain;
+    AnonymousEpochDomain<> domain;
     const auto section = domain.Begin();
     for (Object& object : objects) domain.Retire(object.retired);
     domain.End(section);
@@ -291,7 +295,7 @@ TEST(EpochDomainTest, DestructionFreesWhatIsHeld) {
 }
 
 // In whichever epoch the domain is.
-TEST(EpochDomainTest, DestructionFreesWhatAFreeFunctionRetires) {
+TEST(AnonymousEpochDomainTest, DestructionFreesWhatAFreeFunctionRetires) {
   for (int polls = 0; polls < 3; ++polls) {
     std::optional<WatchedDomain> domain(std::in_place);
     for (int i = 0; i < polls; ++i) domain->Poll();
@@ -310,8 +314,8 @@ TEST(EpochDomainTest, DestructionFreesWhatAFreeFunctionRetires) {
 
 // --- Synchronize.
 
-TEST(EpochDomainTest, SynchronizeFreesWhatWasRetiredBefore) {
-  EpochDomain<> domain;
+TEST(AnonymousEpochDomainTest, SynchronizeFreesWhatWasRetiredBefore) {
+  AnonymousEpochDomain<> domain;
   Object object;
   {
     const LocklessWalk walk(domain);
@@ -323,8 +327,8 @@ TEST(EpochDomainTest, SynchronizeFreesWhatWasRetiredBefore) {
   EXPECT_EQ(object.freed, 1);
 }
 
-TEST(EpochDomainTest, SynchronizeWaitsForAWalkThatBeganBefore) {
-  EpochDomain<> domain;
+TEST(AnonymousEpochDomainTest, SynchronizeWaitsForAWalkThatBeganBefore) {
+  AnonymousEpochDomain<> domain;
   Cell<std::uint32_t> returned(0u);
   const auto section = domain.Begin();
   std::thread writer([&] {
@@ -402,31 +406,33 @@ struct Reader {
   }
 };
 
-TEST(EpochStressTest, NoReaderSeesWhatWasFreed) {
-  Board<EpochDomain<>> board;
+TEST(AnonymousEpochStressTest, NoReaderSeesWhatWasFreed) {
+  Board<AnonymousEpochDomain<>> board;
   Reader readers[3];
   Stress({[&] { board.Replace(); }, [&] { readers[0].Read(board); },
           [&] { readers[1].Read(board); }, [&] { readers[2].Read(board); }});
   EXPECT_EQ(readers[0].poisoned + readers[1].poisoned + readers[2].poisoned,
             0u);
   EXPECT_GT(readers[0].walks, 0u);
-  EXPECT_GT(board.replaced, std::uint64_t{Board<EpochDomain<>>::kObjects});
+  EXPECT_GT(board.replaced,
+            std::uint64_t{Board<AnonymousEpochDomain<>>::kObjects});
 }
 
 // Readers take turns in one place.
-TEST(EpochStressTest, NoReaderSeesWhatWasFreedWhenPlacesAreShort) {
-  Board<EpochDomain<1>> board;
+TEST(AnonymousEpochStressTest, NoReaderSeesWhatWasFreedWhenPlacesAreShort) {
+  Board<AnonymousEpochDomain<1>> board;
   Reader readers[3];
   Stress({[&] { board.Replace(); }, [&] { readers[0].Read(board); },
           [&] { readers[1].Read(board); }, [&] { readers[2].Read(board); }});
   EXPECT_EQ(readers[0].poisoned + readers[1].poisoned + readers[2].poisoned,
             0u);
   EXPECT_GT(readers[0].walks, 0u);
-  EXPECT_GT(board.replaced, std::uint64_t{Board<EpochDomain<1>>::kObjects});
+  EXPECT_GT(board.replaced,
+            std::uint64_t{Board<AnonymousEpochDomain<1>>::kObjects});
 }
 
 // Objects retired by several threads at once are freed once each.
-TEST(EpochStressTest, RetirersExcludeEachOther) {
+TEST(AnonymousEpochStressTest, RetirersExcludeEachOther) {
   struct Counted {
     Retired retired;
     std::uint64_t freed = 0;
@@ -439,7 +445,7 @@ TEST(EpochStressTest, RetirersExcludeEachOther) {
     };
   }
   {
-    EpochDomain<> domain;
+    AnonymousEpochDomain<> domain;
     const auto retirer = [&](std::size_t from) {
       return [&domain, &objects, from] {
         for (std::size_t i = from; i < from + kEach; ++i) {

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "gtest/gtest.h"
+#include "ptage/lock.h"
 #include "ptage/once.h"
 #include "ptage/rmap.h"
 #include "ptage/spte.h"
@@ -28,10 +29,12 @@ static_assert(sizeof(RmapChunk<Ept>) == 64 && alignof(RmapChunk<Ept>) == 64);
 // Nothing that the concept does not ask for.
 class MinimalPool {
  public:
+  using Chunk = RmapChunk<TinyFormat>;
   RmapChunk<TinyFormat>* Allocate() { return nullptr; }
   void Free(RmapChunk<TinyFormat>*) {}
 };
 struct CannotFree {
+  using Chunk = RmapChunk<TinyFormat>;
   RmapChunk<TinyFormat>* Allocate();
 };
 struct AllocatesBytes : MinimalPool {
@@ -43,6 +46,9 @@ static_assert(RmapChunkPool<FixedChunkPool<Ept>, Ept>);
 static_assert(!RmapChunkPool<MinimalPool, Ept>);
 static_assert(!RmapChunkPool<CannotFree, TinyFormat>);
 static_assert(!RmapChunkPool<AllocatesBytes, TinyFormat>);
+// The last entry of a list must lie in its newest chunk.
+static_assert(!RmapChunkPool<FixedChunkPool<Ept, SpinLock, 1>, Ept>);
+static_assert(sizeof(RmapChunk<Ept, 14>) == 128);
 
 TEST(FixedChunkPoolTest, GivesOutEachChunkOnceAndThenNone) {
   std::vector<RmapChunk<Ept>> chunks(3);
@@ -128,6 +134,27 @@ TEST_F(ChunkListTest, VisitsEachEntryOnceAtEveryLength) {
     EXPECT_EQ(Set(word), expected);
     EXPECT_EQ(list_.Count(word), expected.size());
   }
+}
+
+TEST(ChunkListSizeTest, AChunkMayHoldMoreThanALine) {
+  using Pool = FixedChunkPool<Ept, SpinLock, 14>;
+  std::vector<RmapChunk<Ept, 14>> chunks(3);
+  Pool pool(chunks.data(), chunks.size());
+  internal::ChunkList<Ept, Pool> list(pool, 1000);
+  std::vector<SpteCell<Ept>> entries(29);
+  std::uintptr_t word = 0;
+  for (std::size_t i = 0; i < entries.size(); ++i) {
+    RmapAdd outcome{};
+    word = list.Added(word, entries[i], outcome);
+    ASSERT_EQ(outcome, RmapAdd::kDone);
+    // One is no list; then 14 fit into each chunk.
+    EXPECT_EQ(pool.InUse(), i == 0 ? 0 : i / 14 + 1);
+  }
+  for (std::size_t left = entries.size(); left-- > 0;) {
+    word = list.Removed(word, entries[left]);
+    ASSERT_EQ(list.Count(word), left);
+  }
+  EXPECT_EQ(pool.InUse(), 0u);
 }
 
 TEST_F(ChunkListTest, AVisitorMayEndTheVisit) {

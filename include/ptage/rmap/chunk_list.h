@@ -25,43 +25,50 @@ namespace ptage {
 // Entries in a chunk, so that it is a cache line.
 inline constexpr unsigned kRmapChunkEntries = 6;
 
-template <SpteFormat F>
+template <SpteFormat F, unsigned kEntries = kRmapChunkEntries>
 struct alignas(64) RmapChunk {
+  static constexpr unsigned kCapacity = kEntries;
+
   Plain<RmapChunk*> next;       // older, and full
-  Plain<std::uint32_t> count;   // 1 … kRmapChunkEntries
+  Plain<std::uint32_t> count;   // 1 … kCapacity
   Plain<std::uint32_t> behind;  // entries in the older chunks
-  Plain<SpteCell<F>*> entries[kRmapChunkEntries];
+  Plain<SpteCell<F>*> entries[kEntries];
 };
 
 // Where chunks come from. Allocate may answer null; both may be called by any
 // thread.
 template <class P, class F>
-concept RmapChunkPool = requires(P& pool, RmapChunk<F>* chunk) {
-  { pool.Allocate() } -> std::same_as<RmapChunk<F>*>;
-  pool.Free(chunk);
-};
+concept RmapChunkPool =
+    std::same_as<typename P::Chunk, RmapChunk<F, P::Chunk::kCapacity>> &&
+    (P::Chunk::kCapacity >= 2) && requires(P& pool, typename P::Chunk* chunk) {
+      { pool.Allocate() } -> std::same_as<typename P::Chunk*>;
+      pool.Free(chunk);
+    };
 
 // Chunks from an array that the caller supplies.
-template <SpteFormat F, BasicLock L = SpinLock>
+template <SpteFormat F, BasicLock L = SpinLock,
+          unsigned kEntries = kRmapChunkEntries>
 class FixedChunkPool {
  public:
+  using Chunk = RmapChunk<F, kEntries>;
+
   // `chunks` outlives the pool.
-  FixedChunkPool(RmapChunk<F>* chunks, std::size_t count) {
+  FixedChunkPool(Chunk* chunks, std::size_t count) {
     for (std::size_t i = count; i-- > 0;) Free(&chunks[i]);
     in_use_ = 0;
   }
   FixedChunkPool(const FixedChunkPool&) = delete;
   FixedChunkPool& operator=(const FixedChunkPool&) = delete;
 
-  [[nodiscard]] RmapChunk<F>* Allocate() {
+  [[nodiscard]] Chunk* Allocate() {
     ScopedLock<L> hold(lock_);
-    RmapChunk<F>* const chunk = free_;
+    Chunk* const chunk = free_;
     if (chunk == nullptr) return nullptr;
     free_ = chunk->next.Get();
     ++in_use_;
     return chunk;
   }
-  void Free(RmapChunk<F>* chunk) {
+  void Free(Chunk* chunk) {
     ScopedLock<L> hold(lock_);
     chunk->next.Set(free_);
     free_ = chunk;
@@ -74,7 +81,7 @@ class FixedChunkPool {
 
  private:
   L lock_;
-  RmapChunk<F>* free_ = nullptr;
+  Chunk* free_ = nullptr;
   std::size_t in_use_ = 0;
 };
 
@@ -85,7 +92,7 @@ template <SpteFormat F, RmapChunkPool<F> P>
 class ChunkList {
  public:
   using Entry = SpteCell<F>;
-  using Chunk = RmapChunk<F>;
+  using Chunk = typename P::Chunk;
 
   ChunkList(P& pool, std::uint32_t cap) : pool_(pool), cap_(cap) {}
 
@@ -114,7 +121,7 @@ std::uintptr_t ChunkList<F, P>::Added(std::uintptr_t word, Entry& entry,
   outcome = RmapAdd::kDone;
   if (head.Empty()) return RmapWord::ForSingle(&entry);
   Chunk* const newest = head.Many() ? head.Newest<Chunk>() : nullptr;
-  if (newest != nullptr && newest->count.Get() < kRmapChunkEntries) {
+  if (newest != nullptr && newest->count.Get() < Chunk::kCapacity) {
     newest->entries[newest->count.Get()].Set(&entry);
     newest->count.Set(newest->count.Get() + 1);
     return word;

@@ -29,6 +29,7 @@
 #include "bench/options.h"
 #include "bench/output_file.h"
 #include "bench/report.h"
+#include "bench/rmap_suite.h"
 #include "bench/run.h"
 #include "bench/setter.h"
 #include "bench/table.h"
@@ -60,15 +61,25 @@ struct Scale {
   // Of the rounds.
   double seconds;
   std::size_t traces;
+  std::size_t rmap_entries;
+  std::uint64_t rmap_rounds;
 };
 
 // A pass of the full guest takes 8 ms at least, and sees about 1,000 zaps.
 // Short windows hold three starts of shorter ones.
 constexpr double kZapsPerMs = 120;
-constexpr Scale kFull = {
-    .window_ms = 30, .period_ns_per_page = 30, .seconds = 500, .traces = 64};
-constexpr Scale kQuick = {
-    .window_ms = 3.5, .period_ns_per_page = 20, .seconds = 38, .traces = 2};
+constexpr Scale kFull = {.window_ms = 30,
+                         .period_ns_per_page = 30,
+                         .seconds = 500,
+                         .traces = 64,
+                         .rmap_entries = std::size_t{1} << 24,
+                         .rmap_rounds = 15};
+constexpr Scale kQuick = {.window_ms = 3.5,
+                          .period_ns_per_page = 20,
+                          .seconds = 30,
+                          .traces = 2,
+                          .rmap_entries = std::size_t{1} << 21,
+                          .rmap_rounds = 7};
 
 constexpr std::uint64_t kRounds = 100;
 constexpr std::size_t kSetterTables = 1;
@@ -264,10 +275,20 @@ int Main(const std::vector<std::string>& arguments,
             kRounds, scale.window_ms * 1e6 / 4, options->seed, rate,
             [] { return interrupted == 0; }, figures);
   }
+  RmapPlan rmap_plan;
+  rmap_plan.entries = scale.rmap_entries;
+  rmap_plan.rounds = scale.rmap_rounds;
+  rmap_plan.seed = options->seed;
+  rmap_plan.wanted = wanted;
+  rmap_plan.go_on = [] { return interrupted == 0; };
+  RmapSuite rmap_suite(rmap_plan, rate);
+  rmap_suite.Run(figures);
   progress.End();
   if (interrupted != 0) return kInterrupted;
 
   PrintTables(result, replays);
+  const std::string rmaps = rmap_suite.Table();
+  if (!rmaps.empty()) absl::PrintF("\n%s", rmaps);
   absl::PrintF(
       "\n%d rounds, %d windows, %d of them dropped: a thread lost its "
       "CPU\n",

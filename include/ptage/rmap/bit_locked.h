@@ -118,8 +118,11 @@ AgeResult BitLocked<F, M, P>::Age(RmapHead& head, RmapFrame frame,
   if (seen.Empty()) return AgeResult{};
   if (mode == AgeMode::kFastOnly) {
     if (!seen.Many()) {
-      return internal::AgeThroughRmap<F>(memory_, *seen.Single<Entry>(), frame,
-                                         action, mode, counts);
+      std::uint64_t cold = 0;
+      const AgeResult result = internal::AgeThroughRmap<F>(
+          memory_, *seen.Single<Entry>(), frame, action, mode, counts, cold);
+      counts.examined += cold;
+      return result;
     }
     ++counts.unanswered;
     return AgeResult{.complete = false};
@@ -128,11 +131,13 @@ AgeResult BitLocked<F, M, P>::Age(RmapHead& head, RmapFrame frame,
   // chunk that is freed by now.
   const std::uintptr_t word = internal::LockHead(head);
   AgeResult result;
-  list_.ForEach(word, [&](Entry& entry) {
+  std::uint64_t cold = 0;
+  list_.ForEach(word, [&](Entry& entry) __attribute__((always_inline)) {
     result |= internal::AgeThroughRmap<F>(memory_, entry, frame, action, mode,
-                                          counts);
+                                          counts, cold);
     return true;
   });
+  counts.examined += cold;
   internal::UnlockHead(head, word);
   return result;
 }

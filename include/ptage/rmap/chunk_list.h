@@ -103,7 +103,8 @@ class ChunkList {
   [[nodiscard]] std::uint32_t Count(std::uintptr_t word) const;
   // Calls `visit(Entry&)` for each entry until it returns false.
   template <class Visitor>
-  void ForEach(std::uintptr_t word, Visitor&& visit) const;
+  [[gnu::always_inline]] void ForEach(std::uintptr_t word,
+                                      Visitor&& visit) const;
 
  private:
   P& pool_;
@@ -182,7 +183,8 @@ std::uint32_t ChunkList<F, P>::Count(std::uintptr_t word) const {
 
 template <SpteFormat F, RmapChunkPool<F> P>
 template <class Visitor>
-void ChunkList<F, P>::ForEach(std::uintptr_t word, Visitor&& visit) const {
+inline void ChunkList<F, P>::ForEach(std::uintptr_t word,
+                                     Visitor&& visit) const {
   const RmapWord head(word);
   if (head.Empty()) return;
   if (!head.Many()) {

@@ -53,9 +53,10 @@ class GracePool {
   // All outlive the pool.
   GracePool(R& reclaimer, First* firsts, std::size_t first_count, Later* laters,
             std::size_t later_count);
-  // Preconditions: no chunk is in use; the caller is not inside a walk, nor
-  // holds a lock that a `free` function takes. Waits for the chunks that were
-  // retired, where the reclaimer can be waited for; else none may be waiting.
+  // Preconditions: no list uses its chunks any more; the caller is not inside a
+  // walk, nor holds a lock that a `free` function takes. Waits for the chunks
+  // that were retired, where the reclaimer can be waited for; else none may be
+  // waiting.
   ~GracePool();
   GracePool(const GracePool&) = delete;
   GracePool& operator=(const GracePool&) = delete;

@@ -161,11 +161,13 @@ AgeResult Lockless<F, M, P, kWriters>::Age(RmapHead& head, RmapFrame frame,
   // [lockless.1] acquire, pairs with [head.2] and [lockless.2].
   const std::uintptr_t word = ReadOnce(head.word, kAcquire);
   AgeResult result;
-  List::Scan(word, [&](Entry& entry) {
+  std::uint64_t cold = 0;
+  List::Scan(word, [&](Entry& entry) __attribute__((always_inline)) {
     result |= internal::AgeThroughRmap<F>(memory_, entry, frame, action, mode,
-                                          counts);
+                                          counts, cold);
     return true;
   });
+  counts.examined += cold;
   return result;
 }
 

@@ -135,7 +135,8 @@ class LocklessList {
   // Calls `visit(Entry&)` until it returns false. Returns the slots that it
   // read.
   template <class Visitor>
-  static std::uint32_t Scan(std::uintptr_t word, Visitor&& visit);
+  [[gnu::always_inline]] static std::uint32_t Scan(std::uintptr_t word,
+                                                   Visitor&& visit);
 
  private:
   using Slot = typename Chunks::Slot;
@@ -185,8 +186,9 @@ class LocklessList {
 
   // False: the visitor has had enough.
   template <unsigned kSlots, class Visitor>
-  static bool ScanSlots(const Slot (&slots)[kSlots], std::uint32_t& read,
-                        Visitor& visit);
+  [[gnu::always_inline]] static bool ScanSlots(const Slot (&slots)[kSlots],
+                                               std::uint32_t& read,
+                                               Visitor& visit);
 };
 
 // ---------------------------------------------------------------------------
@@ -290,8 +292,9 @@ auto LocklessList<Chunks>::Find(std::uintptr_t word, Entry& entry) -> Slot* {
 
 template <class Chunks>
 template <unsigned kSlots, class Visitor>
-bool LocklessList<Chunks>::ScanSlots(const Slot (&slots)[kSlots],
-                                     std::uint32_t& read, Visitor& visit) {
+inline bool LocklessList<Chunks>::ScanSlots(const Slot (&slots)[kSlots],
+                                            std::uint32_t& read,
+                                            Visitor& visit) {
   for (unsigned i = kSlots; i-- > 0;) {
     ++read;
     // [list.1] acquire, pairs with [list.2], [list.3] and [list.4].
@@ -303,7 +306,8 @@ bool LocklessList<Chunks>::ScanSlots(const Slot (&slots)[kSlots],
 
 template <class Chunks>
 template <class Visitor>
-std::uint32_t LocklessList<Chunks>::Scan(std::uintptr_t word, Visitor&& visit) {
+inline std::uint32_t LocklessList<Chunks>::Scan(std::uintptr_t word,
+                                                Visitor&& visit) {
   const RmapWord head(word);
   std::uint32_t read = 0;
   if (head.Empty()) return read;

@@ -117,8 +117,11 @@ AgeResult SingleEntryLockless<F, M, P, L>::Age(RmapHead& head, RmapFrame frame,
   const internal::RmapWord seen(ReadOnce(head.word, kAcquire));
   if (seen.Empty()) return AgeResult{};
   if (!seen.Many()) {
-    return internal::AgeThroughRmap<F>(memory_, *seen.Single<Entry>(), frame,
-                                       action, mode, counts);
+    std::uint64_t cold = 0;
+    const AgeResult result = internal::AgeThroughRmap<F>(
+        memory_, *seen.Single<Entry>(), frame, action, mode, counts, cold);
+    counts.examined += cold;
+    return result;
   }
   if (mode == AgeMode::kFastOnly) {
     ++counts.unanswered;
@@ -131,11 +134,14 @@ AgeResult SingleEntryLockless<F, M, P, L>::Age(RmapHead& head, RmapFrame frame,
   // Under the lock the head is read as writers read it.
   ScopedLock<L> hold(mmu_lock_);
   AgeResult result;
-  list_.ForEach(ReadOnce(head.word, kRelaxed), [&](Entry& entry) {
-    result |= internal::AgeThroughRmap<F>(memory_, entry, frame, action, mode,
-                                          counts);
-    return true;
-  });
+  std::uint64_t cold = 0;
+  list_.ForEach(ReadOnce(head.word, kRelaxed),
+                [&](Entry& entry) __attribute__((always_inline)) {
+                  result |= internal::AgeThroughRmap<F>(
+                      memory_, entry, frame, action, mode, counts, cold);
+                  return true;
+                });
+  counts.examined += cold;
   return result;
 }
 

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
+"""Negative controls of the soak: errors that are planted in the shipped headers.
+
+A row is (name, header, what the header says, what it says instead). What the
+header says must occur in it exactly once.
+"""
+
+load("//tools:ptage.bzl", "COPTS")
+
+CONTROLS = [
+    # A reader goes up while entries move down.
+    (
+        "scan_upwards",
+        "rmap/lockless_list",
+        "  for (unsigned i = kSlots; i-- > 0;) {\n    ++read;",
+        "  for (unsigned i = 0; i < kSlots; ++i) {\n    ++read;",
+    ),
+    # For a moment an entry that moves is nowhere.
+    (
+        "clear_before_move",
+        "rmap/lockless_list",
+        "    WriteOnce(*hole, ReadOnce(top, kRelaxed), kRelease);\n",
+        "    Entry* const moved = ReadOnce(top, kRelaxed);\n" +
+        "    WriteOnce(top, nullptr, kRelease);\n" +
+        "    WriteOnce(*hole, moved, kRelease);\n",
+    ),
+    # A chunk is used again while readers are inside.
+    (
+        "retire_without_grace",
+        "rmap/grace_pool",
+        "    (filling_.*list).Push(chunk);\n",
+        "    if constexpr (std::is_same_v<Chunk, First>) {\n" +
+        "      free_firsts_.Push(chunk);\n" +
+        "    } else {\n" +
+        "      free_laters_.Push(chunk);\n" +
+        "    }\n" +
+        "    --stats_.in_use;\n" +
+        "    return;\n",
+    ),
+    # An entry's bit goes to the page that it was found through.
+    (
+        "identity_not_asked",
+        "rmap",
+        "    return RecordsFrame<F>(memory, entry, frame.gfn, frame.level);\n",
+        "    (void)memory, (void)entry, (void)frame;\n    return true;\n",
+    ),
+    # A bit is cleared whatever the entry has become.
+    (
+        "blind_clear",
+        "spte",
+        "return TryCmpxchg(entry, seen,\n" +
+        "                    static_cast<typename F::Word>(seen & ~F::kAccessed),\n" +
+        "                    kRelaxed)",
+        "return (WriteOnce(entry, seen & ~F::kAccessed, kRelaxed), true)",
+    ),
+    # What was retired is freed under walks that hold it.
+    (
+        "table_freed_at_once",
+        "reclaim/anonymous_epoch",
+        "    if (announced != kIdle && announced / 2 != epoch) return nullptr;\n",
+        "    (void)announced;\n",
+    ),
+]
+
+def _json(text):
+    return "\"" + text.replace("\\", "\\\\").replace("\"", "\\\"").replace("\n", "\\n") + "\""
+
+def _shell(text):
+    # For the shell, and for the expansion of "$" that comes before it.
+    return "'" + text.replace("'", "'\\''").replace("$", "$$") + "'"
+
+def control_binaries(srcs, deps):
+    """Declares control_NAME for each row."""
+    for name, header, old, new in CONTROLS:
+        control = "control_" + name
+        mutant = control + "_headers/ptage/" + header + ".h"
+        native.genrule(
+            name = control + "_header",
+            srcs = ["//include/ptage:" + header + ".h"],
+            outs = [mutant],
+            cmd = "python3 $(location //test/relacy:mutate.py) $< %s %s > $@" % (
+                _shell(_json(old)),
+                _shell(_json(new)),
+            ),
+            tags = ["mutant"],
+            tools = ["//test/relacy:mutate.py"],
+        )
+        native.cc_binary(
+            name = control,
+            testonly = True,
+            srcs = srcs + [mutant],
+            # Before the shipped header, which is found by -I. What is broken may
+            # leave a variable unused.
+            copts = COPTS + [
+                "-iquote$(GENDIR)/test/soak/" + control + "_headers",
+                "-w",
+                '-DPTAGE_SOAK_CONTROL=\\"%s\\"' % name,
+            ],
+            tags = ["mutant"],
+            deps = deps,
+        )

@@ -361,6 +361,94 @@ TYPED_TEST(VmTest, ChunksThatCameBackServeTheNextFault) {
   }
 }
 
+// Neither a chunk nor a table is left: the fault says so and leaves its entry
+// empty, what was mapped answers as before, and when memory comes back the same
+// fault succeeds. Nothing leaks.
+TYPED_TEST(VmTest, AFaultWithoutMemoryLeavesNothingBehind) {
+  using F = typename TypeParam::F;
+  constexpr std::size_t kFits =
+      test::RmapPool<typename TypeParam::D>::kFirst;  // in the only chunk
+  // A root for each MMU, and a path below one.
+  Machine<F, typename TypeParam::D> machine(1 + std::size_t{F::kLevels}, 1,
+                                            k4K);
+  auto& vm = *machine.vm;
+  const GfnRange all{Gfn{0}, Gfn{64}};
+  ASSERT_TRUE(vm.AddMemslot(all, Pfn{512}, Rights::kAll).ok());
+  const auto one = [](NestedGfn) -> std::optional<Gfn> { return Gfn{3}; };
+  const auto fault = [&](std::uint64_t name) {
+    return vm.NestedFault(NestedGfn{name}, Rights::kRead, one);
+  };
+  for (std::uint64_t name = 0; name < kFits; ++name) {
+    ASSERT_EQ(fault(name), FaultOutcome::kMapped);
+  }
+  const auto expect_as_before = [&] {
+    EXPECT_EQ(vm.shadow().live(), kFits);
+    EXPECT_EQ(machine.pool.InUse(), 1u);
+    EXPECT_EQ(machine.arena.InUse(), 1 + std::size_t{F::kLevels});
+    EXPECT_TRUE(vm.TestYoung({Gfn{3}, Gfn{4}}).young);
+  };
+
+  EXPECT_EQ(fault(kFits), FaultOutcome::kNoMemory);
+  expect_as_before();
+  {
+    const LocklessWalk walk(machine.domain);
+    EXPECT_EQ(vm.shadow().tree().Lookup(walk, Gfn{kFits}).word, F::kEmpty);
+  }
+  // Its leaf table would be another.
+  EXPECT_EQ(fault(5 * kEntriesPerTable<F>), FaultOutcome::kNoMemory);
+  expect_as_before();
+
+  ASSERT_EQ(vm.InvalidateNested(
+                {NestedGfn{0}, NestedGfn{1}}, [](const ZappedLeaf&) {}, [] {}),
+            1u);
+  EXPECT_EQ(fault(kFits), FaultOutcome::kMapped);
+  expect_as_before();
+  EXPECT_EQ(vm.Invalidate(all, [](const ZappedLeaf&) {}), kFits);
+  EXPECT_EQ(machine.pool.InUse(), 0u);
+}
+
+// Faults and invalidations go on beside a walk that does nothing for a second;
+// what they retire is held until it ends.
+TYPED_TEST(VmTest, AWalkThatStopsForASecondHoldsMemoryAndNobody) {
+  using F = typename TypeParam::F;
+  constexpr bool kFast = TypeParam::D::kFastAging;
+  Machine<F, typename TypeParam::D> machine(64, 2, k4K);
+  auto& vm = *machine.vm;
+  const GfnRange all{Gfn{0}, Gfn{64}};
+  ASSERT_TRUE(vm.AddMemslot(all, Pfn{512}, Rights::kAll).ok());
+  const auto one = [](NestedGfn) -> std::optional<Gfn> { return Gfn{3}; };
+  const auto map_nine = [&] {
+    FaultOutcome outcome = FaultOutcome::kMapped;
+    for (std::uint64_t name = 0; name < 9; ++name) {
+      if (outcome != FaultOutcome::kMapped) break;
+      outcome = vm.NestedFault(NestedGfn{name}, Rights::kRead, one);
+    }
+    return outcome;
+  };
+  ASSERT_EQ(map_nine(), FaultOutcome::kMapped);
+
+  std::atomic<bool> began{false};
+  std::atomic<bool> goes_on{false};
+  std::thread walker([&] {
+    const LocklessWalk walk(machine.domain);
+    began.store(true);
+    absl::SleepFor(absl::Seconds(1));
+    goes_on.store(true);
+  });
+  while (!began.load()) std::this_thread::yield();
+  // The lockless list's chunks wait for the walk; others' are free at once.
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_NE(vm.Invalidate(all, [](const ZappedLeaf&) {}), 0u);
+    EXPECT_EQ(map_nine(),
+              kFast && i > 0 ? FaultOutcome::kNoMemory : FaultOutcome::kMapped);
+  }
+  EXPECT_TRUE(vm.TestClearYoung(all).young);
+  EXPECT_FALSE(goes_on.load());
+  walker.join();
+  vm.Invalidate(all, [](const ZappedLeaf&) {});
+  EXPECT_EQ(map_nine(), FaultOutcome::kMapped);
+}
+
 TYPED_TEST(VmTest, FastOnlyDoesNotWaitForAHeldLock) {
   using F = typename TypeParam::F;
   Machine<F, typename TypeParam::D> machine(64, 256, k4K);

@@ -204,6 +204,31 @@ TEST(AnonymousEpochDomainTest,
   domain.End(left_behind);
 }
 
+// It loses its CPU. Whoever retires goes on meanwhile, and what he retires is
+// counted.
+TEST(AnonymousEpochDomainTest,
+     AWalkThatStopsForASecondHoldsObjectsAndNoCaller) {
+  AnonymousEpochDomain<> domain;
+  std::vector<Object> objects(1000);
+  Cell<std::uint32_t> began(0u);
+  Cell<std::uint32_t> goes_on(0u);
+  std::thread walker([&] {
+    const LocklessWalk walk(domain);
+    WriteOnce(began, 1u, kRelease);
+    std::this_thread::sleep_for(std::chrono::seconds(1));
+    WriteOnce(goes_on, 1u, kRelease);
+  });
+  while (ReadOnce(began, kAcquire) == 0) std::this_thread::yield();
+  for (Object& object : objects) domain.Retire(object.retired);
+  PollOften(domain);
+  EXPECT_EQ(domain.stats().Held(), objects.size());
+  EXPECT_EQ(ReadOnce(goes_on, kAcquire), 0u);
+  walker.join();
+  PollOften(domain);
+  EXPECT_EQ(domain.stats().Held(), 0u);
+  for (const Object& object : objects) ASSERT_EQ(object.freed, 1);
+}
+
 // A lock that lets a test look while it is held.
 class WatchedLock {
  public:

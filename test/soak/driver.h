@@ -45,10 +45,13 @@ struct Progress {
 
 struct Plan {
   std::uint64_t seed = 1;
-  // The run ends at whichever comes first; 0: no limit.
+  // The run ends, after a round, at whichever comes first; 0: no limit.
   double seconds = 0;
   std::uint64_t visits = 0;
+  // It ends earlier at a failure; or when each kind of fault has happened that
+  // can.
   bool until_failure = false;
+  bool until_every_fault = false;
   // Of a round, without what a stalled walk adds.
   std::uint64_t round_us = 300'000;
   // Rounds from one stalled walk to the next.
@@ -85,7 +88,9 @@ class Driver {
   bool Ends(std::uint64_t visits) const {
     return (plan_.seconds > 0 && Seconds() >= plan_.seconds) ||
            (plan_.visits > 0 && visits >= plan_.visits) ||
-           (plan_.until_failure && outcome_.total.failures.Total() > 0);
+           (plan_.until_failure && outcome_.total.failures.Total() > 0) ||
+           (plan_.until_every_fault &&
+            Starved<S>(outcome_.total.faults).empty());
   }
   Actor& NewActor(WalkFaults in_walks) {
     actors_.push_back(std::make_unique<Actor>(random_(), in_walks));
@@ -115,8 +120,8 @@ template <class S>
 Outcome Driver<S>::Run() {
   begun_ = Actor::Nanoseconds();
   handlers_world<S> = &world_;
-  struct sigaction action {};
-  struct sigaction before {};
+  struct sigaction action{};
+  struct sigaction before{};
   action.sa_handler = WalkInHandler<S>;
   sigaction(kWalkSignal, &action, &before);
   do {
@@ -176,9 +181,8 @@ void Driver<S>::Round(std::uint64_t index) {
   // Stopped before its victims are joined.
   test::StopSign stop_disturbing;
   Actor& disturber = NewActor(usual);
-  std::thread disturbing([&] {
-    Disturb(world_, disturber, stop_disturbing, victims);
-  });
+  std::thread disturbing(
+      [&] { Disturb(world_, disturber, stop_disturbing, victims); });
   Wait(plan_.round_us / 2);
   if (starves && world_.domain().Feed() > 0) {
     outcome_.total.faults.Add(Fault::kStarvedReclaimer);

@@ -9,6 +9,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <vector>
 
 #include "absl/strings/string_view.h"
 
@@ -36,13 +37,23 @@ enum class Fault : unsigned {
 inline constexpr std::size_t kFaults = 17;
 
 [[nodiscard]] constexpr absl::string_view NameOf(Fault fault) {
-  constexpr absl::string_view kNames[kFaults] = {
-      "delay_in_section", "yield_in_walk",     "stalled_walk",
-      "lost_cpu",         "signal_in_section", "thread_exit",
-      "death_in_walk",    "no_first_chunk",    "no_later_chunk",
-      "no_table",         "writer_burst",      "stalled_writer",
-      "frozen_writer",    "table_reused",      "starved_reclaimer",
-      "cap_reached",      "fork"};
+  constexpr absl::string_view kNames[kFaults] = {"delay_in_section",
+                                                 "yield_in_walk",
+                                                 "stalled_walk",
+                                                 "lost_cpu",
+                                                 "signal_in_section",
+                                                 "thread_exit",
+                                                 "death_in_walk",
+                                                 "no_first_chunk",
+                                                 "no_later_chunk",
+                                                 "no_table",
+                                                 "writer_burst",
+                                                 "stalled_writer",
+                                                 "frozen_writer",
+                                                 "table_reused",
+                                                 "starved_reclaimer",
+                                                 "cap_reached",
+                                                 "fork"};
   return kNames[static_cast<unsigned>(fault)];
 }
 
@@ -63,6 +74,17 @@ class FaultCounts {
  private:
   std::array<std::uint64_t, kFaults> counts_{};
 };
+
+// Faults that can happen to the setup `S` and did not.
+template <class S>
+[[nodiscard]] std::vector<Fault> Starved(const FaultCounts& counts) {
+  std::vector<Fault> starved;
+  for (unsigned i = 0; i < kFaults; ++i) {
+    const auto fault = static_cast<Fault>(i);
+    if (S::CanHappen(fault) && counts.Of(fault) == 0) starved.push_back(fault);
+  }
+  return starved;
+}
 
 }  // namespace ptage::soak
 

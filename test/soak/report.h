@@ -20,19 +20,6 @@
 
 namespace ptage::soak {
 
-// Faults that can happen to the setup and did not.
-template <class S>
-[[nodiscard]] std::vector<Fault> Starved(const Outcome& outcome) {
-  std::vector<Fault> starved;
-  for (unsigned i = 0; i < kFaults; ++i) {
-    const auto fault = static_cast<Fault>(i);
-    if (S::CanHappen(fault) && outcome.total.faults.Of(fault) == 0) {
-      starved.push_back(fault);
-    }
-  }
-  return starved;
-}
-
 struct Verdict {
   absl::string_view text;
   bool passed;
@@ -98,8 +85,7 @@ struct Verdict {
         absl::StrCat("\"additions_without_chunk\":", total.no_chunk),
         absl::StrCat("\"faults\":{", absl::StrJoin(faults, ","), "}"),
         absl::StrCat("\"deaths_held_back\":", outcome.deaths_held_back),
-        absl::StrCat("\"deaths_ended_by_exit\":",
-                     outcome.deaths_ended_by_exit),
+        absl::StrCat("\"deaths_ended_by_exit\":", outcome.deaths_ended_by_exit),
         absl::StrCat("\"starved\":[", absl::StrJoin(names, ","), "]"),
         absl::StrCat("\"missed\":", total.failures.missed),
         absl::StrCat("\"foreign\":", total.failures.foreign),

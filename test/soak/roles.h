@@ -174,8 +174,7 @@ void WalkInHandler(int) {
     }
     const typename World<S>::Walk walk(world.domain());
     if (walk) {
-      const auto page =
-          static_cast<unsigned>(actor->handler_random() % kPages);
+      const auto page = static_cast<unsigned>(actor->handler_random() % kPages);
       world.Look(*actor, actor->handler_scan, actor->handler_tallies, page,
                  AgeAction::kTestAndClear, AgeMode::kFastOnly);
     }

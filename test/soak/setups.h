@@ -54,9 +54,9 @@ class LocklessSetup {
   static constexpr bool CanHappen(Fault) { return true; }
 
  private:
-  // Few enough to run out of while a walk holds what was retired.
-  static constexpr std::size_t kFirsts = 64;
-  static constexpr std::size_t kLaters = 128;
+  // Few enough to run out of while a long walk holds what was retired.
+  static constexpr std::size_t kFirsts = 2048;
+  static constexpr std::size_t kLaters = 4096;
 
   std::vector<typename RmapChunks<F>::First> firsts_;
   std::vector<typename RmapChunks<F>::Later> laters_;

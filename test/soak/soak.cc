@@ -63,14 +63,13 @@ class ProgressLine {
                              static_cast<double>(progress.visits)) /
                                 rate);
     }
-    absl::FPrintF(stderr,
-                  "%s%d visits, %.1f M/s, %d faults, %d failures, %s%s",
-                  terminal ? "\r" : "", progress.visits, rate * 1e-6,
-                  progress.faults, progress.failures,
-                  left < 1e9
-                      ? absl::StrFormat("about %.0f s left", std::max(0.0, left))
-                      : "begins",
-                  terminal ? "   " : "\n");
+    absl::FPrintF(
+        stderr, "%s%d visits, %.1f M/s, %d faults, %d failures, %s%s",
+        terminal ? "\r" : "", progress.visits, rate * 1e-6, progress.faults,
+        progress.failures,
+        left < 1e9 ? absl::StrFormat("about %.0f s left", std::max(0.0, left))
+                   : "begins",
+        terminal ? "   " : "\n");
     shown_ = terminal;
   }
 
@@ -93,7 +92,7 @@ int Soak(const Options& options) {
     plan.progress = [&](const Progress& progress) { line.Show(progress); };
     outcome = Driver<S>(plan).Run();
   }
-  const std::vector<Fault> starved = Starved<S>(outcome);
+  const std::vector<Fault> starved = Starved<S>(outcome.total.faults);
   const Verdict verdict =
       Judge(outcome, starved, options.visits, options.control);
   if (!options.json) absl::PrintF("%s\n", ToTable(outcome));

@@ -108,8 +108,7 @@ class World {
                        Entry& entry);
   bool ZapOne(Actor& actor, Group& group, Entry& entry);
   // What a zap does with an entry that it has frozen.
-  void HandOn(Actor& actor, Group& group, Entry& entry,
-              typename F::Word taken);
+  void HandOn(Actor& actor, Group& group, Entry& entry, typename F::Word taken);
   void SetUpTable(Table<F>& table, unsigned group_index);
 
   std::vector<TablePage> tables_;
@@ -200,9 +199,9 @@ void World<S>::Update(Actor& actor, unsigned group_index) {
               kLengths[actor.Below(sizeof(kLengths) / sizeof(*kLengths))],
               kRelaxed);
   }
-  const bool add = Count(group.heads[page]) < ReadOnce(group.wanted[page],
-                                                       kRelaxed) ||
-                   actor.OneIn(8);
+  const bool add =
+      Count(group.heads[page]) < ReadOnce(group.wanted[page], kRelaxed) ||
+      actor.OneIn(8);
   const auto from = static_cast<unsigned>(actor.Below(kEntriesPerGroup));
   for (unsigned i = 0; i < kEntriesPerGroup; ++i) {
     const unsigned index = (from + i) % kEntriesPerGroup;
@@ -367,9 +366,9 @@ void World<S>::Look(Actor& actor, Scan& scan, Tallies& tallies, unsigned page,
   scan.Begin(group.roster, page / kPagesPerGroup, page % kPagesPerGroup);
   Scan* const outer = actor.scan;
   actor.scan = &scan;
-  const AgeResult result = setup_.rmaps().Age(
-      HeadOf(page), RmapFrame{GfnOf(page), Level{1}}, action, mode,
-      tally.counts);
+  const AgeResult result =
+      setup_.rmaps().Age(HeadOf(page), RmapFrame{GfnOf(page), Level{1}}, action,
+                         mode, tally.counts);
   actor.scan = outer;
   // What a discipline leaves unknown it has not scanned.
   if (result.complete || Rmaps::kFastAging) {
@@ -408,9 +407,9 @@ void World<S>::Check(Tallies& total) {
     chunks += S::ChunksFor(mapped[page]);
     const std::uint64_t found =
         total.taken[page] + total.handed[page] + left[page];
-    total.failures.unbalanced +=
-        found > total.made[page] ? found - total.made[page]
-                                 : total.made[page] - found;
+    total.failures.unbalanced += found > total.made[page]
+                                     ? found - total.made[page]
+                                     : total.made[page] - found;
     // So that a later check does not count it again.
     total.made[page] = found;
   }

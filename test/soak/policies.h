@@ -204,6 +204,8 @@ class FaultyChunks {
 // Chunks of the disciplines that lock readers out.
 class FaultyChunksUnderLock {
  public:
+  using Chunk = RmapChunk<F>;
+
   FaultyChunksUnderLock(RmapChunk<F>* chunks, std::size_t count)
       : within_(chunks, count) {}
 

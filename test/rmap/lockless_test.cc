@@ -148,8 +148,8 @@ TYPED_TEST(LocklessTest, EveryEntryThatStaysIsExaminedWhileOthersComeAndGo) {
 
 // --- What goes wrong, and what then (docs/lockless-rmap.md).
 
-// The hook is called in a scan, for each young entry, between the reading of
-// the entry and its clearing.
+// The hook is called in a scan, twice for each young entry, between the reading
+// of the entry and its clearing.
 template <class F>
 struct HookedArena : TableArena<F> {
   using TableArena<F>::TableArena;
@@ -237,7 +237,7 @@ TYPED_TEST(LocklessFaultTest, AReaderThatStopsForASecondHoldsChunksAndNobody) {
   Cell<std::uint32_t> goes_on(0u);
   int calls = 0;
   this->arena_.hook = [&] {
-    if (++calls != 3) return;
+    if (++calls != 5) return;
     WriteOnce(stopped, 1u, kRelease);
     std::this_thread::sleep_for(std::chrono::seconds(1));
     WriteOnce(goes_on, 1u, kRelease);
@@ -272,7 +272,7 @@ TYPED_TEST(LocklessFaultTest, AThreadThatDiesInsideAWalkHoldsChunksAndNobody) {
   for (std::size_t i = 0; i < 7; ++i) this->MustAdd(i);
   int calls = 0;
   this->arena_.hook = [&] {
-    if (++calls == 3) throw Died();
+    if (++calls == 5) throw Died();
   };
   typename TestFixture::Domain::Section left_behind;
   std::thread([&] {

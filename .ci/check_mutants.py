@@ -1,73 +1,62 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
-"""Checks that every named memory order of the searched headers has a mutant.
+"""Checks that every listed mutant of the lockless headers has an answer.
 
-For each acquire, release and acquire-release in the code of the core's headers and
-of the software vCPU's, some row of test/relacy/mutants.bzl must replace the text
-around it by one without that order. A row that no longer
-occurs in its header fails when it is built; an order without a row fails here.
+The list is made from the headers (test/relacy/list_mutants.py). Each mutant needs a row
+in test/relacy/listed.bzl or mutants.bzl, which a test then holds to its word, or a proof in
+STRUCK that it is equivalent to what is shipped. A row or a proof about a mutant that
+is not listed fails here too, and so does a row whose property no search states.
 """
 
 import pathlib
-import re
 import sys
 
-INCLUDE = pathlib.Path("include/ptage")
-ORDER = re.compile(r"\bk(?:Acquire|Release|AcqRel)\b")
-# Not of the core, but lockless all the same.
-SEARCHED = ["sim/vcpu", "sim/vcpu_set"]
+sys.path.insert(0, str(pathlib.Path("test/relacy").absolute()))
+import list_mutants  # pylint: disable=wrong-import-position
 
 
-def mutants():
-    """header: its rows, from the Starlark file, which is also Python."""
-    scope = {}
-    path = pathlib.Path("test/relacy/mutants.bzl")
-    exec(path.read_text(), scope)  # pylint: disable=exec-used
-    rows = {}
-    for key, listed in scope["MUTANTS"].items():
-        rows.setdefault(key.split("@")[0], []).extend(listed)
-    return rows
+def problems():
+    listed = list_mutants.starlark("listed.bzl")
+    planted = list_mutants.starlark("mutants.bzl")["MUTANTS"]
+    met = list_mutants.meet()
+    stated = list_mutants.properties()
 
-
-def core_headers():
-    text = (INCLUDE / "core.h").read_text()
-    names = re.findall(r'#include "ptage/([^"]+)\.h"', text)
-    inner = re.findall(r'#include "ptage/(rmap/[^"]+)\.h"', "".join(
-        (INCLUDE / f"{name}.h").read_text() for name in names))
-    # once.h defines the orders.
-    return sorted(set(names + inner) - {"once"})
-
-
-def weakened(order, position, text, rows):
-    """Whether a row takes this occurrence of `order` away."""
-    for _, _, _, old, new in rows:
-        start = text.find(old)
-        inside = start <= position < start + len(old)
-        uses = re.compile(rf"\b{order}\b")
-        if start >= 0 and inside and (
-                len(uses.findall(new)) < len(uses.findall(old))):
-            return True
-    return False
+    for mutant, by in met.values():
+        if by is None:
+            yield (f"include/ptage/{mutant.header}.h:{mutant.line}: nothing meets "
+                   f"{mutant.id}: {mutant.what}")
+    rows = [(f'{key.split("@")[0]}:{name}', row[1])
+            for key, rows in listed["LISTED"].items() for name, row in rows.items()]
+    struck = [name for _, names in listed["STRUCK"] for name in names]
+    names = [name for name, _ in rows] + struck
+    for name in sorted(set(names)):
+        if name not in met:
+            yield f"listed.bzl: {name} is not in the list"
+        if names.count(name) != 1:
+            yield f"listed.bzl: {name} stands there {names.count(name)} times"
+    for proof, _ in listed["STRUCK"]:
+        if not proof.strip():
+            yield "listed.bzl: struck without a proof"
+    for key, mutants in planted.items():
+        text = list_mutants.text_of(key.split("@")[0])
+        for name, _, verdict, old, _ in mutants:
+            rows.append((f"mutants.bzl: {name}", verdict))
+            if text.count(old) != 1:
+                yield f"mutants.bzl: {name}: {text.count(old)} times, not once: {old}"
+    for name, verdict in rows:
+        if verdict not in stated:
+            yield f"{name}: no search states “{verdict}”"
 
 
 def main():
-    rows = mutants()
-    orders = problems = 0
-    for header in core_headers() + SEARCHED:
-        path = INCLUDE / f"{header}.h"
-        text = path.read_text()
-        for match in ORDER.finditer(text):
-            line = text.rfind("\n", 0, match.start()) + 1
-            if text[line:].lstrip().startswith("//"):
-                continue
-            orders += 1
-            if not weakened(match.group(), match.start(), text,
-                            rows.get(header, [])):
-                problems += 1
-                number = text.count("\n", 0, match.start()) + 1
-                print(f"{path}:{number}: no mutant weakens {match.group()}",
-                      file=sys.stderr)
-    print(f"{orders} named orders, {sum(map(len, rows.values()))} mutants")
-    return 1 if problems or not orders else 0
+    found = list(problems())
+    for problem in found:
+        print(problem, file=sys.stderr)
+    met = list_mutants.meet().values()
+    struck = sum(by == "struck" for _, by in met)
+    caught = sum(by is not None for _, by in met) - struck
+    print(f"{len(met)} listed mutants: {caught} with a row, {struck} struck, "
+          f"{len(met) - caught - struck} with neither")
+    return 1 if found or not met else 0
 
 
 if __name__ == "__main__":

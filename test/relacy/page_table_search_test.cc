@@ -80,5 +80,25 @@ TEST(PageTableSearch, NoTableIsFreedUnderAWalk) {
   ExpectHolds<RemovedUnderAWalk>();
 }
 
+TEST(PageTableSearch, AMapThatNobodyHindersIsDone) {
+  ExpectHolds<OneBuilder>();
+}
+
+TEST(PageTableSearch, ALargeLeafMapsAnAlignedFrame) {
+  ExpectHolds<Unaligned>();
+}
+
+TEST(PageTableSearch, ASplitLeavesNoCpuALeafOfAnotherSize) {
+  ExpectHolds<CpuAgainst<Resize::kSplit>>();
+}
+
+TEST(PageTableSearch, APromotionLeavesNoCpuALeafOfAnotherSize) {
+  ExpectHolds<CpuAgainst<Resize::kPromote>>();
+}
+
+TEST(PageTableSearch, ARemovalLeavesNoCpuALeafOfAnotherSize) {
+  ExpectHolds<CpuAgainst<Resize::kRemoveAndMap>>();
+}
+
 }  // namespace
 }  // namespace ptage::relacy

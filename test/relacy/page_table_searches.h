@@ -43,10 +43,10 @@ class FreesAtOnce {
 
 // A tree of the two frames, and what became of them.
 template <TableKind kKind = TableKind::kDirect, class R = FreesAtTheEnd,
-          class Fl = NoFlush>
+          class Fl = NoFlush, unsigned kTables = 3>
 class Tree {
  public:
-  using Arena = CheckedArena<3>;
+  using Arena = CheckedArena<kTables>;
   using Pages = PageTable<TinyFormat, Arena, R, Fl, BlockingLock>;
   using Walk = LocklessWalk<R>;
 
@@ -115,6 +115,13 @@ class Tree {
       Page& page = pages_of_[gfn.value];
       page.reported |= (young >> gfn.value & 1) != 0;
       page.unknown |= (unknown >> gfn.value & 1) != 0;
+    }
+  }
+  // Both frames were accessed, and nobody else harvests.
+  void RequireBothAnswered() {
+    for (const Page& page : pages_of_) {
+      Require(page.reported || page.unknown,
+              "what is young is reported, or said to be unknown");
     }
   }
   std::uint64_t Zap(GfnRange range) {
@@ -341,10 +348,12 @@ struct ZapAgainst : rl::test_suite<ZapAgainst<kRival>, 2> {
 
 // --- Faults that build the table they need.
 
+// There is memory for the table, and for no other: who comes second does not
+// ask for one.
 struct TwoBuilders : rl::test_suite<TwoBuilders, 2> {
   static constexpr Plan kPlan = kEveryInterleaving;
 
-  Tree<> tree;
+  Tree<TableKind::kDirect, FreesAtTheEnd, NoFlush, 2> tree;
 
   void thread(unsigned index) { tree.MapSmallAtLast(Gfn{index}); }
   void after() {
@@ -352,6 +361,23 @@ struct TwoBuilders : rl::test_suite<TwoBuilders, 2> {
     tree.CheckScores();
     Require(tree.arena().InUse() == 2, "no table is lost");
   }
+};
+
+// Nobody is in the way.
+struct OneBuilder : rl::test_suite<OneBuilder, 1> {
+  static constexpr Plan kPlan = kEveryInterleaving;
+
+  Tree<> tree;
+
+  void thread(unsigned) {
+    for (const Gfn gfn : {kA, kB}) {
+      Require(tree.MapSmall(gfn) == MapOutcome::kDone,
+              "a map that nobody hinders is done");
+    }
+    Require(tree.MapSmall(kA) == MapOutcome::kPresent,
+            "a fault is told that its page is mapped");
+  }
+  void after() { tree.CheckMappings(); }
 };
 
 // A reader meets the table while it is new.
@@ -442,6 +468,7 @@ struct AgerAgainstChange : rl::test_suite<AgerAgainstChange<kChange>, 2> {
   void thread(unsigned index) {
     if (index == 0) {
       tree.HarvestBoth(AgeMode::kFastOnly);
+      tree.RequireBothAnswered();
     } else {
       Require(Make<kChange>(tree) == StructureOutcome::kDone,
               "a change that nobody hinders is done");
@@ -475,6 +502,95 @@ struct ZapAgainstChange : rl::test_suite<ZapAgainstChange<kChange>, 2> {
     Require(!TinyFormat::IsPresent(tree.Find(kA).word),
             "what was zapped does not come back");
   }
+};
+
+// Leaves of consecutive frames, of which the first is not aligned.
+struct Unaligned : rl::test_suite<Unaligned, 1> {
+  static constexpr Plan kPlan = kEveryInterleaving;
+
+  Tree<> tree;
+
+  void before() {
+    for (const Gfn gfn : {kA, kB}) {
+      tree.Map(gfn, kSmall, Leaf(Pfn{0x11 + gfn.value}));
+    }
+  }
+  void thread(unsigned) {
+    Require(tree.Promote() == StructureOutcome::kUnsuitable,
+            "a large leaf maps an aligned frame");
+  }
+};
+
+// A CPU that keeps a leaf and goes on using it. Hardware forbids that it then
+// meets a leaf of another size for the same frame.
+class SizedCpu {
+ public:
+  // An access to kA. `below(inner)` is the table that an inner entry leads to.
+  template <class Below>
+  void Use(const Entry& root, Below&& below) {
+    ScopedLock<BlockingLock> hold(walking_);
+    const Word seen = ReadOnce(root, kAcquire);
+    if (!TinyFormat::IsPresent(seen)) return;
+    const bool large = TinyFormat::IsLeaf(seen, kLarge);
+    if (size_ != 0) {
+      Require(large == (size_ == 2), "no CPU holds a leaf of another size");
+      return;
+    }
+    if (large ||
+        TinyFormat::IsPresent(ReadOnce(below(seen).entries[0], kAcquire))) {
+      size_ = large ? 2 : 1;
+    }
+  }
+  // A Flusher, as Cpu.
+  void Flush(GfnRange) {
+    ScopedLock<BlockingLock> hold(walking_);
+    size_ = 0;
+  }
+
+ private:
+  BlockingLock walking_;
+  int size_ = 0;  // the level of the leaf that it keeps; 0 for none
+};
+
+enum class Resize { kSplit, kPromote, kRemoveAndMap };
+
+template <Resize kResize>
+struct CpuAgainst : rl::test_suite<CpuAgainst<kResize>,
+                                   kResize == Resize::kRemoveAndMap ? 3 : 2> {
+  static constexpr Plan kPlan = UpToPreemptions(3);
+
+  using Pages = Tree<TableKind::kDirect, FreesAtTheEnd, SizedCpu>;
+  Pages tree;
+
+  void before() {
+    if (kResize == Resize::kSplit) {
+      tree.MapLarge();
+    } else {
+      tree.MapSmall(kA);
+      tree.MapSmall(kB);
+    }
+  }
+  void thread(unsigned index) {
+    if (index == 0) {
+      for (int i = 0; i < 2; ++i) {
+        LocklessWalk<FreesAtTheEnd> walk(tree.reclaimer());
+        tree.flusher().Use(
+            tree.pages().root()->entries[0],
+            [&](Word inner) -> Table<TinyFormat>& {
+              return *tree.arena().TableAt(TinyFormat::FrameOf(inner));
+            });
+      }
+    } else if (index == 2) {
+      tree.MapLarge();
+    } else if (kResize == Resize::kSplit) {
+      tree.Split();
+    } else if (kResize == Resize::kPromote) {
+      tree.Promote();
+    } else {
+      tree.RemoveTables();
+    }
+  }
+  void after() { tree.CheckMappings(); }
 };
 
 // A promotion that finds out too late that it cannot: what it froze returns.

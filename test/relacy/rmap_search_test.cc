@@ -100,5 +100,9 @@ TEST(RmapSearch, LocklessAgainstTableRemoval) {
   ExpectHolds<TableRemoved<Free, AgeMode::kFastOnly>>();
 }
 
+TEST(RmapSearch, SingleHoldsFourEntries) { ExpectHolds<FourEntries<Single>>(); }
+
+TEST(RmapSearch, BitHoldsFourEntries) { ExpectHolds<FourEntries<Bit>>(); }
+
 }  // namespace
 }  // namespace ptage::relacy

@@ -38,13 +38,20 @@ class Pool {
  public:
   using Chunk = RmapChunk<TinyFormat>;
 
+  Pool() { Clear(chunks_[0]); }
   Chunk* Allocate() { return pool_.Allocate(); }
   void Free(Chunk* chunk) {
-    chunk->count.Set(0);
+    Clear(*chunk);
     pool_.Free(chunk);
   }
 
  private:
+  void Clear(Chunk& chunk) {
+    chunk.count.Set(0);
+    for (auto& entry : chunk.entries) entry.Set(&nowhere_);
+  }
+
+  Entry nowhere_;
   Chunk chunks_[1];
   FixedChunkPool<TinyFormat, BlockingLock> pool_{chunks_, 1};
 };
@@ -130,6 +137,10 @@ class Mapped {
   }
   std::uint32_t Count(Gfn gfn) {
     return AsWriter([&] { return rmaps_.Count(head(gfn)); });
+  }
+
+  bool Contains(Gfn gfn, Entry& entry) {
+    return AsWriter([&] { return rmaps_.Contains(head(gfn), entry); });
   }
 
   // The lifetime of an entry, as rmap.h gives it.
@@ -344,6 +355,35 @@ struct TwoWriters : rl::test_suite<TwoWriters<D>, 2> {
   void after() {
     Require(mapped.Count(kA) == 1, "the rmap holds what was added");
     mapped.Check();
+  }
+};
+
+// --- A list with more than two entries.
+
+template <class D>
+struct FourEntries : rl::test_suite<FourEntries<D>, 2> {
+  static constexpr Plan kPlan = UpToPreemptions(1);
+
+  Mapped<D> mapped;
+
+  void before() {
+    mapped.Start();
+    for (unsigned table : {0u, 1u}) mapped.BuildTable(table);
+  }
+  void thread(unsigned index) {
+    for (unsigned i : {0u, 1u}) {
+      mapped.Map(kA, mapped.entry(index, i), Leaf(Backing(kA)));
+    }
+  }
+  void after() {
+    for (unsigned count = 4; count != 0; --count) {
+      Require(mapped.Count(kA) == count, "the rmap holds what was added");
+      for (unsigned i = 0; i < count; ++i) {
+        Require(mapped.Contains(kA, mapped.entry(i / 2, i % 2)),
+                "the rmap holds what was added");
+      }
+      mapped.TakeDown(kA, mapped.entry((count - 1) / 2, (count - 1) % 2));
+    }
   }
 };
 

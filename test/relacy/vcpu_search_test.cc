@@ -44,5 +44,17 @@ TEST(VcpuSearch, OnlyPresentEntriesAreMarked) {
   ExpectHolds<MarkAgainstFreeze>();
 }
 
+TEST(VcpuSearch, APollAnswersWhatWasAskedBefore) {
+  ExpectHolds<AskedBefore<Looks::kPolls>>();
+}
+
+TEST(VcpuSearch, ATranslationAnswersWhatWasAskedBefore) {
+  ExpectHolds<AskedBefore<Looks::kTranslates>>();
+}
+
+TEST(VcpuSearch, AnInnerEntryThatLedToAPageIsAccessed) {
+  ExpectHolds<InnerPutBack>();
+}
+
 }  // namespace
 }  // namespace ptage::relacy

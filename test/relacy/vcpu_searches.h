@@ -82,6 +82,7 @@ class OneVcpu {
   Entry& root(unsigned i) { return memory_.tables[0].entries[i]; }
   Entry& below(unsigned i) { return memory_.tables[1].entries[i]; }
   Vcpu& vcpu() { return vcpu_; }
+  sim::VcpuSet& cpus() { return cpus_; }
 
   // The vCPU writes to a page, if it can. Precondition: it runs.
   void Write(unsigned page) {
@@ -300,6 +301,60 @@ struct MarkAgainstFreeze : rl::test_suite<MarkAgainstFreeze, 2> {
   void after() {
     Require(ReadOnce(machine.root(0), kRelaxed) == TinyFormat::kEmpty,
             "nothing is set in an entry that is not present");
+  }
+};
+
+// A vCPU that was asked before it looks answers then, not when it leaves.
+enum class Looks { kPolls, kTranslates };
+
+template <Looks kLooks>
+struct AskedBefore : rl::test_suite<AskedBefore<kLooks>, 1> {
+  static constexpr Plan kPlan = kEveryInterleaving;
+
+  OneVcpu<Asked::kNoUse> machine;
+
+  void before() { machine.MapInRoot(); }
+  void thread(unsigned) {
+    const sim::Running running(machine.vcpu());
+    machine.Write(0);
+    machine.cpus().LineOf(0).Request();
+    if (kLooks == Looks::kPolls) {
+      machine.vcpu().Poll();
+    } else {
+      machine.Write(0);
+    }
+    Require(machine.vcpu().stats().flushes == 1,
+            "a vCPU that looks answers what was asked before");
+  }
+};
+
+// An inner entry that is taken and put back while the vCPU walks through it.
+struct InnerPutBack : rl::test_suite<InnerPutBack, 2> {
+  static constexpr Plan kPlan = kEveryInterleaving;
+
+  OneVcpu<Asked::kNoUse> machine;
+  bool used = false;
+
+  void before() {
+    machine.MapInTable();
+    WriteOnce(machine.root(0), Inner(), kRelaxed);
+  }
+  void thread(unsigned index) {
+    if (index == 0) {
+      const sim::Running running(machine.vcpu());
+      machine.Write(0);
+      used = machine.vcpu().stats().translations != 0;
+    } else if (Freeze<TinyFormat>(machine.root(0), Inner())) {
+      Restore<TinyFormat>(machine.root(0), Inner());
+    }
+  }
+  void after() {
+    Require(!used || ReadOnce(machine.root(0), kRelaxed) != Inner(),
+            "an inner entry that led to a page is accessed");
+  }
+  static Word Inner() {
+    return TinyFormat::MakeInner(OneVcpu<Asked::kNoUse>::kTables + 1) &
+           ~TinyFormat::kAccessed;
   }
 };
 

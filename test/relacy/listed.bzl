@@ -1,0 +1,432 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
+"""What catches each mutant of the mechanical list (list_mutants.py), or why nothing can.
+
+A row is the mutant's name without its header: (search, the property that must be
+violated). `tools/find_catch` proposes rows. A mutant may also be met by a row of
+mutants.bzl that writes the same.
+"""
+
+# header: the searches that may catch its mutants. The first is the one for rows of
+# mutants.bzl and below whose key names none.
+SEARCHES = {
+    "harvest": ["page_table"],
+    "lock": ["lock"],
+    "memory": ["spte", "rmap"],
+    "page_table": ["page_table"],
+    "reclaim/anonymous_epoch": ["anonymous_epoch"],
+    "rmap": ["rmap", "lockless_list"],
+    "rmap/bit_locked": ["rmap"],
+    "rmap/chunk_list": ["rmap"],
+    "rmap/grace_pool": ["lockless_list"],
+    "rmap/head_lock": ["rmap", "lockless_list"],
+    "rmap/lockless": ["rmap", "lockless_list"],
+    "rmap/lockless_list": ["lockless_list", "rmap"],
+    "rmap/single_entry_lockless": ["rmap"],
+    "sim/vcpu": ["vcpu"],
+    "sim/vcpu_set": ["vcpu"],
+    "spte": ["spte", "rmap", "page_table", "vcpu"],
+}
+
+# header, or header@searches: {mutant: (search, property)}
+LISTED = {
+    "lock": {
+        "Lock:recheck:2": (
+            "Holders<2>",
+            "DATA RACE",
+        ),
+        "Lock:recheck:3": (
+            "Holders<2>",
+            "DATA RACE",
+        ),
+        "Lock:order:1": (
+            "Holders<2>",
+            "DATA RACE",
+        ),
+        "Unlock:order:1": (
+            "Holders<2>",
+            "DATA RACE",
+        ),
+    },
+    "memory": {
+        "RecordsFrame:recheck:1": (
+            "TwoIndirectFaults",
+            "no page is charged with another's access",
+        ),
+    },
+    "page_table": {
+        "ReadEntry:order:1": (
+            "ZapAgainstChange<Change::kSplit>",
+            "what was zapped does not come back",
+        ),
+        "Take:recheck:1": (
+            "MapAgainstRemoval",
+            "each mapping goes to exactly one",
+        ),
+        "BuildTable:swap:1": (
+            "SmallAgainstLarge",
+            "no table is used after it was freed",
+        ),
+        "BuildTable:recheck:2": (
+            "SmallAgainstLarge",
+            "exactly one fault wins",
+        ),
+        "FindSlot:recheck:1": (
+            "AgerAgainstChange<Change::kPromote>",
+            "a change that nobody hinders is done",
+        ),
+        "FindSlot:recheck:2": (
+            "MapAgainstRemoval",
+            "no table is used after it was freed",
+        ),
+        "FindSlot:recheck:3": (
+            "SmallAgainstLarge",
+            "no table is used after it was freed",
+        ),
+        "Map:recheck:1": (
+            "SmallAgainstLarge",
+            "exactly one fault wins",
+        ),
+        "Claim:recheck:1": (
+            "ClaimAgainstRemoval",
+            "each mapping goes to exactly one",
+        ),
+        "VisitTable:recheck:1": (
+            "ZapAgainstChange<Change::kSplit>",
+            "what was zapped does not come back",
+        ),
+        "Zap:recheck:2": (
+            "ZapAgainstChange<Change::kSplit>",
+            "what was zapped does not come back",
+        ),
+        "Promote:recheck:2": (
+            "ZapAgainstGivingBack",
+            "half a table is not promoted",
+        ),
+    },
+    "rmap": {
+        "AgeSeenThroughRmap:recheck:1": (
+            "SingleRemoved<Bit, AgeMode::kFastOnly>",
+            "no page is charged with another's access",
+        ),
+        "AgeThroughRmap:order:1": (
+            "SingleRemoved<Bit, AgeMode::kFastOnly>",
+            "no page is charged with another's access",
+        ),
+    },
+    "rmap/bit_locked": {
+        "Age:order:1": (
+            "SingleAdded<Bit, RandomInterleavings(20'000)>",
+            "DATA RACE",
+        ),
+    },
+    "rmap/head_lock": {
+        "LockHead:recheck:1": (
+            "TwoWriters<Bit>",
+            "the rmap holds what was added",
+        ),
+        "LockHead:recheck:2": (
+            "TwoWriters<Bit>",
+            "the rmap holds what was added",
+        ),
+        "LockHead:recheck:3": (
+            "TwoWriters<Bit>",
+            "the rmap holds what was added",
+        ),
+        "LockHead:order:1": (
+            "TwoWriters<Bit>",
+            "DATA RACE",
+        ),
+        "UnlockHead:order:1": (
+            "SingleAdded<Free, RandomInterleavings(20'000)>",
+            "DATA RACE",
+        ),
+    },
+    "rmap/lockless@lockless_list": {
+        "Publish:order:1": (
+            "ScanAgainst<SingleAndBack, 2>",
+            "DATA RACE",
+        ),
+        "Remove:swap:1": (
+            "ChunkReused",
+            "no scan leaves its list",
+        ),
+    },
+    "rmap/lockless": {
+        "Age:order:1": (
+            "SingleAdded<Free, RandomInterleavings(20'000)>",
+            "DATA RACE",
+        ),
+    },
+    "rmap/lockless_list": {
+        "Added:order:1": (
+            "ScanAgainst<MovesWithinAChunk, 3>",
+            "DATA RACE",
+        ),
+        "Removed:order:1": (
+            "TwoListWriters",
+            "DATA RACE",
+        ),
+        "Removed:order:2": (
+            "ScanAgainst<MovesWithinAChunk, 3>",
+            "an entry that stays is visited",
+        ),
+        "Find:recheck:1": (
+            "ScanAgainst<SingleAndBack, 2>",
+            "an entry that stays is visited",
+        ),
+        "ScanSlots:order:1": (
+            "ScanAgainst<MovesWithinAChunk, 3>",
+            "an entry that stays is visited",
+        ),
+    },
+    "rmap/single_entry_lockless": {
+        "Add:order:1": (
+            "SingleAdded<Single, RandomInterleavings(20'000)>",
+            "DATA RACE",
+        ),
+        "Remove:order:1": (
+            "OtherTableLeft<Single>",
+            "DATA RACE",
+        ),
+        "Age:order:1": (
+            "SingleAdded<Single, RandomInterleavings(20'000)>",
+            "DATA RACE",
+        ),
+    },
+    "spte": {
+        "AgeEntry:order:1": (
+            "EmptyAfterRecord",
+            "nobody reads empty before the access is on record",
+        ),
+        "AgeSeen:recheck:1": (
+            "EmptyAfterRecord",
+            "nobody reads empty before the access is on record",
+        ),
+        "AgeSeen:recheck:2": (
+            "ReusedEntry",
+            "no page is charged with another's access",
+        ),
+        "AgeSeen:recheck:3": (
+            "ReusedEntry",
+            "no page is charged with another's access",
+        ),
+        "AgeSeen:recheck:4": (
+            "ReusedEntry",
+            "no page is charged with another's access",
+        ),
+        "Install:recheck:1": (
+            "TwoDirectFaults",
+            "exactly one fault wins",
+        ),
+        "Install:recheck:2": (
+            "TwoDirectFaults",
+            "exactly one fault wins",
+        ),
+        "Install:order:1": (
+            "TwoDirectFaults",
+            "DATA RACE",
+        ),
+        "Freeze:recheck:1": (
+            "ReusedEntry",
+            "no page is charged with another's access",
+        ),
+        "Freeze:recheck:2": (
+            "ReusedEntry",
+            "no page is charged with another's access",
+        ),
+        "Freeze:order:1": (
+            "OwnersInTurn",
+            "DATA RACE",
+        ),
+        "Restore:order:1": (
+            "OwnersInTurn",
+            "DATA RACE",
+        ),
+        "Publish:order:1": (
+            "ReusedEntry",
+            "no page is charged with another's access",
+        ),
+        "Empty:order:1": (
+            "EmptyAfterRecord",
+            "nobody reads empty before the access is on record",
+        ),
+        "ZapSeen:swap:1": (
+            "CachedLeaf",
+            "no CPU uses a leaf that was handed on",
+        ),
+        "ZapSeen:recheck:1": (
+            "ReusedEntry",
+            "no page is charged with another's access",
+        ),
+        "ZapSeen:swap:2": (
+            "CachedLeaf",
+            "no CPU uses a leaf that was handed on",
+        ),
+        "ZapSeen:swap:3": (
+            "EmptyAfterRecord",
+            "nobody reads empty before the access is on record",
+        ),
+        "Zap:order:1": (
+            "TwoZappers",
+            "who finds nothing to zap sees what was zapped",
+        ),
+        "Zap:recheck:1": (
+            "TwoZappers",
+            "who finds nothing to zap sees what was zapped",
+        ),
+        "Zap:recheck:2": (
+            "ReusedEntry",
+            "an empty entry is free",
+        ),
+    },
+    "sim/vcpu": {
+        "WalkOnce:order:1": (
+            "TableBuilt",
+            "a frame leads to its page",
+        ),
+        "UseLeaf:recheck:1": (
+            "MarkAgainstFreeze",
+            "no write is lost",
+        ),
+        "Mark:recheck:1": (
+            "MarkAgainstFreeze",
+            "no write is lost",
+        ),
+        "Mark:recheck:2": (
+            "MarkAgainstFreeze",
+            "no write is lost",
+        ),
+    },
+    "sim/vcpu_set": {
+        "Read:order:1": (
+            "TwoFlushes",
+            "no page is used after its zap",
+        ),
+        "Resume:order:1": (
+            "TwoFlushes",
+            "no page is used after its zap",
+        ),
+        "Pause:swap:1": (
+            "OutAndBack<Asked::kPosition>",
+            "a position is after each use of what was flushed",
+        ),
+        "Pause:order:1": (
+            "OutAndBack<Asked::kData>",
+            "what was written is visible after the flush",
+        ),
+        "Acknowledge:swap:1": (
+            "AtWork<Asked::kPosition>",
+            "a position is after each use of what was flushed",
+        ),
+        "Acknowledge:order:1": (
+            "OutAndBack<Asked::kData>",
+            "what was written is visible after the flush",
+        ),
+        "Request:order:1": (
+            "TwoFlushes",
+            "no page is used after its zap",
+        ),
+        "Await:order:1": (
+            "OutAndBack<Asked::kData>",
+            "what was written is visible after the flush",
+        ),
+        "Await:recheck:1": (
+            "MarkAgainstFreeze",
+            "no page is used after its zap",
+        ),
+        "Await:order:2": (
+            "OutAndBack<Asked::kData>",
+            "what was written is visible after the flush",
+        ),
+        "Await:order:3": (
+            "OutAndBack<Asked::kData>",
+            "what was written is visible after the flush",
+        ),
+    },
+}
+
+# (why no execution can tell, [mutants]). Each is equivalent to what is shipped.
+STRUCK = [
+    (
+        "The load only spares a compare-and-swap that would fail: that one takes the word " +
+        "from idle alone, whatever was read before.",
+        ["lock:Lock:recheck:1", "reclaim/anonymous_epoch:Begin:recheck:1"],
+    ),
+    (
+        "Nobody else has the table yet. What is written into it and beside it is read by " +
+        "others only after the store that publishes it, which is a release and comes " +
+        "after both.",
+        [
+            "page_table:NewTable:swap:1",
+            "page_table:NewTable:swap:2",
+            "page_table:NewTable:swap:3",
+            "page_table:NewTable:swap:4",
+            "page_table:Split:swap:3",
+        ],
+    ),
+    (
+        "Nobody else has the new table, and on this path nobody ever will: what it holds, " +
+        "and whether it is given back before or after the entry is, no thread can tell.",
+        ["page_table:Split:swap:1", "page_table:Split:swap:2"],
+    ),
+    (
+        "The entries are different ones, all frozen by this thread, and each is given back " +
+        "with the value that was taken from it. No thread draws from one of them a " +
+        "conclusion about another, and who reads one of them acquires what was " +
+        "written before it was frozen.",
+        ["page_table:Promote:swap:2"],
+    ),
+    (
+        "The entry above has been frozen since before, so that already no walk that begins " +
+        "can reach the table; that is all that retiring it needs. Whether the entry is frozen " +
+        "or holds its next value is nothing to walks that began earlier: the reclaimer " +
+        "waits for them.",
+        ["page_table:Promote:swap:4", "page_table:RemoveIn:swap:3"],
+    ),
+    (
+        "The entry above is frozen before both, so that after a flush no CPU gets to the " +
+        "table again, and before it a CPU can set bits only by compare-and-swap, in entries " +
+        "that are not frozen yet: they reach the sink in either order. Both come before the " +
+        "entry is emptied and before the tables are retired.",
+        ["page_table:RemoveIn:swap:1"],
+    ),
+    (
+        "The list belongs to one writer, who holds the lock of its head, and whom readers " +
+        "wait for. The two words are different ones, neither store uses the other's, and " +
+        "both come before the release that ends the ownership.",
+        [
+            "rmap/chunk_list:Added:swap:2",
+            "rmap/chunk_list:Added:swap:3",
+            "rmap/chunk_list:Removed:swap:1",
+        ],
+    ),
+    (
+        "The chunk is new: no reader is led to it before the head is published, by a release " +
+        "that comes after both stores.",
+        [
+            "rmap/lockless_list:Added:swap:1",
+            "rmap/lockless_list:Added:swap:3",
+            "rmap/lockless_list:Added:swap:4",
+            "rmap/lockless_list:Fill:swap:1",
+        ],
+    ),
+    (
+        "The count is for writers, who exclude each other; no reader looks at it. The two " +
+        "stores are of one writer, and its count was read before both.",
+        ["rmap/lockless_list:Added:swap:2", "rmap/lockless_list:Removed:swap:1"],
+    ),
+    (
+        "A removal retires one chunk at most: one of the two is null.",
+        ["rmap/lockless:Remove:swap:2"],
+    ),
+    (
+        "Two stacks without a common word, both under the pool's lock.",
+        ["rmap/grace_pool:EndGrace:swap:1"],
+    ),
+    (
+        "The cache is looked at by the vCPU's thread alone, which is between the two calls; " +
+        "flushing it touches no shared word. So the cache is as empty when that thread next " +
+        "uses it, and no earlier use can follow the answer.",
+        ["sim/vcpu:Attend:swap:1"],
+    ),
+]

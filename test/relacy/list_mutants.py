@@ -34,8 +34,8 @@ recheck  A condition that looks again at what another thread may have changed is
          - an `if` that jumps, on a local that was read again, does not.
          PTAGE_ASSERT and `if constexpr` do not count.
 
-Headers are those that core.h includes, what these include of rmap/, and the software
-vCPU's. The text is taken as clang-format leaves it: spaces around a comparison, none
+Headers are those that core.h includes, what these include of rmap/, and those that
+SEARCHES in listed.bzl names besides. The text is taken as clang-format leaves it: spaces around a comparison, none
 around the brackets of a template.
 """
 
@@ -47,8 +47,6 @@ import re
 import sys
 
 TOP = pathlib.Path(__file__).absolute().parent.parent.parent
-# Not of the core, but lockless all the same.
-OTHERS = ["sim/vcpu", "sim/vcpu_set"]
 # Defines the orders.
 NOT_SEARCHED = ["once"]
 
@@ -783,7 +781,8 @@ def headers():
     for name in sorted(names):
         names |= set(re.findall(r'#include "ptage/(rmap/[^"]+)\.h"',
                                 (include / f"{name}.h").read_text()))
-    return sorted(names - set(NOT_SEARCHED)) + OTHERS
+    return sorted((names | set(starlark("listed.bzl")["SEARCHES"])) -
+                  set(NOT_SEARCHED))
 
 
 def text_of(name):
@@ -844,9 +843,18 @@ def meet():
 
 
 def properties():
-    """What searches state by name, and Relacy's own verdict that counts."""
+    """What searches state by name, what the headers assert, and "DATA RACE"."""
     text = "".join(path.read_text()
                    for path in sorted((TOP / "test" / "relacy").glob("*.h")))
+    asserted = set()
+    for header in headers():
+        of = text_of(header)
+        for call in re.finditer(r"\bPTAGE_ASSERT\(", of):
+            depth, end = 1, call.end()
+            while depth:
+                depth += {"(": 1, ")": -1}.get(of[end], 0)
+                end += 1
+            asserted.add("assertion: " + " ".join(of[call.end():end - 1].split()))
     text = re.sub(r'"\s*\n\s*"', "", text)
     stated = set()
     for call in re.finditer(r"\bRequire\(", text):
@@ -860,7 +868,7 @@ def properties():
             depth += {"(": 1, ")": -1}.get(text[end], 0)
             end += 1
         stated |= set(strings[-1:])
-    return stated | {"DATA RACE"}
+    return stated | asserted | {"DATA RACE"}
 
 
 def missing():

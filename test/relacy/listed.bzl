@@ -29,6 +29,12 @@ SEARCHES = {
 
 # header, or header@searches: {mutant: (search, property)}
 LISTED = {
+    "harvest": {
+        "HarvestSome:recheck:1": (
+            "AgerAgainstChange<Change::kSplit>",
+            "what is young is reported, or said to be unknown",
+        ),
+    },
     "lock": {
         "Lock:recheck:2": (
             "Holders<2>",
@@ -58,9 +64,17 @@ LISTED = {
             "ZapAgainstChange<Change::kSplit>",
             "what was zapped does not come back",
         ),
+        "ReadSettled:recheck:1": (
+            "ClaimAgainstRemoval",
+            "assertion: !IsFrozen<F>(seen)",
+        ),
         "Take:recheck:1": (
             "MapAgainstRemoval",
             "each mapping goes to exactly one",
+        ),
+        "BuildTable:recheck:1": (
+            "TwoBuilders",
+            "a map is done at last",
         ),
         "BuildTable:swap:1": (
             "SmallAgainstLarge",
@@ -71,8 +85,8 @@ LISTED = {
             "exactly one fault wins",
         ),
         "FindSlot:recheck:1": (
-            "AgerAgainstChange<Change::kPromote>",
-            "a change that nobody hinders is done",
+            "OneBuilder",
+            "a map that nobody hinders is done",
         ),
         "FindSlot:recheck:2": (
             "MapAgainstRemoval",
@@ -81,6 +95,10 @@ LISTED = {
         "FindSlot:recheck:3": (
             "SmallAgainstLarge",
             "no table is used after it was freed",
+        ),
+        "FindSlot:recheck:4": (
+            "OneBuilder",
+            "a fault is told that its page is mapped",
         ),
         "Map:recheck:1": (
             "SmallAgainstLarge",
@@ -94,13 +112,55 @@ LISTED = {
             "ZapAgainstChange<Change::kSplit>",
             "what was zapped does not come back",
         ),
+        "Zap:recheck:1": (
+            "ZapAgainst<Rival::kZap>",
+            "assertion: !IsFrozen<F>(seen)",
+        ),
         "Zap:recheck:2": (
             "ZapAgainstChange<Change::kSplit>",
             "what was zapped does not come back",
         ),
+        "Split:swap:4": (
+            "CpuAgainst<Resize::kSplit>",
+            "no CPU holds a leaf of another size",
+        ),
+        "Promote:recheck:1": (
+            "Unaligned",
+            "a large leaf maps an aligned frame",
+        ),
         "Promote:recheck:2": (
             "ZapAgainstGivingBack",
             "half a table is not promoted",
+        ),
+        "Promote:swap:3": (
+            "CpuAgainst<Resize::kPromote>",
+            "no CPU holds a leaf of another size",
+        ),
+        "RemoveIn:swap:2": (
+            "CpuAgainst<Resize::kRemoveAndMap>",
+            "no CPU holds a leaf of another size",
+        ),
+    },
+    "reclaim/anonymous_epoch": {
+        "Begin:recheck:2": (
+            "OnePlace",
+            "DATA RACE",
+        ),
+        "Begin:recheck:3": (
+            "OnePlace",
+            "DATA RACE",
+        ),
+        "TryAdvance:swap:1": (
+            "OneWalk",
+            "what was retired is freed once",
+        ),
+        "TryAdvance:recheck:1": (
+            "OneWalk",
+            "DATA RACE",
+        ),
+        "TryAdvance:recheck:2": (
+            "OneWalk",
+            "DATA RACE",
         ),
     },
     "rmap": {
@@ -117,6 +177,12 @@ LISTED = {
         "Age:order:1": (
             "SingleAdded<Bit, RandomInterleavings(20'000)>",
             "DATA RACE",
+        ),
+    },
+    "rmap/chunk_list": {
+        "Added:swap:1": (
+            "FourEntries<Bit>",
+            "the rmap holds what was added",
         ),
     },
     "rmap/head_lock": {
@@ -191,6 +257,86 @@ LISTED = {
         "Age:order:1": (
             "SingleAdded<Single, RandomInterleavings(20'000)>",
             "DATA RACE",
+        ),
+    },
+    "sim/vcpu": {
+        "Translate:recheck:1": (
+            "AskedBefore<Looks::kTranslates>",
+            "a vCPU that looks answers what was asked before",
+        ),
+        "Poll:recheck:1": (
+            "AskedBefore<Looks::kPolls>",
+            "a vCPU that looks answers what was asked before",
+        ),
+        "WalkOnce:order:1": (
+            "TableBuilt",
+            "a frame leads to its page",
+        ),
+        "WalkOnce:recheck:1": (
+            "InnerPutBack",
+            "an inner entry that led to a page is accessed",
+        ),
+        "UseLeaf:recheck:1": (
+            "MarkAgainstFreeze",
+            "no write is lost",
+        ),
+        "Mark:recheck:1": (
+            "MarkAgainstFreeze",
+            "no write is lost",
+        ),
+        "Mark:recheck:2": (
+            "MarkAgainstFreeze",
+            "no write is lost",
+        ),
+    },
+    "sim/vcpu_set": {
+        "Changed:recheck:1": (
+            "AskedBefore<Looks::kPolls>",
+            "a vCPU that looks answers what was asked before",
+        ),
+        "Read:order:1": (
+            "TwoFlushes",
+            "no page is used after its zap",
+        ),
+        "Resume:order:1": (
+            "TwoFlushes",
+            "no page is used after its zap",
+        ),
+        "Pause:swap:1": (
+            "OutAndBack<Asked::kPosition>",
+            "a position is after each use of what was flushed",
+        ),
+        "Pause:order:1": (
+            "OutAndBack<Asked::kData>",
+            "what was written is visible after the flush",
+        ),
+        "Acknowledge:swap:1": (
+            "AtWork<Asked::kPosition>",
+            "a position is after each use of what was flushed",
+        ),
+        "Acknowledge:order:1": (
+            "OutAndBack<Asked::kData>",
+            "what was written is visible after the flush",
+        ),
+        "Request:order:1": (
+            "TwoFlushes",
+            "no page is used after its zap",
+        ),
+        "Await:order:1": (
+            "OutAndBack<Asked::kData>",
+            "what was written is visible after the flush",
+        ),
+        "Await:recheck:1": (
+            "MarkAgainstFreeze",
+            "no page is used after its zap",
+        ),
+        "Await:order:2": (
+            "OutAndBack<Asked::kData>",
+            "what was written is visible after the flush",
+        ),
+        "Await:order:3": (
+            "OutAndBack<Asked::kData>",
+            "what was written is visible after the flush",
         ),
     },
     "spte": {
@@ -279,70 +425,6 @@ LISTED = {
             "an empty entry is free",
         ),
     },
-    "sim/vcpu": {
-        "WalkOnce:order:1": (
-            "TableBuilt",
-            "a frame leads to its page",
-        ),
-        "UseLeaf:recheck:1": (
-            "MarkAgainstFreeze",
-            "no write is lost",
-        ),
-        "Mark:recheck:1": (
-            "MarkAgainstFreeze",
-            "no write is lost",
-        ),
-        "Mark:recheck:2": (
-            "MarkAgainstFreeze",
-            "no write is lost",
-        ),
-    },
-    "sim/vcpu_set": {
-        "Read:order:1": (
-            "TwoFlushes",
-            "no page is used after its zap",
-        ),
-        "Resume:order:1": (
-            "TwoFlushes",
-            "no page is used after its zap",
-        ),
-        "Pause:swap:1": (
-            "OutAndBack<Asked::kPosition>",
-            "a position is after each use of what was flushed",
-        ),
-        "Pause:order:1": (
-            "OutAndBack<Asked::kData>",
-            "what was written is visible after the flush",
-        ),
-        "Acknowledge:swap:1": (
-            "AtWork<Asked::kPosition>",
-            "a position is after each use of what was flushed",
-        ),
-        "Acknowledge:order:1": (
-            "OutAndBack<Asked::kData>",
-            "what was written is visible after the flush",
-        ),
-        "Request:order:1": (
-            "TwoFlushes",
-            "no page is used after its zap",
-        ),
-        "Await:order:1": (
-            "OutAndBack<Asked::kData>",
-            "what was written is visible after the flush",
-        ),
-        "Await:recheck:1": (
-            "MarkAgainstFreeze",
-            "no page is used after its zap",
-        ),
-        "Await:order:2": (
-            "OutAndBack<Asked::kData>",
-            "what was written is visible after the flush",
-        ),
-        "Await:order:3": (
-            "OutAndBack<Asked::kData>",
-            "what was written is visible after the flush",
-        ),
-    },
 }
 
 # (why no execution can tell, [mutants]). Each is equivalent to what is shipped.
@@ -384,11 +466,12 @@ STRUCK = [
         ["page_table:Promote:swap:4", "page_table:RemoveIn:swap:3"],
     ),
     (
-        "The entry above is frozen before both, so that after a flush no CPU gets to the " +
-        "table again, and before it a CPU can set bits only by compare-and-swap, in entries " +
-        "that are not frozen yet: they reach the sink in either order. Both come before the " +
-        "entry is emptied and before the tables are retired.",
-        ["page_table:RemoveIn:swap:1"],
+        "The entry above is frozen before both, so that after the flush no CPU gets to the " +
+        "table, and before it a CPU sets bits by compare-and-swap, in entries that are not " +
+        "frozen yet: so do threads that are inside by a walk, whom no flush concerns. " +
+        "What is set reaches whoever freezes the entry, in either order. Both come before " +
+        "the entry above gets its next value, and before the tables are retired.",
+        ["page_table:Promote:swap:1", "page_table:RemoveIn:swap:1"],
     ),
     (
         "The list belongs to one writer, who holds the lock of its head, and whom readers " +

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 """Errors that are planted in the shipped headers, and what must catch each.
 
+These are besides the mechanical list (list_mutants.py, listed.bzl).
+
 A row is (name, search, the property that must be violated, what the header says,
 what it says instead). What the header says must occur in it exactly once, so that
 a row cannot outlive the line it is about. "DATA RACE" is Relacy's own verdict: two
@@ -10,20 +12,6 @@ accesses to a Plain that nothing orders.
 # header, or header@searches where it has several: [mutants]
 MUTANTS = {
     "lock": [
-        (
-            "AcquiredRelaxed",
-            "Holders<2>",
-            "DATA RACE",
-            "!TryCmpxchg(held_, 0u, 1u, kAcquire)",
-            "!TryCmpxchg(held_, 0u, 1u, kRelaxed)",
-        ),
-        (
-            "ReleasedRelaxed",
-            "Holders<2>",
-            "DATA RACE",
-            "WriteOnce(held_, 0u, kRelease)",
-            "WriteOnce(held_, 0u, kRelaxed)",
-        ),
         (
             "TakenByAStore",
             "Holders<2>",
@@ -39,13 +27,6 @@ MUTANTS = {
             "AgedRelaxed",
             "ReusedEntry",
             "no page is charged with another's access",
-            "return AgeSeen<F>(entry, ReadOnce(entry, kAcquire), action, belongs);",
-            "return AgeSeen<F>(entry, ReadOnce(entry, kRelaxed), action, belongs);",
-        ),
-        (
-            "EmptyReadRelaxed",
-            "EmptyAfterRecord",
-            "nobody reads empty before the access is on record",
             "return AgeSeen<F>(entry, ReadOnce(entry, kAcquire), action, belongs);",
             "return AgeSeen<F>(entry, ReadOnce(entry, kRelaxed), action, belongs);",
         ),
@@ -82,20 +63,6 @@ MUTANTS = {
             "static_cast<typename F::Word>(seen & ~(F::kAccessed | F::kDirty))",
         ),
         (
-            "InstalledByAStore",
-            "TwoDirectFaults",
-            "exactly one fault wins",
-            "return TryCmpxchg(entry, F::kEmpty, word, kRelease);",
-            "return (WriteOnce(entry, word, kRelease), true);",
-        ),
-        (
-            "InstalledRelaxed",
-            "TwoDirectFaults",
-            "DATA RACE",
-            "return TryCmpxchg(entry, F::kEmpty, word, kRelease);",
-            "return TryCmpxchg(entry, F::kEmpty, word, kRelaxed);",
-        ),
-        (
             "FrozenByAStore",
             "TwoZappers",
             "each mapping goes to exactly one",
@@ -104,60 +71,11 @@ MUTANTS = {
             "       (WriteOnce(entry, F::kFrozen, kRelaxed), true);",
         ),
         (
-            "FrozenRelaxed",
-            "OwnersInTurn",
-            "DATA RACE",
-            "return TryCmpxchg(entry, seen, F::kFrozen, kAcquire);",
-            "return TryCmpxchg(entry, seen, F::kFrozen, kRelaxed);",
-        ),
-        (
-            "RestoredRelaxed",
-            "OwnersInTurn",
-            "DATA RACE",
-            "WriteOnce(entry, taken, kRelease);",
-            "WriteOnce(entry, taken, kRelaxed);",
-        ),
-        (
-            "PublishedRelaxed",
-            "ReusedEntry",
-            "no page is charged with another's access",
-            "WriteOnce(entry, word, kRelease);",
-            "WriteOnce(entry, word, kRelaxed);",
-        ),
-        (
-            "EmptiedRelaxed",
-            "EmptyAfterRecord",
-            "nobody reads empty before the access is on record",
-            "WriteOnce(entry, F::kEmpty, kRelease);",
-            "WriteOnce(entry, F::kEmpty, kRelaxed);",
-        ),
-        (
             "EmptiedBeforeTheSink",
             "EmptyAfterRecord",
             "nobody reads empty before the access is on record",
             "  sink(seen);\n",
             "  Empty<F>(entry);\n  sink(seen);\n",
-        ),
-        (
-            "FlushedBeforeItIsFrozen",
-            "CachedLeaf",
-            "no CPU uses a leaf that was handed on",
-            "  if (!Freeze<F>(entry, seen)) return false;\n  flush();\n",
-            "  flush();\n  if (!Freeze<F>(entry, seen)) return false;\n",
-        ),
-        (
-            "HandedOnBeforeTheFlush",
-            "CachedLeaf",
-            "no CPU uses a leaf that was handed on",
-            "  flush();\n  sink(seen);\n",
-            "  sink(seen);\n  flush();\n",
-        ),
-        (
-            "ZappedRelaxed",
-            "TwoZappers",
-            "who finds nothing to zap sees what was zapped",
-            "const typename F::Word seen = ReadOnce(entry, kAcquire);",
-            "const typename F::Word seen = ReadOnce(entry, kRelaxed);",
         ),
     ],
     "reclaim/anonymous_epoch": [
@@ -232,44 +150,7 @@ MUTANTS = {
             "limbo_[epoch % 3]",
         ),
     ],
-    "rmap": [
-        (
-            "EntryReadRelaxed",
-            "SingleRemoved<Single, AgeMode::kFastOnly>",
-            "no page is charged with another's access",
-            "const typename F::Word seen = ReadOnce(entry, kAcquire);",
-            "const typename F::Word seen = ReadOnce(entry, kRelaxed);",
-        ),
-        (
-            "IdentityNotAsked",
-            "SingleRemoved<Single, AgeMode::kFastOnly>",
-            "no page is charged with another's access",
-            "    return RecordsFrame<F>(memory, entry, frame.gfn, frame.level);\n",
-            "    return true;\n",
-        ),
-    ],
     "rmap/single_entry_lockless": [
-        (
-            "HeadReadRelaxed",
-            "SingleAdded<Single, RandomInterleavings(20'000)>",
-            "DATA RACE",
-            "const internal::RmapWord seen(ReadOnce(head.word, kAcquire));",
-            "const internal::RmapWord seen(ReadOnce(head.word, kRelaxed));",
-        ),
-        (
-            "AddedRelaxed",
-            "SingleAdded<Single, RandomInterleavings(20'000)>",
-            "DATA RACE",
-            "WriteOnce(head.word, word, kRelease);",
-            "WriteOnce(head.word, word, kRelaxed);",
-        ),
-        (
-            "RemovedRelaxed",
-            "OtherTableLeft<Single>",
-            "DATA RACE",
-            "WriteOnce(head.word, without, kRelease);",
-            "WriteOnce(head.word, without, kRelaxed);",
-        ),
         (
             "ListReadBeforeTheLock",
             "ManyAndBack<Single, AgeMode::kSlow>",
@@ -290,30 +171,7 @@ MUTANTS = {
             "",
         ),
     ],
-    "rmap/head_lock": [
-        (
-            "LockedRelaxed",
-            "TwoWriters<Bit>",
-            "DATA RACE",
-            "TryCmpxchg(head.word, word, word | RmapWord::kLocked, kAcquire)",
-            "TryCmpxchg(head.word, word, word | RmapWord::kLocked, kRelaxed)",
-        ),
-        (
-            "UnlockedRelaxed",
-            "TwoWriters<Bit>",
-            "DATA RACE",
-            "WriteOnce(head.word, word, kRelease);",
-            "WriteOnce(head.word, word, kRelaxed);",
-        ),
-    ],
     "rmap/bit_locked": [
-        (
-            "HeadReadRelaxed",
-            "SingleAdded<Bit, RandomInterleavings(20'000)>",
-            "DATA RACE",
-            "const internal::RmapWord seen(ReadOnce(head.word, kAcquire));",
-            "const internal::RmapWord seen(ReadOnce(head.word, kRelaxed));",
-        ),
         (
             "ListReadBeforeTheBit",
             "ManyAndBack<Bit, AgeMode::kSlow>",
@@ -428,26 +286,12 @@ MUTANTS = {
     ],
     "sim/vcpu_set": [
         (
-            "ResumedRelaxed",
-            "OutAndBack<Asked::kNoUse>",
-            "no page is used after its zap",
-            "FetchAdd(word_, kRunning, kAcquire);",
-            "FetchAdd(word_, kRunning, kRelaxed);",
-        ),
-        (
             "ResumedByAStore",
             "OutAndBack<Asked::kNoUse>",
             "no page is used after its zap",
             "const std::uint64_t before = FetchAdd(word_, kRunning, kAcquire);",
             "const std::uint64_t before = ReadOnce(word_, kAcquire);\n" +
             "  WriteOnce(word_, before + kRunning, kRelaxed);",
-        ),
-        (
-            "PausedRelaxed",
-            "OutAndBack<Asked::kData>",
-            "what was written is visible after the flush",
-            "FetchAdd(word_, ~kRunning + 1, kRelease);",
-            "FetchAdd(word_, ~kRunning + 1, kRelaxed);",
         ),
         (
             "PausedByAStore",
@@ -469,50 +313,6 @@ MUTANTS = {
             "  // Were this a store of the word",
         ),
         (
-            "RequestReadRelaxed",
-            "AtWork<Asked::kNoUse>",
-            "no page is used after its zap",
-            "return ReadOnce(word_, kAcquire);",
-            "return ReadOnce(word_, kRelaxed);",
-        ),
-        (
-            "RequestedRelaxed",
-            "AtWork<Asked::kNoUse>",
-            "no page is used after its zap",
-            "FetchAdd(word_, kRequest, kRelease);",
-            "FetchAdd(word_, kRequest, kRelaxed);",
-        ),
-        (
-            "PauseReadRelaxed",
-            "OutAndBack<Asked::kData>",
-            "what was written is visible after the flush",
-            "std::uint64_t word = ReadOnce(word_, kAcquire);",
-            "std::uint64_t word = ReadOnce(word_, kRelaxed);",
-        ),
-        (
-            "PauseAwaitedRelaxed",
-            "OutAndBack<Asked::kData>",
-            "what was written is visible after the flush",
-            "    word = ReadOnce(word_, kAcquire);\n" +
-            "  }",
-            "    word = ReadOnce(word_, kRelaxed);\n" +
-            "  }",
-        ),
-        (
-            "AnswerReadRelaxed",
-            "AtWork<Asked::kData>",
-            "what was written is visible after the flush",
-            "ReadOnce(acknowledged_, kAcquire) < wanted",
-            "ReadOnce(acknowledged_, kRelaxed) < wanted",
-        ),
-        (
-            "AnsweredRelaxed",
-            "AtWork<Asked::kData>",
-            "what was written is visible after the flush",
-            "WriteOnce(acknowledged_, Requests(word), kRelease);",
-            "WriteOnce(acknowledged_, Requests(word), kRelaxed);",
-        ),
-        (
             "AnswerNotAwaited",
             "AtWork<Asked::kNoUse>",
             "no page is used after its zap",
@@ -521,20 +321,6 @@ MUTANTS = {
         ),
     ],
     "sim/vcpu": [
-        (
-            "WalkedRelaxed",
-            "TableBuilt",
-            "a frame leads to its page",
-            "const Word seen = ReadOnce(entry, kAcquire);",
-            "const Word seen = ReadOnce(entry, kRelaxed);",
-        ),
-        (
-            "MarkedByAStore",
-            "MarkAgainstFreeze",
-            "no write is lost",
-            "return TryCmpxchg(entry, seen, marked, kRelaxed);",
-            "return (WriteOnce(entry, marked, kRelaxed), true);",
-        ),
         (
             "CacheKept",
             "AtWork<Asked::kNoUse>",
@@ -551,34 +337,6 @@ MUTANTS = {
         ),
     ],
     "rmap/lockless_list": [
-        (
-            "SlotReadRelaxed",
-            "ScanAgainst<MovesAndRefills, 2>",
-            "an entry that stays is visited",
-            "ReadOnce(slots[i], kAcquire);",
-            "ReadOnce(slots[i], kRelaxed);",
-        ),
-        (
-            "AddedRelaxed",
-            "ScanAgainst<MovesAndRefills, 2>",
-            "DATA RACE",
-            "WriteOnce(SlotsOf(word)[Here(counts)], &entry, kRelease);",
-            "WriteOnce(SlotsOf(word)[Here(counts)], &entry, kRelaxed);",
-        ),
-        (
-            "MovedRelaxed",
-            "TwoListWriters",
-            "DATA RACE",
-            "WriteOnce(*hole, ReadOnce(top, kRelaxed), kRelease);",
-            "WriteOnce(*hole, ReadOnce(top, kRelaxed), kRelaxed);",
-        ),
-        (
-            "ClearedRelaxed",
-            "ScanAgainst<MovesAndRefills, 2>",
-            "an entry that stays is visited",
-            "WriteOnce(top, nullptr, kRelease);",
-            "WriteOnce(top, nullptr, kRelaxed);",
-        ),
         (
             "ClearedBeforeItIsMoved",
             "ScanAgainst<MovesAndRefills, 2>",
@@ -645,25 +403,6 @@ MUTANTS = {
             "an entry that stays is visited",
             "      WriteOnce(head.word, word, kRelease);",
             "      WriteOnce(head.word, word, kRelaxed);",
-        ),
-        (
-            "RetiredBeforeItIsUnlinked",
-            "ChunkReused",
-            "no scan leaves its list",
-            "  Publish(head, change.word);\n" +
-            "  // Only now no scan can begin that reaches the chunk.\n" +
-            "  if (change.retired_first != nullptr) pool_.Retire(change.retired_first);\n",
-            "  if (change.retired_first != nullptr) pool_.Retire(change.retired_first);\n" +
-            "  Publish(head, change.word);\n",
-        ),
-    ],
-    "rmap/lockless": [
-        (
-            "HeadReadRelaxed",
-            "SingleAdded<Free, RandomInterleavings(20'000)>",
-            "DATA RACE",
-            "const std::uintptr_t word = ReadOnce(head.word, kAcquire);",
-            "const std::uintptr_t word = ReadOnce(head.word, kRelaxed);",
         ),
     ],
     "rmap/grace_pool": [

@@ -364,12 +364,13 @@ struct TwoBuilders : rl::test_suite<TwoBuilders, 2> {
 };
 
 // Nobody is in the way.
-struct OneBuilder : rl::test_suite<OneBuilder, 1> {
+struct OneBuilder : rl::test_suite<OneBuilder, 2> {
   static constexpr Plan kPlan = kEveryInterleaving;
 
   Tree<> tree;
 
-  void thread(unsigned) {
+  void thread(unsigned index) {
+    if (index != 0) return;
     for (const Gfn gfn : {kA, kB}) {
       Require(tree.MapSmall(gfn) == MapOutcome::kDone,
               "a map that nobody hinders is done");
@@ -505,7 +506,7 @@ struct ZapAgainstChange : rl::test_suite<ZapAgainstChange<kChange>, 2> {
 };
 
 // Leaves of consecutive frames, of which the first is not aligned.
-struct Unaligned : rl::test_suite<Unaligned, 1> {
+struct Unaligned : rl::test_suite<Unaligned, 2> {
   static constexpr Plan kPlan = kEveryInterleaving;
 
   Tree<> tree;
@@ -515,7 +516,8 @@ struct Unaligned : rl::test_suite<Unaligned, 1> {
       tree.Map(gfn, kSmall, Leaf(Pfn{0x11 + gfn.value}));
     }
   }
-  void thread(unsigned) {
+  void thread(unsigned index) {
+    if (index != 0) return;
     Require(tree.Promote() == StructureOutcome::kUnsuitable,
             "a large leaf maps an aligned frame");
   }

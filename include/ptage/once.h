@@ -64,6 +64,8 @@ concept Shareable = std::is_trivially_copyable_v<T> &&
 //                             then it is unchanged and the load was relaxed
 //   T    FetchAdd(cell, n, order)              returns the value before
 //   class Plain<T>            Plain(); explicit Plain(T); Get(); Set(T)
+//   void Prefetch(address)    a hint that the line there will soon be read; any
+//                             address will do
 //   void SpinPause()          one turn of a loop that waits for another thread
 //   unsigned ThreadHint()     a number that tends to differ between threads
 //   that

@@ -115,21 +115,22 @@ template <SpteFormat F, TableMemory<F> M>
   return ToResult(age, mode);
 }
 
-// Ages one entry that was found through the rmap of `frame`. One that is cold
-// is counted in `cold`, for the caller to add to counts.examined: a local that
-// stays in a register.
+// Ages one entry that was found through the rmap of `frame`, and adds the
+// answer to `result`. A cold entry adds nothing to it, and is counted in
+// `cold`, for the caller to add to counts.examined: locals that stay in
+// registers, or one entry would make the next one wait for a store.
 template <SpteFormat F, TableMemory<F> M>
-[[gnu::always_inline]] inline AgeResult AgeThroughRmap(
+[[gnu::always_inline]] inline void AgeThroughRmap(
     M& memory, SpteCell<F>& entry, RmapFrame frame, AgeAction action,
-    AgeMode mode, AgeCounts& counts, std::uint64_t& cold) {
+    AgeMode mode, AgeCounts& counts, std::uint64_t& cold, AgeResult& result) {
   // [rmap.1] acquire, pairs with [spte.5] and [spte.6], as [spte.1].
   const typename F::Word seen = ReadOnce(entry, kAcquire);
   if (F::IsPresent(seen) && !IsYoung<F>(seen)) [[likely]] {
     ++cold;
-    return AgeResult{};
+    return;
   }
-  return AgeSeenThroughRmap<F>(memory, entry, seen, frame, action, mode,
-                               counts);
+  result |=
+      AgeSeenThroughRmap<F>(memory, entry, seen, frame, action, mode, counts);
 }
 
 }  // namespace internal

@@ -34,6 +34,7 @@
 #include "ptage/page_table.h"
 #include "ptage/reclaim.h"
 #include "ptage/rmap.h"
+#include "ptage/rmap/range.h"
 #include "ptage/spte.h"
 #include "ptage/types.h"
 
@@ -175,13 +176,9 @@ AgeResult ShadowMmu<F, M, R, Fl, D>::Age(GfnRange range, AgeAction action,
   AgeResult result;
   AgeCounts counts;
   memslots_.ForEach(walk, range, [&](Memslot<F>& slot, GfnRange part) {
-    for (Gfn gfn = part.begin; gfn < part.end; gfn = gfn + 1) {
-      const AgeResult answer = rmaps_.Age(
-          slot.HeadOf(gfn, kOnly), RmapFrame{gfn, kOnly}, action, mode, counts);
-      result |= answer;
-      if (answer.young) output.SetYoung(GfnRange{gfn, gfn + 1});
-      if (!answer.complete) output.SetUnknown(GfnRange{gfn, gfn + 1});
-    }
+    result |= AgeRange(rmaps_, &slot.HeadOf(part.begin, kOnly),
+                       RmapFrame{part.begin, kOnly}, part.Frames(), action,
+                       mode, output, counts);
   });
   output.Count(counts);
   result.was_fast = kFastAging && counts.young != 0;

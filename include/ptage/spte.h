@@ -97,6 +97,13 @@ concept SpteFormat =
     (F::kFrozen & kAccessedOrDirtyOfAnyFormat) == 0 &&
     (F::kFrozen & (F::kAccessed | F::kDirty)) == 0;
 
+// A format may say that an entry is present exactly if it has one of the bits
+// F::kPresentBits. Its entries can then be tested in vectors.
+template <class F>
+concept VectorTestable = SpteFormat<F> && requires {
+  { F::kPresentBits } -> std::convertible_to<typename F::Word>;
+};
+
 // Entries in a table.
 template <SpteFormat F>
 inline constexpr unsigned kEntriesPerTable = 1u << F::kIndexBits;

@@ -150,17 +150,55 @@ MUTANTS = {
             "limbo_[epoch % 3]",
         ),
     ],
+    "once/vector": [
+        (
+            "HeadsReadRelaxed",
+            "RunBroken<Single, GivenAs::kCold>",
+            "DATA RACE",
+            "    const T word = ReadOnce(cells[i], kAcquire);\n" +
+            "    const bool same",
+            "    const T word = ReadOnce(cells[i], kRelaxed);\n" +
+            "    const bool same",
+        ),
+        (
+            "EntriesReadRelaxed",
+            "RunBroken<Single, GivenAs::kCold>",
+            "DATA RACE",
+            "    const T word = ReadOnce(cells[i], kAcquire);\n" +
+            "    const bool so",
+            "    const T word = ReadOnce(cells[i], kRelaxed);\n" +
+            "    const bool so",
+        ),
+    ],
+    "rmap/range": [
+        (
+            "HeadReadRelaxed",
+            "RunBroken<Single, GivenAs::kCold>",
+            "DATA RACE",
+            "    return ReadOnce(heads_[i].word, kAcquire);",
+            "    return ReadOnce(heads_[i].word, kRelaxed);",
+        ),
+        (
+            "YoungTakenForCold",
+            "RunBroken<Single, GivenAs::kCold>",
+            "an entry that stayed in its rmap is examined",
+            "    const std::uint64_t cold =\n" +
+            "        in_run &\n" +
+            "        WhereHasLacks(entry, lanes, Word{F::kPresentBits}, Word{F::kAccessed});",
+            "    const std::uint64_t cold =\n" +
+            "        in_run &\n" +
+            "        WhereHasLacks(entry, lanes, Word{F::kPresentBits}, Word{0});",
+        ),
+    ],
     "rmap/single_entry_lockless": [
         (
             "ListReadBeforeTheLock",
             "ManyAndBack<Single, AgeMode::kSlow>",
             "an entry that stayed in its rmap is examined",
             "  ScopedLock<L> hold(mmu_lock_);\n" +
-            "  AgeResult result;\n" +
             "  list_.ForEach(ReadOnce(head.word, kRelaxed),",
             "  const std::uintptr_t word = ReadOnce(head.word, kAcquire);\n" +
             "  ScopedLock<L> hold(mmu_lock_);\n" +
-            "  AgeResult result;\n" +
             "  list_.ForEach(word,",
         ),
         (

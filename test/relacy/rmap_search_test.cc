@@ -103,6 +103,17 @@ TEST(RmapSearch, LocklessAgainstTableRemoval) {
 TEST(RmapSearch, SingleHoldsFourEntries) { ExpectHolds<FourEntries<Single>>(); }
 
 TEST(RmapSearch, BitHoldsFourEntries) { ExpectHolds<FourEntries<Bit>>(); }
+// --- Ranges.
+
+TEST(RmapSearch, LocklessRunAgainstAnEntryThatMoves) {
+  ExpectHolds<RunBroken<Free, GivenAs::kCold>>();
+  ExpectHolds<RunBroken<Free, GivenAs::kYoung>>();
+}
+
+TEST(RmapSearch, SingleRunAgainstAnEntryThatMoves) {
+  ExpectHolds<RunBroken<Single, GivenAs::kCold>>();
+  ExpectHolds<RunBroken<Single, GivenAs::kYoung>>();
+}
 
 }  // namespace
 }  // namespace ptage::relacy

@@ -6,6 +6,7 @@
 #ifndef PTAGE_TEST_RELACY_RMAP_SEARCHES_H_
 #define PTAGE_TEST_RELACY_RMAP_SEARCHES_H_
 
+#include <cstdint>
 #include <type_traits>
 
 #include "ptage/lock.h"
@@ -19,6 +20,7 @@
 #include "ptage/rmap/grace_pool.h"
 #include "ptage/rmap/lockless.h"
 #include "ptage/rmap/lockless_list.h"
+#include "ptage/rmap/range.h"
 #include "ptage/rmap/single_entry_lockless.h"
 #include "ptage/spte.h"
 #include "ptage/types.h"
@@ -154,12 +156,43 @@ class Mapped {
     }
     Publish<TinyFormat>(entry, leaf);
   }
-  // Leaves the entry frozen.
-  void TakeDown(Gfn gfn, Entry& entry) {
+  // Leaves the entry frozen. `sink()` is called as that of a zap.
+  template <class Sink>
+  void TakeDown(Gfn gfn, Entry& entry, Sink&& sink) {
     Word seen = ReadOnce(entry, kAcquire);
     while (!Freeze<TinyFormat>(entry, seen)) seen = ReadOnce(entry, kAcquire);
     score(gfn).Found(seen);
+    sink();
     Require(Remove(gfn, entry), "an entry is in its rmap until it is removed");
+  }
+
+  void TakeDown(Gfn gfn, Entry& entry) {
+    TakeDown(gfn, entry, [] {});
+  }
+
+  // Asks both frames at once. Only an entry of kA may be lost to a race.
+  struct Both {
+    bool Young(Gfn gfn) const { return (young >> gfn.value & 1) != 0; }
+    bool Unknown(Gfn gfn) const { return (unknown >> gfn.value & 1) != 0; }
+    std::uint64_t young = 0;
+    std::uint64_t unknown = 0;
+  };
+  Both AskBoth(AgeMode mode) {
+    Both both;
+    AgeCounts counts;
+    AgeRange(rmaps_, heads_, RmapFrame{kA, Level{1}}, 2,
+             AgeAction::kTestAndClear, mode,
+             AgeOutput{.young = Bitmap(&both.young, 2),
+                       .unknown = Bitmap(&both.unknown, 2)},
+             counts);
+    std::uint64_t of_a = both.Young(kA) ? 1 : 0;
+    for (std::uint64_t i = of_a; i < counts.young; ++i) {
+      score(kB).Aged(SpteAge::kYoung);
+    }
+    for (of_a -= counts.lost_races; of_a != 0; --of_a) {
+      score(kA).Aged(SpteAge::kYoung);
+    }
+    return both;
   }
 
   AgeResult Ask(Gfn gfn, AgeMode mode) {
@@ -237,6 +270,46 @@ struct SingleRemoved : rl::test_suite<SingleRemoved<D, kMode>, 2> {
       Empty<TinyFormat>(mapped.entry(0, 0));
       mapped.Map(kB, mapped.entry(0, 0), YoungLeaf(Backing(kB)));
     }
+  }
+  void after() { mapped.Check(); }
+};
+
+// --- The same entry, in a run of two that is aged as a range.
+
+// What happens to the entry once it is kB's second one.
+enum class GivenAs { kCold, kYoung };
+
+template <class D, GivenAs kGiven>
+struct RunBroken : rl::test_suite<RunBroken<D, kGiven>, 2> {
+  static constexpr Plan kPlan =
+      kWritersSpin<D> ? UpToPreemptions(4) : kEveryInterleaving;
+
+  Mapped<D> mapped;
+  // What the zapper handed on.
+  Plain<bool> on_record;
+
+  void before() {
+    on_record.Set(false);
+    mapped.Start();
+    mapped.BuildTable(0);
+    mapped.Map(kA, mapped.entry(0, 0), YoungLeaf(Backing(kA)));
+    mapped.Map(kB, mapped.entry(0, 1), YoungLeaf(Backing(kB)));
+  }
+  void thread(unsigned index) {
+    if (index == 0) {
+      const auto both = mapped.AskBoth(AgeMode::kFastOnly);
+      Require(both.Young(kB) || (!D::kFastAging && both.Unknown(kB)),
+              "an entry that stayed in its rmap is examined");
+      if (!both.Young(kA) && !both.Unknown(kA)) {
+        Require(on_record.Get(), "who finds nothing sees what was zapped");
+      }
+      return;
+    }
+    mapped.TakeDown(kA, mapped.entry(0, 0), [&] { on_record.Set(true); });
+    Empty<TinyFormat>(mapped.entry(0, 0));
+    mapped.Map(
+        kB, mapped.entry(0, 0),
+        kGiven == GivenAs::kYoung ? YoungLeaf(Backing(kB)) : Leaf(Backing(kB)));
   }
   void after() { mapped.Check(); }
 };

@@ -31,6 +31,7 @@ struct TinyFormat {
   static constexpr Word kEmpty = Word{1} << 63;
   static constexpr Word kFrozen = kEmpty | Word{1} << 58;
 
+  static constexpr Word kPresentBits = kPresent;
   static constexpr bool IsPresent(Word word) { return (word & kPresent) != 0; }
   static constexpr bool IsLeaf(Word word, Level level) {
     return level == Level{1} || (word & kLarge) != 0;

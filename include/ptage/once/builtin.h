@@ -72,6 +72,8 @@ class Plain {
   T value_;
 };
 
+inline void Prefetch(const void* address) { __builtin_prefetch(address); }
+
 inline void SpinPause() {
 #if defined(__x86_64__) || defined(__i386__)
   __builtin_ia32_pause();

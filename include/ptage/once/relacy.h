@@ -84,6 +84,8 @@ class Plain {
   mutable rl::var<T> value_;
 };
 
+inline void Prefetch(const void*) {}
+
 // Tells the scheduler that this thread waits, or a full search would let it
 // spin for ever.
 inline void SpinPause() { rl::yield(1, RL_INFO); }

@@ -38,6 +38,7 @@ class BitLocked {
   using Format = F;
   using Entry = SpteCell<F>;
   static constexpr bool kFastAging = false;
+  static constexpr bool kSinglesUnlocked = false;
 
   // Both outlive the discipline.
   BitLocked(M& memory, P& pool, std::uint32_t cap = kDefaultRmapCap)
@@ -50,6 +51,15 @@ class BitLocked {
   [[nodiscard]] bool Contains(RmapHead& head, Entry& entry);
   AgeResult Age(RmapHead& head, RmapFrame frame, AgeAction action, AgeMode mode,
                 AgeCounts& counts);
+
+  // For AgeRange (rmap/range.h). What a chunk leads to is not fetched: a chunk
+  // may be read by the lock's holder alone.
+  static void PrefetchNear(std::uintptr_t word) {
+    const internal::RmapWord head(word);
+    Prefetch(head.Many() ? static_cast<const void*>(head.Newest<RmapChunk<F>>())
+                         : head.Single<Entry>());
+  }
+  static void PrefetchFar(std::uintptr_t) {}
 
  private:
   M& memory_;
@@ -118,9 +128,10 @@ AgeResult BitLocked<F, M, P>::Age(RmapHead& head, RmapFrame frame,
   if (seen.Empty()) return AgeResult{};
   if (mode == AgeMode::kFastOnly) {
     if (!seen.Many()) {
+      AgeResult result;
       std::uint64_t cold = 0;
-      const AgeResult result = internal::AgeThroughRmap<F>(
-          memory_, *seen.Single<Entry>(), frame, action, mode, counts, cold);
+      internal::AgeThroughRmap<F>(memory_, *seen.Single<Entry>(), frame, action,
+                                  mode, counts, cold, result);
       counts.examined += cold;
       return result;
     }
@@ -133,8 +144,8 @@ AgeResult BitLocked<F, M, P>::Age(RmapHead& head, RmapFrame frame,
   AgeResult result;
   std::uint64_t cold = 0;
   list_.ForEach(word, [&](Entry& entry) __attribute__((always_inline)) {
-    result |= internal::AgeThroughRmap<F>(memory_, entry, frame, action, mode,
-                                          counts, cold);
+    internal::AgeThroughRmap<F>(memory_, entry, frame, action, mode, counts,
+                                cold, result);
     return true;
   });
   counts.examined += cold;

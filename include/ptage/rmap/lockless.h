@@ -47,10 +47,14 @@ enum class RmapWriters {
 template <SpteFormat F, TableMemory<F> M, LocklessRmapPool<F> P,
           RmapWriters kWriters = RmapWriters::kLockHead>
 class Lockless {
+ private:
+  using List = internal::LocklessList<typename P::Chunks>;
+
  public:
   using Format = F;
   using Entry = SpteCell<F>;
   static constexpr bool kFastAging = true;
+  static constexpr bool kSinglesUnlocked = true;
 
   // Both outlive the discipline.
   Lockless(M& memory, P& pool, std::uint32_t cap = kDefaultRmapCap)
@@ -64,9 +68,12 @@ class Lockless {
   AgeResult Age(RmapHead& head, RmapFrame frame, AgeAction action, AgeMode mode,
                 AgeCounts& counts);
 
- private:
-  using List = internal::LocklessList<typename P::Chunks>;
+  // For AgeRange (rmap/range.h).
+  [[nodiscard]] M& memory() const { return memory_; }
+  static void PrefetchNear(std::uintptr_t word) { List::PrefetchNear(word); }
+  static void PrefetchFar(std::uintptr_t word) { List::PrefetchFar(word); }
 
+ private:
   // The word as writers may use it, and the end of that use.
   static std::uintptr_t Own(RmapHead& head) {
     if constexpr (kWriters == RmapWriters::kLockHead) {
@@ -90,6 +97,11 @@ class Lockless {
       internal::UnlockHead(head, word);
     }
   }
+
+  // Out of line, so that the path of a single entry stays short.
+  [[gnu::noinline]] AgeResult AgeList(std::uintptr_t word, RmapFrame frame,
+                                      AgeAction action, AgeMode mode,
+                                      AgeCounts& counts);
 
   M& memory_;
   P& pool_;
@@ -160,11 +172,29 @@ AgeResult Lockless<F, M, P, kWriters>::Age(RmapHead& head, RmapFrame frame,
   //   ager: reads a chunk's address, and takes it for an entry's.
   // [lockless.1] acquire, pairs with [head.2] and [lockless.2].
   const std::uintptr_t word = ReadOnce(head.word, kAcquire);
+  const internal::RmapWord seen(word);
+  AgeResult result;
+  if (seen.Many()) return AgeList(word, frame, action, mode, counts);
+  if (!seen.Empty()) {
+    std::uint64_t cold = 0;
+    internal::AgeThroughRmap<F>(memory_, *seen.Single<Entry>(), frame, action,
+                                mode, counts, cold, result);
+    counts.examined += cold;
+  }
+  return result;
+}
+
+template <SpteFormat F, TableMemory<F> M, LocklessRmapPool<F> P,
+          RmapWriters kWriters>
+AgeResult Lockless<F, M, P, kWriters>::AgeList(std::uintptr_t word,
+                                               RmapFrame frame,
+                                               AgeAction action, AgeMode mode,
+                                               AgeCounts& counts) {
   AgeResult result;
   std::uint64_t cold = 0;
   List::Scan(word, [&](Entry& entry) __attribute__((always_inline)) {
-    result |= internal::AgeThroughRmap<F>(memory_, entry, frame, action, mode,
-                                          counts, cold);
+    internal::AgeThroughRmap<F>(memory_, entry, frame, action, mode, counts,
+                                cold, result);
     return true;
   });
   counts.examined += cold;

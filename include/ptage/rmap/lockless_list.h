@@ -138,6 +138,11 @@ class LocklessList {
   [[gnu::always_inline]] static std::uint32_t Scan(std::uintptr_t word,
                                                    Visitor&& visit);
 
+  // Hints ahead of a scan: fetches what the word leads to; once that is there,
+  // what this leads to in turn. Called as Scan is.
+  static void PrefetchNear(std::uintptr_t word);
+  static void PrefetchFar(std::uintptr_t word);
+
  private:
   using Slot = typename Chunks::Slot;
 
@@ -320,6 +325,28 @@ inline std::uint32_t LocklessList<Chunks>::Scan(std::uintptr_t word,
   }
   ScanSlots(FirstOf(word).slots, read, visit);
   return read;
+}
+
+template <class Chunks>
+void LocklessList<Chunks>::PrefetchNear(std::uintptr_t word) {
+  const char* const chunk = reinterpret_cast<const char*>(word & ~kBits);
+  Prefetch(chunk);
+  if (LeadsToLater(word)) Prefetch(chunk + 64);
+}
+
+template <class Chunks>
+void LocklessList<Chunks>::PrefetchFar(std::uintptr_t word) {
+  const auto fetch = [](const auto& slots) {
+    // Relaxed: nothing is decided, nor reached, by what is read.
+    for (const Slot& slot : slots) Prefetch(ReadOnce(slot, kRelaxed));
+  };
+  if (!RmapWord(word).Many()) return;
+  if (LeadsToLater(word)) {
+    fetch(LaterOf(word).slots);
+    PrefetchNear(LaterOf(word).next.Get());
+  } else {
+    fetch(FirstOf(word).slots);
+  }
 }
 
 }  // namespace internal

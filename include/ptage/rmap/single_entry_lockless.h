@@ -39,6 +39,7 @@ class SingleEntryLockless {
   using Format = F;
   using Entry = SpteCell<F>;
   static constexpr bool kFastAging = false;
+  static constexpr bool kSinglesUnlocked = true;
 
   // All outlive the discipline. `mmu_lock` is the one that callers of Add and
   // Remove hold.
@@ -53,6 +54,16 @@ class SingleEntryLockless {
   [[nodiscard]] bool Contains(RmapHead& head, Entry& entry);
   AgeResult Age(RmapHead& head, RmapFrame frame, AgeAction action, AgeMode mode,
                 AgeCounts& counts);
+
+  // For AgeRange (rmap/range.h). What a chunk leads to is not fetched: a chunk
+  // may be read by the lock's holder alone.
+  [[nodiscard]] M& memory() const { return memory_; }
+  static void PrefetchNear(std::uintptr_t word) {
+    const internal::RmapWord head(word);
+    Prefetch(head.Many() ? static_cast<const void*>(head.Newest<RmapChunk<F>>())
+                         : head.Single<Entry>());
+  }
+  static void PrefetchFar(std::uintptr_t) {}
 
  private:
   M& memory_;
@@ -116,10 +127,11 @@ AgeResult SingleEntryLockless<F, M, P, L>::Age(RmapHead& head, RmapFrame frame,
   // [single.1] acquire, pairs with [single.2].
   const internal::RmapWord seen(ReadOnce(head.word, kAcquire));
   if (seen.Empty()) return AgeResult{};
+  AgeResult result;
+  std::uint64_t cold = 0;
   if (!seen.Many()) {
-    std::uint64_t cold = 0;
-    const AgeResult result = internal::AgeThroughRmap<F>(
-        memory_, *seen.Single<Entry>(), frame, action, mode, counts, cold);
+    internal::AgeThroughRmap<F>(memory_, *seen.Single<Entry>(), frame, action,
+                                mode, counts, cold, result);
     counts.examined += cold;
     return result;
   }
@@ -133,12 +145,10 @@ AgeResult SingleEntryLockless<F, M, P, L>::Age(RmapHead& head, RmapFrame frame,
   //   ager: walks a freed chunk.
   // Under the lock the head is read as writers read it.
   ScopedLock<L> hold(mmu_lock_);
-  AgeResult result;
-  std::uint64_t cold = 0;
   list_.ForEach(ReadOnce(head.word, kRelaxed),
                 [&](Entry& entry) __attribute__((always_inline)) {
-                  result |= internal::AgeThroughRmap<F>(
-                      memory_, entry, frame, action, mode, counts, cold);
+                  internal::AgeThroughRmap<F>(memory_, entry, frame, action,
+                                              mode, counts, cold, result);
                   return true;
                 });
   counts.examined += cold;

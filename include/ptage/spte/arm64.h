@@ -68,7 +68,10 @@ struct Arm64Stage2 {
   // software's in every one.
   static constexpr Word kFrozen = Word{1} << 58;
 
-  static constexpr bool IsPresent(Word word) { return (word & kValid) != 0; }
+  static constexpr Word kPresentBits = kValid;
+  static constexpr bool IsPresent(Word word) {
+    return (word & kPresentBits) != 0;
+  }
   static constexpr bool IsLeaf(Word word, Level level) {
     return level == Level{1} || (word & kTableOrPage) == 0;
   }

@@ -41,8 +41,9 @@ struct Ept {
   static constexpr Word kEmpty = kSuppressVe;
   static constexpr Word kFrozen = kSuppressVe | Word{1} << 58;
 
+  static constexpr Word kPresentBits = kRead | kWrite | kExecute;
   static constexpr bool IsPresent(Word word) {
-    return (word & (kRead | kWrite | kExecute)) != 0;
+    return (word & kPresentBits) != 0;
   }
   static constexpr bool IsLeaf(Word word, Level level) {
     return level == Level{1} || (word & kLargePage) != 0;

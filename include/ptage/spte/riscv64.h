@@ -46,7 +46,10 @@ struct RiscvSv {
   // All bits but 0 are software's in an entry that is not valid.
   static constexpr Word kFrozen = Word{1} << 58;
 
-  static constexpr bool IsPresent(Word word) { return (word & kValid) != 0; }
+  static constexpr Word kPresentBits = kValid;
+  static constexpr bool IsPresent(Word word) {
+    return (word & kPresentBits) != 0;
+  }
   static constexpr bool IsLeaf(Word word, Level) {
     return (word & (kRead | kWrite | kExecute)) != 0;
   }

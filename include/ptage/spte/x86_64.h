@@ -38,7 +38,10 @@ struct X86_64 {
   // All bits but 0 are ignored in an entry that is not present.
   static constexpr Word kFrozen = Word{1} << 58;
 
-  static constexpr bool IsPresent(Word word) { return (word & kPresent) != 0; }
+  static constexpr Word kPresentBits = kPresent;
+  static constexpr bool IsPresent(Word word) {
+    return (word & kPresentBits) != 0;
+  }
   static constexpr bool IsLeaf(Word word, Level level) {
     return level == Level{1} || (word & kPageSize) != 0;
   }

@@ -1,0 +1,321 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//
+// Ages the rmaps of consecutive frames: compares heads and tests entries in
+// vectors where consecutive heads lead to consecutive entries of one table, and
+// fetches ahead what the other heads lead to.
+//
+// Contract
+//   AgeRange is, for each frame by itself, the discipline's Age: the same
+//   answer, the same counts, the same waiting, the same rules for what may
+//   happen meanwhile, in no particular order of frames. Called as Age is,
+//   inside the same LocklessWalk.
+//
+//   A *run* is a stretch of heads that each hold one entry, whose entries
+//   follow one another in one table. Heads are compared with the addresses that
+//   a run would have, and the entries at these addresses are tested, 64 at a
+//   time, by vector loads (once/vector.h). Two things are decided from what
+//   these read:
+//     * "nothing": the head is empty;
+//     * "cold": the head is its entry's address, and the entry, read after it,
+//       is present and not accessed.
+//   Each other frame is asked again from the start, by the discipline's Age.
+//
+// Why that is sound
+//   The loads are those of Age: a head, once, with acquire, then the entry that
+//   it leads to, with acquire. Only those of other frames lie between. And Age
+//   asks no more than this of an empty head, or of a cold entry: it needs no
+//   identity. Either the entry is in the frame's rmap, present, from before the
+//   call until after it: then it is the one that was read, and its value is as
+//   good as any during the call. Or it came or went meanwhile: then whoever
+//   took it down has its access, and has put it on record before the store that
+//   was read here instead. (That is what acquire is for: see [vector.1] and
+//   [vector.2].)
+//   The addresses are sound to read, whatever the heads say by then: one head
+//   of the run was read as Age reads it, so that the table of its entry is
+//   visible and stays allocated for the walk, and no other table is touched.
+//   Nothing that a vector saw is followed, changed, or called young: an entry
+//   that looks young may have been given to another frame.
+//
+//   Progress: that of the discipline's Age.
+//
+// Sites (order · partner)
+//   [range.1] acquire load of a head   · [head.2], [lockless.2], [single.2]
+
+#ifndef PTAGE_RMAP_RANGE_H_
+#define PTAGE_RMAP_RANGE_H_
+
+#include <bit>
+#include <concepts>
+#include <cstdint>
+
+#include "ptage/once.h"
+#include "ptage/once/vector.h"
+#include "ptage/rmap.h"
+#include "ptage/spte.h"
+#include "ptage/types.h"
+
+namespace ptage {
+
+// Asks the rmaps of `count` consecutive pages of one level, from `first` on,
+// whose heads are heads[0 … count − 1]. Bits for every frame of a page go to
+// `output`'s bitmaps, which span them; what was done is added to `counts`, and
+// not to `output.counts`. `was_fast` of the answer is for an MMU to set.
+template <RmapDiscipline D>
+AgeResult AgeRange(D& rmaps, RmapHead* heads, RmapFrame first,
+                   std::uint64_t count, AgeAction action, AgeMode mode,
+                   const AgeOutput& output, AgeCounts& counts);
+
+// What a discipline may offer to be asked faster.
+//   kSinglesUnlocked    it answers for a head with one entry by what the head
+//                       and the entry say, without a lock, in either mode
+//   memory()            its table memory
+//   PrefetchNear(word)  hints for a later Age: fetches what the head's word
+//   PrefetchFar(word)   leads to; and what that leads to. Called as Age is,
+//   with
+//                       a word that is not empty and was read with acquire
+template <class D>
+concept PrefetchableRmaps = RmapDiscipline<D> && requires(std::uintptr_t word) {
+  { D::kSinglesUnlocked } -> std::convertible_to<bool>;
+  D::PrefetchNear(word);
+  D::PrefetchFar(word);
+};
+template <class D>
+concept RunRmaps =
+    PrefetchableRmaps<D> && VectorTestable<typename D::Format> &&
+    D::kSinglesUnlocked && requires(D& rmaps) { rmaps.memory(); };
+
+// ---------------------------------------------------------------------------
+
+namespace internal {
+
+// One call of AgeRange.
+template <RmapDiscipline D>
+class RangeAger {
+ public:
+  using F = typename D::Format;
+  using Entry = SpteCell<F>;
+
+  RangeAger(D& rmaps, RmapHead* heads, RmapFrame first, std::uint64_t count,
+            AgeAction action, AgeMode mode, const AgeOutput& output,
+            AgeCounts& counts)
+      : rmaps_(rmaps),
+        heads_(heads),
+        first_(first),
+        count_(count),
+        action_(action),
+        mode_(mode),
+        output_(output),
+        counts_(counts) {}
+  RangeAger(const RangeAger&) = delete;
+  RangeAger& operator=(const RangeAger&) = delete;
+
+  AgeResult Age() {
+    if constexpr (RunRmaps<D>) {
+      for (std::uint64_t i = 0; i < count_;) i = AgeFrom(i);
+    } else if constexpr (PrefetchableRmaps<D>) {
+      for (std::uint64_t i = 0; i < count_; ++i) AgeLater(i);
+    } else {
+      for (std::uint64_t i = 0; i < count_; ++i) AgeNow(i);
+    }
+    if constexpr (PrefetchableRmaps<D>) AgeAllLater();
+    return result_;
+  }
+
+ private:
+  // Pages whose lists, or entries elsewhere, are being fetched.
+  static constexpr std::uint64_t kWaiting = 16;
+  static constexpr unsigned kPerTable = kEntriesPerTable<F>;
+  // Fewer are not worth a vector.
+  static constexpr unsigned kShortestRun = kPerTable < 8 ? 2 : 8;
+
+  static_assert(sizeof(RmapHead) == sizeof(Cell<std::uintptr_t>));
+  const Cell<std::uintptr_t>* WordsAt(std::uint64_t i) const {
+    return &heads_[i].word;
+  }
+  std::uintptr_t ReadHead(std::uint64_t i) const {
+    // Who follows the word finds what its writer built; who reads "empty" finds
+    // the access on record.
+    // [range.1] acquire, pairs with [head.2], [lockless.2] and [single.2].
+    return ReadOnce(heads_[i].word, kAcquire);
+  }
+
+  void AgeNow(std::uint64_t i) {
+    const std::uint64_t frames = FramesAt<F>(first_.level);
+    const Gfn gfn = first_.gfn + i * frames;
+    const AgeResult answer = rmaps_.Age(heads_[i], RmapFrame{gfn, first_.level},
+                                        action_, mode_, counts_);
+    // Most answers say nothing; to write them down would make one page wait for
+    // the other.
+    if (answer == AgeResult{}) return;
+    result_ |= answer;
+    if (answer.young) output_.SetYoung(GfnRange{gfn, gfn + frames});
+    if (!answer.complete) output_.SetUnknown(GfnRange{gfn, gfn + frames});
+  }
+
+  // Ages page i when what its head leads to has been fetched.
+  void AgeLater(std::uint64_t i) {
+    const std::uintptr_t word = ReadHead(i);
+    if (RmapWord(word).Empty()) return;
+    D::PrefetchNear(word);
+    const std::uint64_t turn = waited_++;
+    if (turn >= kWaiting) AgeNow(waiting_[turn % kWaiting]);
+    waiting_[turn % kWaiting] = i;
+    if (turn >= kWaiting / 2) FetchFar(turn - kWaiting / 2);
+  }
+  void FetchFar(std::uint64_t turn) {
+    const std::uintptr_t word = ReadHead(waiting_[turn % kWaiting]);
+    if (!RmapWord(word).Empty()) D::PrefetchFar(word);
+  }
+  void AgeAllLater() {
+    const std::uint64_t half = kWaiting / 2;
+    for (std::uint64_t turn = waited_ < half ? 0 : waited_ - half;
+         turn < waited_; ++turn) {
+      FetchFar(turn);
+    }
+    for (std::uint64_t turn = waited_ < kWaiting ? 0 : waited_ - kWaiting;
+         turn < waited_; ++turn) {
+      AgeNow(waiting_[turn % kWaiting]);
+    }
+    waited_ = 0;
+  }
+
+  // Ages pages from i on; returns the first that is left.
+  std::uint64_t AgeFrom(std::uint64_t i) {
+    const std::uintptr_t word = ReadHead(i);
+    const RmapWord head(word);
+    if (head.Empty()) return PassEmpty(i + 1);
+    if (head.Many()) {
+      AgeLater(i);
+      return i + 1;
+    }
+    Entry* const entry = head.Single<Entry>();
+    const auto* const table = rmaps_.memory().TableOf(*entry);
+    const auto index = static_cast<unsigned>(entry - table->entries);
+    const std::uint64_t left = count_ - i;
+    const auto run = static_cast<unsigned>(
+        left < kPerTable - index ? left : kPerTable - index);
+    if (run < kShortestRun || !LooksLikeRun(i, entry)) {
+      if (WhereHasLacks(entry, 1, Word{F::kPresentBits}, Word{F::kAccessed}) !=
+          0) {
+        ++counts_.examined;
+      } else {
+        AgeNow(i);
+      }
+      return i + 1;
+    }
+    return AgeRun(i, entry, run);
+  }
+
+  std::uint64_t PassEmpty(std::uint64_t i) {
+    while (i < count_ && ReadOnce(heads_[i].word, kRelaxed) == 0) {
+      const std::uint64_t left = count_ - i;
+      const auto lanes = static_cast<unsigned>(left < kBlock ? left : kBlock);
+      const auto empty = static_cast<unsigned>(std::countr_one(
+          WhereInRun(WordsAt(i), lanes, std::uintptr_t{0}, std::uintptr_t{0})));
+      i += empty;
+      if (empty < lanes) break;
+    }
+    return i;
+  }
+
+  // Where tables of consecutive frames are not neighbours, the processor's own
+  // prefetcher starts anew with each. So the table of frame `next` is fetched,
+  // a line for each that is read of the one before. Null where that is
+  // `follows`, which comes next in memory anyway.
+  const Entry* TableAhead(std::uint64_t next, const Entry* follows) const {
+    if (count_ - next <= kPerTable) return nullptr;
+    // The head that the next call reads here.
+    Prefetch(&heads_[next + kPerTable]);
+    const RmapWord head(ReadOnce(heads_[next].word, kRelaxed));
+    if (head.Empty() || head.Many()) return nullptr;
+    const Entry* const ahead = head.Single<Entry>();
+    return ahead == follows ? nullptr : ahead;
+  }
+
+  // A guess: does one of the next heads continue what the i-th begins?
+  // Precondition: there are kShortestRun of them.
+  bool LooksLikeRun(std::uint64_t i, const Entry* entry) const {
+    bool any = false;
+    for (unsigned k = 1; k < kShortestRun && k <= 4; ++k) {
+      any |= ReadOnce(heads_[i + k].word, kRelaxed) ==
+             RmapWord::ForSingle(entry + k);
+    }
+    return any;
+  }
+
+  // Ages `run` pages, whose heads may lead to `entry` and those after it.
+  std::uint64_t AgeRun(std::uint64_t i, Entry* entry, unsigned run) {
+    const Entry* const ahead = TableAhead(i + run, entry + run);
+    for (unsigned done = 0; done < run; done += kBlock) {
+      const std::uint64_t at = i + done;
+      if (ahead != nullptr) {
+        for (unsigned k = 0; k < kBlock; k += 8) Prefetch(ahead + done + k);
+      }
+      if (run - done >= kBlock &&
+          BlockInRun(WordsAt(at), RmapWord::ForSingle(entry + done),
+                     std::uintptr_t{sizeof(Entry)}) &&
+          BlockHasLacks(entry + done, Word{F::kPresentBits},
+                        Word{F::kAccessed})) {
+        counts_.examined += kBlock;
+        continue;
+      }
+      const unsigned lanes = run - done < kBlock ? run - done : kBlock;
+      if (!AgeBlock(at, entry + done, lanes)) return at + lanes;
+    }
+    return i + run;
+  }
+
+  // The same of up to kBlock pages. Returns whether it was worth it.
+  [[gnu::noinline]] bool AgeBlock(std::uint64_t i, Entry* entry,
+                                  unsigned lanes) {
+    const std::uint64_t in_run =
+        WhereInRun(WordsAt(i), lanes, RmapWord::ForSingle(entry),
+                   std::uintptr_t{sizeof(Entry)});
+    const std::uint64_t cold =
+        in_run &
+        WhereHasLacks(entry, lanes, Word{F::kPresentBits}, Word{F::kAccessed});
+    counts_.examined += static_cast<unsigned>(std::popcount(cold));
+    std::uint64_t rest = FirstLanes(lanes) & ~cold;
+    if (rest != 0) {
+      rest &=
+          ~WhereInRun(WordsAt(i), lanes, std::uintptr_t{0}, std::uintptr_t{0});
+    }
+    for (std::uint64_t young = rest & in_run; young != 0; young &= young - 1) {
+      AgeNow(i + static_cast<unsigned>(std::countr_zero(young)));
+    }
+    for (std::uint64_t other = rest & ~in_run; other != 0; other &= other - 1) {
+      AgeLater(i + static_cast<unsigned>(std::countr_zero(other)));
+    }
+    return in_run != 0;
+  }
+
+  using Word = typename F::Word;
+
+  D& rmaps_;
+  RmapHead* const heads_;
+  const RmapFrame first_;
+  const std::uint64_t count_;
+  const AgeAction action_;
+  const AgeMode mode_;
+  const AgeOutput& output_;
+  AgeCounts& counts_;
+  AgeResult result_;
+  // The pages that wait, oldest first, from turn waited_ − kWaiting on.
+  std::uint64_t waited_ = 0;
+  std::uint64_t waiting_[kWaiting];
+};
+
+}  // namespace internal
+
+template <RmapDiscipline D>
+AgeResult AgeRange(D& rmaps, RmapHead* heads, RmapFrame first,
+                   std::uint64_t count, AgeAction action, AgeMode mode,
+                   const AgeOutput& output, AgeCounts& counts) {
+  return internal::RangeAger<D>(rmaps, heads, first, count, action, mode,
+                                output, counts)
+      .Age();
+}
+
+}  // namespace ptage
+
+#endif  // PTAGE_RMAP_RANGE_H_

@@ -150,9 +150,9 @@ _ROWS = [
         4,
         "reclaim/anonymous_epoch_test",
         "NothingIsFreedUnderAWalkInWhicheverEpochItBegan",
-        "reclaim/anonymous_epoch",
-        "limbo_[(epoch - 1) % 3]",
-        "limbo_[epoch % 3]",
+        "reclaim/limbo",
+        "if (oldest_walk <= closed_) return;",
+        "if (oldest_walk < closed_) return;",
     ),
     (
         "EmptyEntriesAreNotClosed",

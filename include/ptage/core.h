@@ -18,6 +18,7 @@
 #include "ptage/page_table.h"
 #include "ptage/reclaim.h"
 #include "ptage/reclaim/anonymous_epoch.h"
+#include "ptage/reclaim/limbo.h"
 #include "ptage/rmap.h"
 #include "ptage/rmap/bit_locked.h"
 #include "ptage/rmap/chunk_list.h"

@@ -34,20 +34,42 @@ struct Retired {
   void* owner = nullptr;
 };
 
+// What a scheme with a limit on what it holds says of it. It has taken the
+// object either way.
+enum class RetireOutcome {
+  kTaken,
+  // At least as many objects as the limit allows are held, by walks that do not
+  // end. The caller should retire no more for now; who is not inside a walk
+  // itself may Synchronize.
+  kAtLimit,
+};
+
+namespace internal {
+
+template <class T>
+concept SaysNothingOrOutcome =
+    std::same_as<T, void> || std::same_as<T, RetireOutcome>;
+
+}  // namespace internal
+
 // A reclamation scheme.
 //   Begin()          enters a section; a section that could not be entered
 //                    tests false. Wait-free.
 //   End(section)     leaves it. Wait-free.
 //   Retire(node)     `node`'s object is no longer reachable for walks that
 //                    begin from here on; frees it when the others have ended.
-//                    Never allocates, never waits for a walk.
+//                    Never allocates, never waits for a walk. Returns nothing,
+//                    or a RetireOutcome. What this library itself retires, it
+//                    retires inside walks or in destructors, where it cannot
+//                    wait: it passes the outcome over, and a caller who has set
+//                    a limit asks the scheme between operations.
 template <class R>
 concept Reclaimer =
     requires(R& reclaimer, typename R::Section section, Retired& node) {
       { reclaimer.Begin() } -> std::same_as<typename R::Section>;
       { static_cast<bool>(section) };
       reclaimer.End(section);
-      reclaimer.Retire(node);
+      { reclaimer.Retire(node) } -> internal::SaysNothingOrOutcome;
     };
 
 // A scheme that a writer can wait for.

@@ -12,32 +12,22 @@
 #include "gtest/gtest.h"
 #include "ptage/once.h"
 #include "ptage/reclaim.h"
+#include "test/reclaim/epoch_domains.h"
 #include "test/stress.h"
 
 namespace ptage {
 namespace {
 
+using test::Board;
+using test::Object;
+using test::Reader;
 using test::Stress;
 
 static_assert(SynchronizingReclaimer<AnonymousEpochDomain<>>);
 static_assert(Reclaimer<AnonymousEpochDomain<1>>);
 
-// An object that knows how often it was freed.
-struct Object {
-  Object() {
-    retired.free = [](Retired& self, void* owner) {
-      auto& object = reinterpret_cast<Object&>(self);
-      ++object.freed;
-      object.freed_with = owner;
-    };
-    retired.owner = this;
-  }
-  Retired retired;
-  int freed = 0;
-  void* freed_with = nullptr;
-};
-
-// Two advances make ripe what was retired; a few more change nothing.
+// One look frees what was retired, and one more what came while a batch waited;
+// a few more change nothing.
 template <class Domain>
 void PollOften(Domain& domain) {
   for (int i = 0; i < 6; ++i) domain.Poll();
@@ -368,68 +358,6 @@ TEST(AnonymousEpochDomainTest, SynchronizeWaitsForAWalkThatBeganBefore) {
 }
 
 // --- Stress.
-
-// A published object, poisoned when it is freed, and used again. The value is
-// plain: the thread sanitizer sees a read under which it is freed.
-struct Published {
-  static constexpr std::uint64_t kAlive = 0xA11E;
-  static constexpr std::uint64_t kPoison = 0xDEAD;
-
-  Published() : value(kAlive), free(1u) {
-    retired.free = [](Retired& self, void*) {
-      auto& object = reinterpret_cast<Published&>(self);
-      object.value.Set(kPoison);
-      WriteOnce(object.free, 1u, kRelease);
-    };
-  }
-  Retired retired;
-  Plain<std::uint64_t> value;
-  Cell<std::uint32_t> free;
-};
-
-template <class Domain>
-struct Board {
-  static constexpr int kObjects = 16;
-
-  // Unlinks what is there, publishes another, retires the first.
-  void Replace() {
-    for (Published& object : objects) {
-      if (ReadOnce(object.free, kAcquire) == 0) continue;
-      WriteOnce(object.free, 0u, kRelaxed);
-      object.value.Set(Published::kAlive);
-      Published* const old = ReadOnce(current, kRelaxed);
-      WriteOnce(current, &object, kRelease);
-      if (old != nullptr) domain.Retire(old->retired);
-      ++replaced;
-      return;
-    }
-    domain.Poll();
-  }
-
-  std::uint64_t replaced = 0;
-  Published objects[kObjects];
-  Cell<Published*> current{nullptr};
-  Domain domain;
-};
-
-struct Reader {
-  std::uint64_t walks = 0;
-  std::uint64_t poisoned = 0;
-
-  template <class Domain>
-  void Read(Board<Domain>& board) {
-    const LocklessWalk walk(board.domain);
-    if (!static_cast<bool>(walk)) return;
-    ++walks;
-    for (int i = 0; i < 3; ++i) {
-      const Published* const seen = ReadOnce(board.current, kAcquire);
-      if (seen == nullptr) continue;
-      for (int j = 0; j < 20; ++j) {
-        if (seen->value.Get() != Published::kAlive) ++poisoned;
-      }
-    }
-  }
-};
 
 TEST(AnonymousEpochStressTest, NoReaderSeesWhatWasFreed) {
   Board<AnonymousEpochDomain<>> board;

@@ -5,73 +5,16 @@
 #ifndef PTAGE_TEST_RELACY_ANONYMOUS_EPOCH_SEARCHES_H_
 #define PTAGE_TEST_RELACY_ANONYMOUS_EPOCH_SEARCHES_H_
 
-#include "ptage/once.h"
-#include "ptage/reclaim.h"
 #include "ptage/reclaim/anonymous_epoch.h"
+#include "test/relacy/linked_nodes.h"
 #include "test/relacy/search.h"
 
 namespace ptage::relacy {
 
-// What walks reach through a link, until a writer unlinks and retires it.
-struct Node {
-  Retired retired;
-  Plain<unsigned> payload;
-  // A place at which the walk can be interrupted while it holds the node.
-  Cell<std::uint32_t> step;
-  unsigned freed = 0;
-
-  void Start() {
-    retired.free = [](Retired&, void* owner) {
-      auto* const self = static_cast<Node*>(owner);
-      ++self->freed;
-      self->payload.Set(0);
-    };
-    retired.owner = this;
-    payload.Set(1);
-    WriteOnce(step, 0u, kRelaxed);
-  }
-  void Use() {
-    Require(freed == 0, "nothing is freed under a walk");
-    Require(payload.Get() == 1, "nothing is freed under a walk");
-  }
-};
-
 template <unsigned kPlaces>
-class Linked {
- public:
-  using Domain = AnonymousEpochDomain<kPlaces, BlockingLock>;
+using Linked = LinkedNodes<AnonymousEpochDomain<kPlaces, BlockingLock>>;
 
-  void Start() {
-    for (Node& node : nodes_) node.Start();
-    WriteOnce(link_, &nodes_[0], kRelaxed);
-  }
-  // One walk that follows the link. False if it could not begin.
-  bool Walk() {
-    LocklessWalk<Domain> walk(domain_);
-    if (!walk) return false;
-    Node* const node = ReadOnce(link_, kAcquire);
-    if (node == nullptr) return true;
-    node->Use();
-    static_cast<void>(ReadOnce(node->step, kRelaxed));
-    node->Use();
-    return true;
-  }
-  // Unlinks node `index`, puts `next` in its place, and retires it.
-  void Replace(unsigned index, Node* next) {
-    WriteOnce(link_, next, kRelease);
-    domain_.Retire(nodes_[index].retired);
-  }
-  Node& node(unsigned index) { return nodes_[index]; }
-  Domain& domain() { return domain_; }
-
- private:
-  Cell<Node*> link_;
-  Node nodes_[2];
-  // Last: what it holds at its end it frees.
-  Domain domain_;
-};
-
-// One walk. The second advance, in Poll, is the one that frees.
+// One walk.
 struct OneWalk : rl::test_suite<OneWalk, 2> {
   static constexpr Plan kPlan = kEveryInterleaving;
 

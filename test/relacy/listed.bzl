@@ -15,6 +15,7 @@ SEARCHES = {
     "once/vector": ["rmap"],
     "page_table": ["page_table"],
     "reclaim/anonymous_epoch": ["anonymous_epoch"],
+    "reclaim/epoch": ["epoch"],
     "rmap": ["rmap", "lockless_list"],
     "rmap/bit_locked": ["rmap"],
     "rmap/chunk_list": ["rmap"],

@@ -17,37 +17,32 @@
 //   * Progress: Begin and End wait-free; Retire and Poll wait for the domain's
 //     lock only; Synchronize waits for every walk that began before it.
 //
-// Why nothing is freed under a walk
-//   Notation: a walk W reads the epoch [anonymous.4], announces it in a
-//   place by compare-and-swap [anonymous.1], and leaves by a store
-//   [anonymous.2]; a scan reads each place by a read-modify-write that
-//   adds zero [anonymous.3], under the lock, and then writes the next
-//   epoch [anonymous.5]. An object N is unlinked, and then retired in
-//   epoch r; S is the scan that ends epoch r + 1. S, and every write of an
-//   epoch above r, happen after N was unlinked: the lock orders them.
-//   1. A walk that announced r + 1 or more read an epoch above r, and
-//      [anonymous.4] synchronizes with [anonymous.5]: it sees N
-//      unlinked.
-//   2. Let W have announced r or less. In the modification order of its place
+// Why nothing is freed under a walk (docs/reclamation.md, with the other
+// domain)
+//   Notation: a walk W reads the epoch [anonymous.4], announces it in a place
+//   by compare-and-swap [anonymous.1], and leaves by a store [anonymous.2]; a
+//   look reads each place by a read-modify-write that adds zero [anonymous.3],
+//   under the lock. An object N is unlinked and retired; then, under the lock,
+//   epoch e ends [anonymous.5]; S is the first look after that which finds no
+//   place with e or less. N is freed after S.
+//   1. A walk that announced more than e sees N unlinked: [anonymous.4]
+//      synchronizes with [anonymous.5].
+//   2. Let W have announced e or less. In the modification order of its place
 //      the announcement comes before or after S, both being read-modify-writes.
-//   3. If before, and W has not left, S reads it, and the epoch stays r + 1. If
-//      W has left, S synchronizes with its leaving: the value that S reads is
-//      W's, or descends from it through the announcements of later walks.
+//   3. If before, W has left, or S would have read it. S synchronizes with its
+//      leaving: the value that S reads is W's, or descends from it through the
+//      announcements of later walks.
 //   4. If after, and S found the place idle, the first announcement after S
-//      synchronizes with S. If S found a walk there, that one announced r + 1,
-//      and 1 holds for it; the walks after it learn what it knows, each from
-//      the leaving of the one before. Either way W sees N unlinked.
-//   5. N is freed after S. By 1, 3 and 4 every walk that has not left, or will
-//      begin, sees N unlinked and cannot reach it; the others' reads of N
-//      happened before.
-//   Why S, and not the scan before it: that one lets the epoch go on while
-//   walks that announced r are inside, and they may hold N. Why 1 is needed:
-//   the store in [anonymous.2] ends the release sequence of a scan,
-//     W0: leaves, over the scan's value   | writer: writes epoch r + 1
-//     W:  reads r + 1, announces in the place, learning nothing from the scan
-//     W:  still reads the link to N       | writer: S sees r + 1, frees N.
-//   The epoch of a retirement must be exact, which the lock makes it: were it
-//   stale, N would be freed too early.
+//      synchronizes with S. If S found a walk there, 1 holds for that one; the
+//      walks after it learn what it knows, each from the leaving of the one
+//      before. Either way W sees N unlinked.
+//   5. By 1, 3 and 4 every walk that has not left, or will begin, sees N
+//      unlinked and cannot reach it; the others' reads of N happened before.
+//   Why 1 is needed: the store in [anonymous.2] ends the release sequence of a
+//   look,
+//     W0: leaves, over the look's value   | writer: begins epoch e + 1
+//     W:  reads e + 1, announces in the place, learning nothing from the look
+//     W:  still reads the link to N       | writer: S sees e + 1, frees N.
 //
 // Sites (order · partner)
 //   [anonymous.1] acquire compare-and-swap in Begin · [anonymous.2],
@@ -55,9 +50,9 @@
 //   [anonymous.2] release store in End              · [anonymous.1],
 //                                                     [anonymous.3]
 //   [anonymous.3] acquire-release addition of zero  · [anonymous.1],
-//                 in TryAdvance                       [anonymous.2]
+//                 in OldestWalk                       [anonymous.2]
 //   [anonymous.4] acquire load in Begin             · [anonymous.5]
-//   [anonymous.5] release store in TryAdvance       · [anonymous.4]
+//   [anonymous.5] release store in NextEpoch        · [anonymous.4]
 
 #ifndef PTAGE_RECLAIM_ANONYMOUS_EPOCH_H_
 #define PTAGE_RECLAIM_ANONYMOUS_EPOCH_H_
@@ -68,6 +63,7 @@
 #include "ptage/lock.h"
 #include "ptage/once.h"
 #include "ptage/reclaim.h"
+#include "ptage/reclaim/limbo.h"
 
 namespace ptage {
 
@@ -89,17 +85,13 @@ class AnonymousEpochDomain {
     Cell<std::uint64_t>* place_ = nullptr;
   };
 
-  // Objects, not bytes.
-  struct Stats {
-    std::uint64_t retired = 0;
-    std::uint64_t freed = 0;  // or about to be, by who found them ripe
-    [[nodiscard]] std::uint64_t Held() const { return retired - freed; }
-  };
+  using Stats = EpochStats;
 
   AnonymousEpochDomain() : epoch_(kFirstEpoch) {
     for (Place& place : places_) WriteOnce(place.announced, kIdle, kRelaxed);
   }
-  // Frees what is held. Precondition: no walk is under way.
+  // Frees what is held. Precondition: no walk is under way, but for those of
+  // threads that are gone.
   ~AnonymousEpochDomain();
   AnonymousEpochDomain(const AnonymousEpochDomain&) = delete;
   AnonymousEpochDomain& operator=(const AnonymousEpochDomain&) = delete;
@@ -108,7 +100,7 @@ class AnonymousEpochDomain {
   void End(Section section);
   void Retire(Retired& node);
 
-  // Frees what has become ripe since the last call.
+  // Frees what no walk holds any more.
   void Poll();
 
   // Returns when every walk that began before the call has ended, and what was
@@ -129,20 +121,18 @@ class AnonymousEpochDomain {
     Cell<std::uint64_t> announced;
   };
 
-  // Moves to the next epoch if every walk has announced this one, and returns
-  // what that made ripe. Precondition: lock_ is held.
-  Retired* TryAdvance();
-  std::uint64_t CurrentEpoch();
-  void FreeAll(Retired* ripe);
+  void Advance(std::uint64_t wanted, RetiredList& retired);
+  std::uint64_t NextEpoch();
+  std::uint64_t OldestWalk();
+  std::uint64_t CurrentEpoch() const { return ReadOnce(epoch_, kRelaxed); }
 
   Cell<std::uint64_t> epoch_;
   Place places_[kPlaces];
 
-  // The rest belongs to the holder of the lock. What was retired in epoch e
-  // waits in limbo_[e mod 3]; two epochs later nothing else is there.
+  // The rest belongs to the holder of the lock.
   L lock_;
-  Retired* limbo_[3] = {};
-  Stats stats_;
+  Limbo limbo_;
+  std::uint64_t retired_ = 0;
 };
 
 // ---------------------------------------------------------------------------
@@ -150,7 +140,14 @@ class AnonymousEpochDomain {
 template <unsigned kPlaces, BasicLock L>
 AnonymousEpochDomain<kPlaces, L>::~AnonymousEpochDomain() {
   // What is freed may retire more.
-  while (stats().Held() != 0) Poll();
+  while (stats().Held() != 0) {
+    RetiredList all;
+    {
+      ScopedLock<L> hold(lock_);
+      all = limbo_.TakeAll();
+    }
+    all.FreeAll();
+  }
 }
 
 template <unsigned kPlaces, BasicLock L>
@@ -184,83 +181,81 @@ void AnonymousEpochDomain<kPlaces, L>::End(Section section) {
 template <unsigned kPlaces, BasicLock L>
 void AnonymousEpochDomain<kPlaces, L>::Retire(Retired& node) {
   PTAGE_ASSERT(node.free != nullptr);
-  Retired* ripe;
-  {
-    ScopedLock<L> hold(lock_);
-    node.stamp = ReadOnce(epoch_, kRelaxed);
-    Retired*& list = limbo_[node.stamp % 3];
-    node.next = list;
-    list = &node;
-    ++stats_.retired;
-    ripe = TryAdvance();
-  }
-  FreeAll(ripe);
+  RetiredList list;
+  list.Push(node);
+  Advance(0, list);
 }
 
 template <unsigned kPlaces, BasicLock L>
 void AnonymousEpochDomain<kPlaces, L>::Poll() {
-  Retired* ripe;
-  {
-    ScopedLock<L> hold(lock_);
-    ripe = TryAdvance();
-  }
-  FreeAll(ripe);
+  RetiredList nothing;
+  Advance(0, nothing);
 }
 
 template <unsigned kPlaces, BasicLock L>
 void AnonymousEpochDomain<kPlaces, L>::Synchronize() {
-  const std::uint64_t begun = CurrentEpoch();
-  // What was retired in this epoch is freed by the second advance from here.
-  // The lock makes the walks' ends visible whoever advances.
-  while (CurrentEpoch() < begun + 2) {
-    Poll();
+  std::uint64_t begun;
+  {
+    ScopedLock<L> hold(lock_);
+    begun = CurrentEpoch();
+  }
+  for (;;) {
+    RetiredList nothing;
+    Advance(begun, nothing);
+    {
+      // The lock makes the walks' ends visible whoever looked.
+      ScopedLock<L> hold(lock_);
+      if (limbo_.HasEnded(begun)) return;
+    }
     SpinPause();
   }
 }
 
 template <unsigned kPlaces, BasicLock L>
-std::uint64_t AnonymousEpochDomain<kPlaces, L>::CurrentEpoch() {
-  ScopedLock<L> hold(lock_);
-  return ReadOnce(epoch_, kRelaxed);
+void AnonymousEpochDomain<kPlaces, L>::Advance(std::uint64_t wanted,
+                                               RetiredList& retired) {
+  RetiredList ripe;
+  {
+    ScopedLock<L> hold(lock_);
+    retired_ += retired.Count();
+    limbo_.Add(retired);
+    ripe = limbo_.Advance(
+        wanted, [this] { return NextEpoch(); },
+        [this] { return OldestWalk(); });
+  }
+  ripe.FreeAll();
 }
 
 template <unsigned kPlaces, BasicLock L>
 typename AnonymousEpochDomain<kPlaces, L>::Stats
 AnonymousEpochDomain<kPlaces, L>::stats() {
   ScopedLock<L> hold(lock_);
-  return stats_;
+  Stats stats = limbo_.stats();
+  stats.retired = retired_;
+  stats.epoch = CurrentEpoch();
+  return stats;
 }
 
 template <unsigned kPlaces, BasicLock L>
-Retired* AnonymousEpochDomain<kPlaces, L>::TryAdvance() {
-  const std::uint64_t epoch = ReadOnce(epoch_, kRelaxed);
+std::uint64_t AnonymousEpochDomain<kPlaces, L>::NextEpoch() {
+  const std::uint64_t ended = CurrentEpoch();
+  // [anonymous.5] release, pairs with [anonymous.4].
+  WriteOnce(epoch_, ended + 1, kRelease);
+  return ended;
+}
+
+template <unsigned kPlaces, BasicLock L>
+std::uint64_t AnonymousEpochDomain<kPlaces, L>::OldestWalk() {
+  std::uint64_t oldest = CurrentEpoch();
   for (Place& place : places_) {
     // [anonymous.3] acquire-release, pairs with [anonymous.1] and
-    // [anonymous.2]. Adding zero puts the read into the place's
-    // modification order, see 2 above.
-    const std::uint64_t announced =
+    // [anonymous.2]. Adding zero puts the look into the place's modification
+    // order, see 2 above.
+    const std::uint64_t seen =
         FetchAdd(place.announced, std::uint64_t{0}, kAcqRel);
-    if (announced != kIdle && announced / 2 != epoch) return nullptr;
+    if (seen != kIdle && seen / 2 < oldest) oldest = seen / 2;
   }
-  // [anonymous.5] release, pairs with [anonymous.4].
-  WriteOnce(epoch_, epoch + 1, kRelease);
-  // Retired in epoch − 1, which is two before the one that begins.
-  Retired*& list = limbo_[(epoch - 1) % 3];
-  Retired* const ripe = list;
-  list = nullptr;
-  for (Retired* node = ripe; node != nullptr; node = node->next) {
-    ++stats_.freed;
-  }
-  return ripe;
-}
-
-template <unsigned kPlaces, BasicLock L>
-void AnonymousEpochDomain<kPlaces, L>::FreeAll(Retired* ripe) {
-  while (ripe != nullptr) {
-    Retired* const next = ripe->next;
-    ripe->free(*ripe, ripe->owner);
-    ripe = next;
-  }
+  return oldest;
 }
 
 }  // namespace ptage

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+#include <gtest/gtest.h>
+
+#include "test/relacy/epoch_searches.h"
+#include "test/relacy/expect.h"
+
+namespace ptage::relacy {
+namespace {
+
+template <template <EpochReaders> class Search>
+void ExpectHoldsForBoth() {
+  ExpectHolds<Search<kStore>>();
+  ExpectHolds<Search<kExchange>>();
+}
+
+TEST(EpochSearch, NothingIsFreedUnderAFirstWalk) {
+  ExpectHoldsForBoth<FirstWalk>();
+}
+
+TEST(EpochSearch, APlaceServesOneWalkAfterTheOther) {
+  ExpectHoldsForBoth<SecondWalk>();
+}
+
+TEST(EpochSearch, NothingIsFreedUntilAllOfAThreadsWalksHaveEnded) {
+  ExpectHoldsForBoth<NestedWalks>();
+}
+
+TEST(EpochSearch, APlaceServesOneThreadAfterTheOther) {
+  ExpectHoldsForBoth<PlaceHandedOn>();
+}
+
+TEST(EpochSearch, TwoWritersFreeEachNodeOnce) {
+  ExpectHoldsForBoth<WritersMeet>();
+}
+
+TEST(EpochSearch, SynchronizeWaitsForWalks) {
+  ExpectHoldsForBoth<Synchronized>();
+}
+
+TEST(EpochSearch, WhoHasSynchronizedMayFree) {
+  ExpectHoldsForBoth<FreedByTheCaller>();
+}
+
+TEST(EpochSearch, TheLimitIsReported) { ExpectHoldsForBoth<Limited>(); }
+
+}  // namespace
+}  // namespace ptage::relacy

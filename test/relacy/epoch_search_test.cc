@@ -18,6 +18,10 @@ TEST(EpochSearch, NothingIsFreedUnderAFirstWalk) {
   ExpectHoldsForBoth<FirstWalk>();
 }
 
+TEST(EpochSearch, NothingIsFreedUnderARegisteredThreadsWalk) {
+  ExpectHoldsForBoth<RegisteredWalk>();
+}
+
 TEST(EpochSearch, APlaceServesOneWalkAfterTheOther) {
   ExpectHoldsForBoth<SecondWalk>();
 }

@@ -42,12 +42,31 @@ struct FirstWalk : rl::test_suite<FirstWalk<kReaders>, 2> {
   static constexpr Plan kPlan = UpToPreemptions(4);
 
   EpochNodes<1, kReaders> linked;
-  bool walked = false;
 
   void before() { linked.Start(); }
   void thread(unsigned index) {
     if (index == 0) {
-      walked = linked.Walk();
+      linked.Walk();
+    } else {
+      linked.Replace(0, nullptr);
+    }
+  }
+  void after() { linked.ExpectFreedOnce(1); }
+};
+
+// The same by a thread that has its place already.
+template <EpochReaders kReaders>
+struct RegisteredWalk : rl::test_suite<RegisteredWalk<kReaders>, 2> {
+  static constexpr Plan kPlan = UpToPreemptions(4);
+
+  EpochNodes<2, kReaders> linked;
+
+  void before() { linked.Start(); }
+  void thread(unsigned index) {
+    if (index == 0) {
+      Require(linked.domain().Register(),
+              "a walk begins where there is a place");
+      linked.Walk();
     } else {
       linked.Replace(0, nullptr);
     }
@@ -107,7 +126,6 @@ struct PlaceHandedOn : rl::test_suite<PlaceHandedOn<kReaders>, 3> {
 
   EpochNodes<1, kReaders> linked;
   unsigned inside = 0;
-  unsigned walked = 0;
 
   void before() { linked.Start(); }
   void thread(unsigned index) {
@@ -118,7 +136,6 @@ struct PlaceHandedOn : rl::test_suite<PlaceHandedOn<kReaders>, 3> {
       return;
     }
     if (const auto section = domain.Begin()) {
-      ++walked;
       Require(++inside == 1, "a place is one thread's");
       linked.Follow();
       --inside;
@@ -150,14 +167,12 @@ struct WritersMeet : rl::test_suite<WritersMeet<kReaders>, 3> {
   void after() { linked.ExpectFreedOnce(2); }
 };
 
-// Synchronize, while another thread polls.
+// Synchronize, by who has retired.
 template <EpochReaders kReaders>
 struct Synchronized : rl::test_suite<Synchronized<kReaders>, 2> {
   static constexpr Plan kPlan = UpToPreemptions(3);
 
   EpochNodes<2, kReaders> linked;
-  bool inside = false;
-  bool begun_before = false;
 
   void before() { linked.Start(); }
   void thread(unsigned index) {

@@ -16,6 +16,7 @@ SEARCHES = {
     "page_table": ["page_table"],
     "reclaim/anonymous_epoch": ["anonymous_epoch"],
     "reclaim/epoch": ["epoch"],
+    "reclaim/limbo": ["anonymous_epoch"],
     "rmap": ["rmap", "lockless_list"],
     "rmap/bit_locked": ["rmap"],
     "rmap/chunk_list": ["rmap"],

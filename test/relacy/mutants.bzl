@@ -146,7 +146,7 @@ MUTANTS = {
     "reclaim/epoch": [
         (
             "EpochReadRelaxedFast",
-            "SecondWalk<kStore>",
+            "RegisteredWalk<kStore>",
             "DATA RACE",
             "const std::uint64_t now = ReadOnce(epoch_, kAcquire);\n      // [epoch.2]",
             "const std::uint64_t now = ReadOnce(epoch_, kRelaxed);\n      // [epoch.2]",
@@ -166,25 +166,11 @@ MUTANTS = {
             "const std::uint64_t now = ReadOnce(epoch_, kRelaxed);\n  if (asymmetric_)",
         ),
         (
-            "AnnouncedRelaxedFast",
-            "SecondWalk<kStore>",
-            "DATA RACE",
-            "WriteOnce(place->announced, now, kRelease);\n      B::Light();",
-            "WriteOnce(place->announced, now, kRelaxed);\n      B::Light();",
-        ),
-        (
             "NoLightBarrierFast",
-            "SecondWalk<kStore>",
+            "RegisteredWalk<kStore>",
             "DATA RACE",
             "WriteOnce(place->announced, now, kRelease);\n      B::Light();",
             "WriteOnce(place->announced, now, kRelease);",
-        ),
-        (
-            "AnnouncedRelaxed",
-            "SecondWalk<kStore>",
-            "DATA RACE",
-            "WriteOnce(place->announced, now, kRelease);\n    B::Light();",
-            "WriteOnce(place->announced, now, kRelaxed);\n    B::Light();",
         ),
         (
             "NoLightBarrier",
@@ -234,20 +220,6 @@ MUTANTS = {
             "DATA RACE",
             "WriteOnce(announced, kIdle, kRelease);",
             "WriteOnce(announced, kIdle, kRelaxed);",
-        ),
-        (
-            "InnerBegunRelaxed",
-            "NestedWalks<kStore>",
-            "DATA RACE",
-            "WriteOnce(place->announced, before + 1, kRelease);",
-            "WriteOnce(place->announced, before + 1, kRelaxed);",
-        ),
-        (
-            "InnerEndedRelaxed",
-            "NestedWalks<kStore>",
-            "DATA RACE",
-            "WriteOnce(announced, before - 1, kRelease);",
-            "WriteOnce(announced, before - 1, kRelaxed);",
         ),
         (
             "NestedWalkForgotten",
@@ -301,7 +273,7 @@ MUTANTS = {
         (
             "ClaimedByAStore",
             "PlaceHandedOn<kStore>",
-            "a place is one thread's",
+            "assertion: ReadOnce(place.announced, kRelaxed) == kIdle",
             "if (!TryCmpxchg(place.owner, kNobody, me, kAcquire)) continue;",
             "WriteOnce(place.owner, me, kRelaxed);",
         ),

@@ -36,12 +36,12 @@ struct EpochNodes : LinkedNodes<EpochDomain<kPlaces, BlockingLock>> {
   }
 };
 
-// One walk, the thread's first, and a writer without a place.
+// One walk, the thread's first.
 template <EpochReaders kReaders>
 struct FirstWalk : rl::test_suite<FirstWalk<kReaders>, 2> {
   static constexpr Plan kPlan = UpToPreemptions(4);
 
-  EpochNodes<1, kReaders> linked;
+  EpochNodes<2, kReaders> linked;
 
   void before() { linked.Start(); }
   void thread(unsigned index) {
@@ -100,7 +100,7 @@ template <EpochReaders kReaders>
 struct NestedWalks : rl::test_suite<NestedWalks<kReaders>, 2> {
   static constexpr Plan kPlan = UpToPreemptions(3);
 
-  EpochNodes<2, kReaders> linked;
+  EpochNodes<3, kReaders> linked;
 
   void before() { linked.Start(); }
   void thread(unsigned index) {

@@ -53,6 +53,9 @@ inline constexpr unsigned kThreadSlots = 8;
 
 // `key` tells whose `value` it is; 0: nobody's.
 struct ThreadState {
+  // The slot that was filled last once more, at an address that is a constant.
+  Local<std::uint64_t> last_key;
+  Local<void*> last_value;
   Local<std::uint64_t> keys[kThreadSlots];
   Local<void*> values[kThreadSlots];
   // Whether a call of FillThreadSlot is under way.
@@ -75,9 +78,12 @@ inline void FillThreadSlot(unsigned slot, std::uint64_t key, void* value) {
   // under our key.
   if (thread.filling.Get()) return;
   thread.filling.Set(true);
+  thread.last_key.Set(0);
   thread.keys[slot].Set(0);
   thread.values[slot].Set(value);
+  thread.last_value.Set(value);
   thread.keys[slot].Set(key);
+  thread.last_key.Set(key);
   thread.filling.Set(false);
 }
 
@@ -182,6 +188,7 @@ struct ThreadWatchers {
   static void ThreadExits(void*) {
     ThreadState& thread = ThisThread();
     thread.watched.Set(false);
+    thread.last_key.Set(0);
     for (auto& slot : thread.keys) slot.Set(0);
     pthread_mutex_lock(&mutex);
     for (ThreadWatcher* w = first; w != nullptr; w = w->next_) {

@@ -5,16 +5,15 @@
 // from the operating system where there is one.
 //
 // Contract
-//   * A thread announces its walks in a place of its own, which it takes at its
-//     first Begin, Retire or Register, and which is free again when the thread
+//   * A thread announces a walk in a place of its own, which it takes at its
+//     first Begin, Retire or Register and keeps for the next walk; a walk
+//     inside another takes a further one. They are free again when the thread
 //     ends. So the places bound the threads alive that have used the domain,
-//     not their walks. A thread that finds none cannot walk (its Begin tests
-//     false) and may still retire.
+//     each with its deepest nesting. A walk that finds no place does not begin
+//     (it tests false); who has none may still retire.
 //   * Begin and End may be called by any thread at any time, also by a signal
-//     handler, inside a walk or inside Begin. Walks of one thread nest, up to
-//     kMostNested, and may end in any order, in the thread that began them.
-//     Inside the outermost the others announce nothing of their own: what one
-//     of them may hold is held until all have ended.
+//     handler, inside a walk or inside Begin. Walks of one thread may end in
+//     any order, in the thread that began them.
 //   * Retire, Poll, Synchronize and stats may be called by any thread, also
 //     inside a walk, but for Synchronize; not by a signal handler. They take
 //     the domain's locks, never while they call `free`; a `free` function may
@@ -61,7 +60,8 @@
 //   [epoch.2] release store in Begin, then LightBarrier  · [epoch.5]
 //   [epoch.3] acquire addition in BeginSlowly, where     · [epoch.4],
 //             there is no HeavyBarrier                     [epoch.6]
-//   [epoch.4] release store in End and of nested walks   · [epoch.5],
+//   [epoch.4] release store in End                       · [epoch.3],
+//                                                          [epoch.5],
 //                                                          [epoch.6]
 //   [epoch.5] acquire load in OldestWalk, after          · [epoch.2],
 //             HeavyBarrier                                 [epoch.4]
@@ -109,8 +109,6 @@ class EpochDomain final : private ThreadWatcher {
   struct Place;
 
  public:
-  static constexpr std::uint64_t kMostNested = 255;
-
   // An entered section, or none.
   class Section {
    public:
@@ -157,11 +155,7 @@ class EpochDomain final : private ThreadWatcher {
   [[nodiscard]] bool asymmetric() const { return asymmetric_; }
 
  private:
-  // The epoch's number stands above how many walks of the thread are inside.
-  static constexpr unsigned kNestedBits = 8;
-  static constexpr std::uint64_t kNested = (1u << kNestedBits) - 1;
-  static_assert(kMostNested <= kNested);
-  static constexpr std::uint64_t kOneEpoch = 1u << kNestedBits;
+  static constexpr std::uint64_t kFirstEpoch = 1;
   static constexpr std::uint64_t kIdle = 0;
   static constexpr std::uint64_t kNobody = 0;
 
@@ -175,8 +169,8 @@ class EpochDomain final : private ThreadWatcher {
   };
   struct alignas(64) Place {
     Place() : announced(kIdle), owner(kNobody) {}
-    // kIdle, or the epoch of the outermost walk and how many there are. Changed
-    // by the owner alone, and its signal handlers, which leave it as it was.
+    // kIdle, or a walk's epoch. Stored by the owner alone, and its signal
+    // handlers, which leave it as it was.
     Cell<std::uint64_t> announced;
     Cell<std::uint64_t> owner;  // a thread's identity, or kNobody
     alignas(64) Stash stash;
@@ -184,7 +178,9 @@ class EpochDomain final : private ThreadWatcher {
 
   Place* Mine();
   Place* FindOrClaim();
-  Place* Claim(std::uint64_t me);
+  // For a walk inside that of `outer`.
+  Place* Another(Place* outer);
+  Place* Claim(Place* first);
   void GiveBack(Place& place);
   Section BeginSlowly();
   // Whether the caller is inside a walk, as far as can be told at once.
@@ -194,9 +190,7 @@ class EpochDomain final : private ThreadWatcher {
   void Collect(Stash& stash);
   std::uint64_t NextEpoch();
   std::uint64_t OldestWalk();
-  std::uint64_t CurrentEpoch() const {
-    return ReadOnce(epoch_, kRelaxed) >> kNestedBits;
-  }
+  std::uint64_t CurrentEpoch() const { return ReadOnce(epoch_, kRelaxed); }
   void Free(RetiredList& ripe);
   // Every lock of the domain.
   template <class Function>
@@ -207,8 +201,8 @@ class EpochDomain final : private ThreadWatcher {
   void AfterForkInParent() override;
   void AfterForkInChild() override;
 
-  // What Begin reads: what a walk announces in this epoch, and which of a
-  // thread's slots holds its place, under which key. Where walks begin by a
+  // What Begin reads: the epoch, and the key under which a thread has its place
+  // at hand. Where walks begin by a
   // locked operation no slot has fast_key_, so that Begin needs to ask nothing.
   Cell<std::uint64_t> epoch_;
   const std::uint64_t fast_key_;
@@ -230,7 +224,7 @@ class EpochDomain final : private ThreadWatcher {
 
 template <unsigned kPlaces, BasicLock L, AsymmetricBarrier B>
 EpochDomain<kPlaces, L, B>::EpochDomain(const EpochOptions& options)
-    : epoch_(kOneEpoch + 1),
+    : epoch_(kFirstEpoch),
       fast_key_(2 * NewNumber()),
       slot_key_(options.readers == EpochReaders::kFastest && B::Prepare()
                     ? fast_key_
@@ -266,8 +260,8 @@ template <unsigned kPlaces, BasicLock L, AsymmetricBarrier B>
 inline typename EpochDomain<kPlaces, L, B>::Section
 EpochDomain<kPlaces, L, B>::Begin() {
   const ThreadState& thread = ThisThread();
-  if (thread.keys[slot_].Get() == fast_key_) [[likely]] {
-    Place* const place = static_cast<Place*>(thread.values[slot_].Get());
+  if (thread.last_key.Get() == fast_key_) [[likely]] {
+    Place* const place = static_cast<Place*>(thread.last_value.Get());
     if (place == nullptr) __builtin_unreachable();
     if (ReadOnce(place->announced, kRelaxed) == kIdle) [[likely]] {
       // [epoch.1] acquire, pairs with [epoch.7]: who announces a later epoch
@@ -288,14 +282,14 @@ EpochDomain<kPlaces, L, B>::Begin() {
 template <unsigned kPlaces, BasicLock L, AsymmetricBarrier B>
 [[gnu::noinline]] typename EpochDomain<kPlaces, L, B>::Section
 EpochDomain<kPlaces, L, B>::BeginSlowly() {
-  Place* const place = Mine();
+  Place* place = Mine();
   if (place == nullptr) return Section();
-  const std::uint64_t before = ReadOnce(place->announced, kRelaxed);
-  if (before != kIdle) {
-    if ((before & kNested) == kMostNested) return Section();
-    // [epoch.4] release, pairs with [epoch.5] and [epoch.6].
-    WriteOnce(place->announced, before + 1, kRelease);
-    return Section(place);
+  if (ReadOnce(place->announced, kRelaxed) != kIdle) {
+    place = Another(place);
+    if (place == nullptr) return Section();
+  } else if (asymmetric_) {
+    // At hand for the next.
+    FillThreadSlot(slot_, slot_key_, place);
   }
   // [epoch.1] acquire, pairs with [epoch.7].
   const std::uint64_t now = ReadOnce(epoch_, kAcquire);
@@ -313,17 +307,9 @@ EpochDomain<kPlaces, L, B>::BeginSlowly() {
 template <unsigned kPlaces, BasicLock L, AsymmetricBarrier B>
 inline void EpochDomain<kPlaces, L, B>::End(Section section) {
   PTAGE_ASSERT(static_cast<bool>(section));
-  Cell<std::uint64_t>& announced = section.place_->announced;
-  const std::uint64_t before = ReadOnce(announced, kRelaxed);
-  if ((before & kNested) == 1) [[likely]] {
-    // [epoch.4] release, pairs with [epoch.3], [epoch.5] and [epoch.6]: what
-    // the walk read, it read before anything is freed.
-    WriteOnce(announced, kIdle, kRelease);
-  } else {
-    PTAGE_ASSERT(before != kIdle);
-    // [epoch.4] release, pairs with [epoch.5] and [epoch.6].
-    WriteOnce(announced, before - 1, kRelease);
-  }
+  // [epoch.4] release, pairs with [epoch.3], [epoch.5] and [epoch.6]: what the
+  // walk read, it read before anything is freed.
+  WriteOnce(section.place_->announced, kIdle, kRelease);
 }
 
 // --- Places.
@@ -349,30 +335,42 @@ EpochDomain<kPlaces, L, B>::FindOrClaim() {
       break;
     }
   }
-  if (mine == nullptr) mine = Claim(me);
+  if (mine == nullptr) mine = Claim(places_);
   if (mine != nullptr) FillThreadSlot(slot_, slot_key_, mine);
   return mine;
 }
 
 template <unsigned kPlaces, BasicLock L, AsymmetricBarrier B>
+typename EpochDomain<kPlaces, L, B>::Place* EpochDomain<kPlaces, L, B>::Another(
+    Place* outer) {
+  const std::uint64_t me = ThisThreadId();
+  // One that served an inner walk before is likely to be the next.
+  for (unsigned i = 1; i < kPlaces; ++i) {
+    Place& place =
+        places_[(static_cast<unsigned>(outer - places_) + i) % kPlaces];
+    if (ReadOnce(place.owner, kRelaxed) == me &&
+        ReadOnce(place.announced, kRelaxed) == kIdle) {
+      return &place;
+    }
+  }
+  return Claim(outer);
+}
+
+template <unsigned kPlaces, BasicLock L, AsymmetricBarrier B>
 typename EpochDomain<kPlaces, L, B>::Place* EpochDomain<kPlaces, L, B>::Claim(
-    std::uint64_t me) {
+    Place* first) {
   if (!WatchThisThread()) return nullptr;
-  for (Place& place : places_) {
+  for (unsigned i = 0; i < kPlaces; ++i) {
+    Place& place =
+        places_[(static_cast<unsigned>(first - places_) + i) % kPlaces];
     if (ReadOnce(place.owner, kRelaxed) != kNobody) continue;
     // [epoch.8] acquire, pairs with [epoch.9]: the owner before has stored to
     // the place for the last time,
     //   before: leaves, gives the place back | new: announces
     //                                        | (the idle of before arrives)
-    if (!TryCmpxchg(place.owner, kNobody, me, kAcquire)) continue;
-    // A signal handler may have claimed another one meanwhile, for the same
-    // thread; its walks have ended.
-    for (Place& other : places_) {
-      if (&other != &place && ReadOnce(other.owner, kRelaxed) == me) {
-        GiveBack(other);
-      }
+    if (TryCmpxchg(place.owner, kNobody, ThisThreadId(), kAcquire)) {
+      return &place;
     }
-    return &place;
   }
   return nullptr;
 }
@@ -477,10 +475,10 @@ template <unsigned kPlaces, BasicLock L, AsymmetricBarrier B>
 std::uint64_t EpochDomain<kPlaces, L, B>::NextEpoch() {
   const std::uint64_t ended = ReadOnce(epoch_, kRelaxed);
   // [epoch.7] release, pairs with [epoch.1].
-  WriteOnce(epoch_, ended + kOneEpoch, kRelease);
+  WriteOnce(epoch_, ended + 1, kRelease);
   // Walks that do not see what was unlinked have announced themselves before.
   if (asymmetric_) B::Heavy();
-  return ended >> kNestedBits;
+  return ended;
 }
 
 template <unsigned kPlaces, BasicLock L, AsymmetricBarrier B>
@@ -496,9 +494,7 @@ std::uint64_t EpochDomain<kPlaces, L, B>::OldestWalk() {
       // zero puts the look into the place's modification order.
       seen = FetchAdd(place.announced, 0, kAcqRel);
     }
-    if (seen != kIdle && seen >> kNestedBits < oldest) {
-      oldest = seen >> kNestedBits;
-    }
+    if (seen != kIdle && seen < oldest) oldest = seen;
   }
   return oldest;
 }
@@ -533,7 +529,6 @@ void EpochDomain<kPlaces, L, B>::OnThreadExit(std::uint64_t thread) {
     if (ReadOnce(place.announced, kRelaxed) != kIdle) {
       // Nobody is left to use what the walk held.
       FetchAdd(ended_by_exit_, 1, kRelaxed);
-      // [epoch.4] release, pairs with [epoch.5] and [epoch.6].
       WriteOnce(place.announced, kIdle, kRelease);
     }
     GiveBack(place);

@@ -18,9 +18,9 @@
 //     inside a walk, but for Synchronize; not by a signal handler. They take
 //     the domain's locks, never while they call `free`; a `free` function may
 //     retire again, and what that makes ripe is freed inside the call.
-//   * Retire frees nothing by itself until its thread has retired `batch`
-//     objects since anyone last collected them; then, as in Poll and
-//     Synchronize, everything that any thread has retired is served at once.
+//   * Retire frees nothing by itself until `batch` objects of its thread wait;
+//     then it serves these, and now and then those of all threads. Poll and
+//     Synchronize serve everything that any thread has retired.
 //   * Where `limit` is set, Retire counts what is held, ripe objects until they
 //     have been freed included. If the limit is reached, it tries to free; if
 //     it is still reached, it returns kAtLimit. The object is taken and will be
@@ -143,7 +143,7 @@ class EpochDomain final : private ThreadWatcher {
   RetireOutcome Retire(Retired& node);
 
   // Frees what no walk holds any more.
-  void Poll() { Advance(0); }
+  void Poll() { Advance(0, nullptr); }
 
   // Returns when every walk that began before the call has ended, and what was
   // retired before it is freed, or about to be by another caller. Precondition:
@@ -156,6 +156,8 @@ class EpochDomain final : private ThreadWatcher {
 
  private:
   static constexpr std::uint64_t kFirstEpoch = 1;
+  // In one epoch of so many Retire serves all threads.
+  static constexpr std::uint64_t kEpochsApart = 8;
   static constexpr std::uint64_t kIdle = 0;
   static constexpr std::uint64_t kNobody = 0;
 
@@ -186,7 +188,8 @@ class EpochDomain final : private ThreadWatcher {
   // Whether the caller is inside a walk, as far as can be told at once.
   bool SeemsInside() const;
 
-  void Advance(std::uint64_t wanted);
+  // Serves what is in `own`, or in every stash if it is null.
+  void Advance(std::uint64_t wanted, Stash* own);
   void Collect(Stash& stash);
   std::uint64_t NextEpoch();
   std::uint64_t OldestWalk();
@@ -418,7 +421,11 @@ RetireOutcome EpochDomain<kPlaces, L, B>::Retire(Retired& node) {
     WriteOnce(stash.waiting, waiting, kRelaxed);
     WriteOnce(stash.retired, ReadOnce(stash.retired, kRelaxed) + 1, kRelaxed);
   }
-  if (waiting >= options_.batch || at_limit) Advance(0);
+  if (at_limit) {
+    Advance(0, nullptr);
+  } else if (waiting >= options_.batch) {
+    Advance(0, &stash);
+  }
   return at_limit && ReadOnce(held_, kRelaxed) >= options_.limit
              ? RetireOutcome::kAtLimit
              : RetireOutcome::kTaken;
@@ -435,7 +442,7 @@ void EpochDomain<kPlaces, L, B>::Synchronize() {
     begun = CurrentEpoch();
   }
   for (unsigned turn = 1;; ++turn) {
-    Advance(begun);
+    Advance(begun, nullptr);
     {
       ScopedLock<L> hold(lock_);
       if (limbo_.HasEnded(begun)) return;
@@ -450,12 +457,18 @@ void EpochDomain<kPlaces, L, B>::Synchronize() {
 }
 
 template <unsigned kPlaces, BasicLock L, AsymmetricBarrier B>
-void EpochDomain<kPlaces, L, B>::Advance(std::uint64_t wanted) {
+void EpochDomain<kPlaces, L, B>::Advance(std::uint64_t wanted, Stash* own) {
   RetiredList ripe;
   {
     ScopedLock<L> hold(lock_);
-    for (Place& place : places_) Collect(place.stash);
-    Collect(others_);
+    // Another thread's objects are in another processor's caches: they are left
+    // to that thread, but for now and then, lest it retires no more.
+    if (own != nullptr && CurrentEpoch() % kEpochsApart != 0) {
+      Collect(*own);
+    } else {
+      for (Place& place : places_) Collect(place.stash);
+      Collect(others_);
+    }
     ripe = limbo_.Advance(
         wanted, [this] { return NextEpoch(); },
         [this] { return OldestWalk(); });

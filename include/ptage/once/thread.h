@@ -7,10 +7,9 @@
 //   * A `Local<T>` is a word of one thread, which that thread's signal handlers
 //     may read and write too: accesses are whole, and in the order in which
 //     they are written.
-//   * Each thread has a few slots, of a key and a pointer. They start empty,
-//   and
-//     are in the static thread-local storage: reaching one takes no call, and
-//     allocates nothing, so that a handler may be the first to.
+//   * Each thread has a few slots, of a key and a pointer. They start empty.
+//     They are in the static thread-local storage: reaching one takes no call,
+//     and allocates nothing, so that a handler may be the first to.
 //   * A thread's identity is the same for as long as it lives, and differs from
 //     those of all others alive; it may be that of one that has ended.
 //   * WatchThisThread sees to it that the thread's end is told to every

@@ -29,9 +29,8 @@
 //   * A walk that stalls delays what is retired after it began, and no caller
 //     but those of Synchronize. stats() counts what is held, and tells the
 //     oldest walk and how often it was in the way.
-//   * A thread that ends inside a walk ends the walk, which is counted; one
-//   that
-//     is killed alone, without a word to the C library, holds things back until
+//   * A thread that ends inside walks ends them, which is counted. One that is
+//     killed alone, without a word to the C library, holds things back until
 //     the domain is destroyed, or until a thread with its identity ends.
 //   * In the child of a fork the forking thread goes on, inside its walks if it
 //     was; the walks and places of the others are gone, their objects are kept.
@@ -272,8 +271,8 @@ EpochDomain<kPlaces, L, B>::Begin() {
       const std::uint64_t now = ReadOnce(epoch_, kAcquire);
       // [epoch.2] release, pairs with [epoch.5]: a look that finds this walk
       // has seen those before it end. The barrier comes before the walk reads:
-      //   walk: announces (in its store buffer) | writer: unlinks N, looks:
-      //   idle walk: reads the pointer to N          | writer: frees N
+      //   walk: announces (in its store buffer) | writer: unlinks N; looks
+      //   walk: reads the pointer to N          | writer: frees N
       WriteOnce(place->announced, now, kRelease);
       B::Light();
       return Section(place);

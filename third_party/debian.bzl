@@ -51,3 +51,11 @@ relacy_headers = repository_rule(
     implementation = _relacy_headers_impl,
     doc = "The Relacy race detector from Debian's package relacy-dev.",
 )
+
+def _liburcu_impl(repository_ctx):
+    repository_ctx.symlink(Label("//third_party:liburcu.BUILD"), "BUILD.bazel")
+
+liburcu = repository_rule(
+    implementation = _liburcu_impl,
+    doc = "Userspace RCU from Debian's package liburcu-dev.",
+)

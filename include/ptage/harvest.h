@@ -42,22 +42,26 @@ AgeResult HarvestSome(const Tree& tree, const typename Tree::Walk& walk,
   AgeResult result;
   AgeCounts counts;
   const GfnRange range = cursor.Rest();
-  WalkSome(tree, walk, cursor, budget, [&](const VisitedEntry<F>& visited) {
-    // Most entries are cold, and need nothing of what follows.
-    if (!IsFrozen<F>(visited.seen) && !IsYoung<F>(visited.seen)) {
-      ++counts.examined;
-      return;
-    }
-    const bool whole = range.Contains(visited.covers);
-    const SpteAge age =
-        AgeSeen<F>(visited.entry, visited.seen,
-                   whole ? action : AgeAction::kTest, [] { return true; });
-    const AgeResult answer = ToResult(age, mode);
-    result |= answer;
-    counts += CountsOf(age);
-    if (answer.young) output.SetYoung(visited.asked);
-    if (!answer.complete) output.SetUnknown(visited.asked);
-  });
+  // Of another place's entries, under a type-stable reclaimer, none is taken
+  // for young; a cold one may be counted.
+  constexpr ColdEntries kCold = ColdEntries::kUnchecked;
+  WalkSome<kCold>(
+      tree, walk, cursor, budget, [&](const VisitedEntry<F>& visited) {
+        // Most entries are cold, and need nothing of what follows.
+        if (!IsFrozen<F>(visited.seen) && !IsYoung<F>(visited.seen)) {
+          ++counts.examined;
+          return;
+        }
+        const bool whole = range.Contains(visited.covers);
+        const SpteAge age =
+            AgeSeen<F>(visited.entry, visited.seen,
+                       whole ? action : AgeAction::kTest, [] { return true; });
+        const AgeResult answer = ToResult(age, mode);
+        result |= answer;
+        counts += CountsOf(age);
+        if (answer.young) output.SetYoung(visited.asked);
+        if (!answer.complete) output.SetUnknown(visited.asked);
+      });
   output.Count(counts);
   return result;
 }

@@ -66,6 +66,10 @@ class Memslot {
 
 template <SpteFormat F, Reclaimer R>
 class Memslots {
+  static_assert(!kTypeStable<R>,
+                "Memslots: a set of slots is freed, not used again, so it "
+                "needs a reclaimer that waits for walks; TypeStable does not");
+
  public:
   using Walk = LocklessWalk<R>;
 

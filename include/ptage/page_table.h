@@ -33,18 +33,36 @@
 // fault that is already inside finds its entry frozen, and starts again from
 // the root.
 //
+// Under a type-stable reclaimer (reclaim/type_stable.h) a walk may find itself
+// in a table that serves another place by now. Trees are then direct, and:
+//   * an entry of such a table reads as frozen, as one of a removed table does
+//     under the other schemes;
+//   * who takes an entry asks again while he owns it, and gives it back if it
+//     is another place's. So another tree may be kept waiting for an entry, for
+//     the time of a few loads;
+//   * what Lookup found may be changed only by compare-and-swap on the word
+//     that it found;
+//   * memory never holds a table with an entry that could be taken: from its
+//     removal to its next use each is frozen.
+//
 // Sites (order · partner)
-//   [table.1] acquire load in ReadEntry  · [spte.5], [spte.7]
+//   [table.1] acquire load in ReadEntry  · [spte.5], [spte.7], [table.2],
+//                                          [table.3]
+//   [table.2] release store in Open      · [table.1], [spte.3]
+//   [table.3] release store in Split     · [table.1], [spte.3]
+//             (type-stable only)
 
 #ifndef PTAGE_PAGE_TABLE_H_
 #define PTAGE_PAGE_TABLE_H_
 
+#include <concepts>
 #include <cstdint>
 
 #include "ptage/lock.h"
 #include "ptage/memory.h"
 #include "ptage/once.h"
 #include "ptage/reclaim.h"
+#include "ptage/reclaim/type_stable.h"
 #include "ptage/spte.h"
 #include "ptage/types.h"
 
@@ -68,6 +86,23 @@ enum class StructureOutcome {
 // Whether Zap flushes for each entry before it lets the entry go, or leaves it
 // to the caller, who keeps faults out of the range until he has flushed it.
 enum class ZapFlush { kEach, kByCaller };
+
+// What a walk under a type-stable reclaimer asks of entries that it does not
+// follow and that are not young. Others need not ask, for whatever was read
+// there was of the place.
+enum class ColdEntries {
+  kChecked,    // each is of the place
+  kUnchecked,  // may be of another: enough for who wants accesses alone
+};
+
+// Memory that a type-stable reclaimer can do with: as TableMemory; and no page
+// is unmapped or written while it is free, as long as a walk may hold it.
+//   IdentityOf(table)  the record beside it, which stays too.
+template <class M, class F>
+concept StableTableMemory =
+    TableMemory<M, F> && requires(M& memory, const Table<F>* table) {
+      { memory.IdentityOf(table) } -> std::same_as<TableIdentity&>;
+    };
 
 // A leaf that was taken out of the tree, as a sink receives it.
 template <SpteFormat F>
@@ -93,6 +128,11 @@ struct FoundEntry {
 template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl = NoFlush,
           BasicLock L = SpinLock>
 class PageTable {
+  static constexpr bool kStable = kTypeStable<R>;
+  static_assert(!kStable || StableTableMemory<M, F>,
+                "PageTable: a type-stable reclaimer needs memory that keeps "
+                "its tables and an identity beside each, as StableArena does");
+
  public:
   using Format = F;
   using Memory = M;
@@ -154,19 +194,50 @@ class PageTable {
   // read. Stops before an entry for which it returns false, or when `budget`
   // entries were read, which it counts down. Returns the first frame that is
   // left; range.end if none is.
-  template <class Visitor>
+  template <ColdEntries kCold = ColdEntries::kChecked, class Visitor>
   Gfn Visit(const Walk& walk, GfnRange range, std::uint64_t& budget,
             Visitor&& visit) const {
     PTAGE_ASSERT(static_cast<bool>(walk));
     if (range.Empty()) return range.end;
-    return VisitTable(*root_, Level{F::kLevels}, Gfn{0}, range, budget, visit);
+    return VisitTable<kCold>(*root_, Level{F::kLevels}, Gfn{0}, range, budget,
+                             visit);
   }
 
  private:
   using Entry = SpteCell<F>;
 
+  // A table as a walk came to it, at the place of `level` around `gfn`.
+  class Here {
+   public:
+    Here(const PageTable& tree, const Table<F>& table, Gfn gfn, Level level)
+        : tree_(tree), table_(table), gfn_(gfn), level_(level) {}
+
+    // What `entry` of the table holds. Type-stable: frozen, if the table serves
+    // another place.
+    template <ColdEntries kCold = ColdEntries::kChecked>
+    Word Read(const Entry& entry) {
+      if constexpr (kStable) {
+        return ReadStable<kCold>(entry);
+      } else {
+        return ReadEntry(entry);
+      }
+    }
+
+   private:
+    template <ColdEntries kCold>
+    Word ReadStable(const Entry& entry);
+
+    const PageTable& tree_;
+    const Table<F>& table_;
+    const Gfn gfn_;
+    const Level level_;
+    bool asked_ = false;
+    TableLife life_ = kNoTableLife;
+  };
+
   // [table.1] acquire, pairs with [spte.5] and [spte.7]: the table that an
-  // inner entry points to is visible as its builder left it.
+  // inner entry points to is visible as its builder left it; and with [table.2]
+  // and [table.3], see type_stable.h.
   static Word ReadEntry(const Entry& entry) {
     return ReadOnce(entry, kAcquire);
   }
@@ -185,7 +256,27 @@ class PageTable {
     return *table;
   }
 
+  // The place that the table at `level` around `gfn` serves.
+  TablePlace PlaceOf(Gfn gfn, Level level) const {
+    const std::uint64_t frames = FramesAt<F>(level) * kEntriesPerTable<F>;
+    return TablePlace{this, Gfn{gfn.value / frames * frames}, level};
+  }
+  // Whether an entry that the caller has frozen, on his way to `gfn` at
+  // `level`, is the one for it. While he owns it, it stays so.
+  bool IsHere(const Entry& owned, Gfn gfn, Level level) const {
+    if constexpr (kStable) {
+      return memory_.IdentityOf(memory_.TableOf(owned))
+                 .LifeIn(PlaceOf(gfn, level)) != kNoTableLife;
+    } else {
+      return true;
+    }
+  }
+
+  // Of empty entries; type-stable: closed, until the caller opens it.
   Table<F>* NewTable(Gfn base, Level level, Entry* parent);
+  // Empties the entries of a closed table. Precondition: the caller owns the
+  // entry that is to point to it, or it is a root.
+  void Open(Table<F>& table);
   // Makes the empty `entry` at `level` point to an empty table.
   MapOutcome BuildTable(Entry& entry, Gfn gfn, Level level);
   // The entry at `level` on the path to `gfn`; kDone if it is empty.
@@ -193,9 +284,13 @@ class PageTable {
   // The same of a tree that keeps its structure; null if the path ends above.
   Entry* FindEntry(Gfn gfn, Level level) const;
 
-  template <class Visitor>
+  template <ColdEntries kCold, class Visitor>
   Gfn VisitTable(Table<F>& table, Level level, Gfn base, GfnRange range,
                  std::uint64_t& budget, Visitor& visit) const;
+
+  // Zaps a leaf as it was read. False: it was changed meanwhile.
+  template <class Flush, class Sink>
+  bool ZapHere(const TakenLeaf<F>& leaf, Flush&& flush, Sink& sink);
 
   // Freezes `entry` from whatever settled value it has, and returns that.
   static Word Take(Entry& entry);
@@ -228,11 +323,32 @@ PageTable<F, M, R, Fl, L>::PageTable(M& memory, R& reclaimer, Fl& flusher,
       reclaimer_(reclaimer),
       flusher_(flusher),
       kind_(kind),
-      root_(NewTable(Gfn{0}, Level{F::kLevels}, nullptr)) {}
+      root_(NewTable(Gfn{0}, Level{F::kLevels}, nullptr)) {
+  PTAGE_ASSERT(!kStable || kind == TableKind::kDirect);
+  if constexpr (kStable) {
+    if (root_ != nullptr) Open(*root_);
+  }
+}
 
 template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl, BasicLock L>
 PageTable<F, M, R, Fl, L>::~PageTable() {
-  if (root_ != nullptr) FreeTables(*root_, Level{F::kLevels});
+  if (root_ == nullptr) return;
+  if constexpr (kStable) {
+    // A walk of another tree may still hold one of the tables, and could take
+    // an entry that is left open while the memory gives the table out again:
+    //   stale fault: takes an empty entry  | builder: takes the table, opens it
+    //   stale fault: gives it back, empty  | builder: has mapped a page there
+    Retired* closed = nullptr;
+    const auto drop = [](const TakenLeaf<F>&) {};
+    CloseTable(*root_, Level{F::kLevels}, Gfn{0}, drop, closed);
+    while (closed != nullptr) {
+      Retired& next = *closed;
+      closed = next.next;
+      RetireTable(next);
+    }
+  } else {
+    FreeTables(*root_, Level{F::kLevels});
+  }
 }
 
 template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl, BasicLock L>
@@ -267,9 +383,49 @@ Table<F>* PageTable<F, M, R, Fl, L>::NewTable(Gfn base, Level level,
   info.retired.free = [](Retired& self, void* owner) {
     static_cast<M*>(owner)->Free(reinterpret_cast<TableInfo<F>&>(self).table);
   };
-  // Nobody else has the table: whoever publishes it publishes this.
-  for (Entry& entry : table->entries) WriteOnce(entry, F::kEmpty, kRelaxed);
+  if constexpr (kStable) {
+    memory_.IdentityOf(table).Record(PlaceOf(base, level));
+  } else {
+    // Nobody else has the table: whoever publishes it publishes this.
+    for (Entry& entry : table->entries) WriteOnce(entry, F::kEmpty, kRelaxed);
+  }
   return table;
+}
+
+template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl, BasicLock L>
+void PageTable<F, M, R, Fl, L>::Open(Table<F>& table) {
+  // Stale walks hold the table: each entry is frozen until it is opened, and
+  // after that anybody's. Were it opened before the caller owns the entry
+  // above:
+  //   builder: opens the table           | stale fault for the same place: maps
+  //   builder: finds a large leaf above, | a page there, and is done
+  //   gives the table back, and with it a live leaf.
+  // [table.2] release, pairs with [table.1] and [spte.3]: who finds the entry
+  // empty finds the table's identity recorded.
+  for (Entry& entry : table.entries) WriteOnce(entry, F::kEmpty, kRelease);
+}
+
+template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl, BasicLock L>
+template <ColdEntries kCold>
+auto PageTable<F, M, R, Fl, L>::Here::ReadStable(const Entry& entry) -> Word {
+  if constexpr (kCold == ColdEntries::kUnchecked) {
+    // A filter, which decides nothing: what passes it is read again.
+    const Word seen = ReadEntry(entry);
+    if (!IsFrozen<F>(seen) &&
+        (!F::IsPresent(seen) ||
+         (F::IsLeaf(seen, level_) && !IsYoung<F>(seen)))) {
+      return seen;
+    }
+  }
+  const TableIdentity& identity = tree_.memory_.IdentityOf(&table_);
+  if (!asked_) {
+    asked_ = true;
+    life_ = identity.LifeIn(tree_.PlaceOf(gfn_, level_));
+  }
+  // Were the identity asked only before this, or only after, see 3 and 4 in
+  // type_stable.h.
+  const Word seen = ReadEntry(entry);
+  return identity.StillIn(life_) ? seen : F::kFrozen;
 }
 
 template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl, BasicLock L>
@@ -286,6 +442,14 @@ MapOutcome PageTable<F, M, R, Fl, L>::BuildTable(Entry& entry, Gfn gfn,
     memory_.Free(table);
     return MapOutcome::kRetry;
   }
+  if constexpr (kStable) {
+    if (!IsHere(entry, gfn, level)) {
+      Empty<F>(entry);
+      memory_.Free(table);
+      return MapOutcome::kRetry;
+    }
+    Open(*table);
+  }
   Publish<F>(entry, F::MakeInner(memory_.FrameOf(table)));
   return MapOutcome::kDone;
 }
@@ -298,18 +462,19 @@ MapOutcome PageTable<F, M, R, Fl, L>::FindSlot(Gfn gfn, Level level,
   Table<F>* table = root_;
   for (Level at{F::kLevels}; at > level; at = at.Below()) {
     Entry& inner = table->entries[IndexOf(gfn, at)];
-    Word seen = ReadEntry(inner);
+    Here here(*this, *table, gfn, at);
+    Word seen = here.Read(inner);
     if (seen == F::kEmpty) {
       const MapOutcome built = BuildTable(inner, gfn, at);
       if (built != MapOutcome::kDone) return built;
-      seen = ReadEntry(inner);
+      seen = here.Read(inner);
     }
     if (!F::IsPresent(seen)) return MapOutcome::kRetry;
     if (F::IsLeaf(seen, at)) return MapOutcome::kLargePage;
     table = &ChildOf(seen);
   }
   entry = &table->entries[IndexOf(gfn, level)];
-  const Word seen = ReadEntry(*entry);
+  const Word seen = Here(*this, *table, gfn, level).Read(*entry);
   if (seen == F::kEmpty) return MapOutcome::kDone;
   if (!F::IsPresent(seen)) return MapOutcome::kRetry;
   return F::IsLeaf(seen, level) ? MapOutcome::kPresent : MapOutcome::kTable;
@@ -334,7 +499,7 @@ FoundEntry<F> PageTable<F, M, R, Fl, L>::Lookup(const Walk& walk,
   Table<F>* table = root_;
   for (Level at{F::kLevels};; at = at.Below()) {
     Entry& entry = table->entries[IndexOf(gfn, at)];
-    const Word seen = ReadEntry(entry);
+    const Word seen = Here(*this, *table, gfn, at).Read(entry);
     if (!F::IsPresent(seen) || F::IsLeaf(seen, at)) {
       return FoundEntry<F>{.entry = &entry, .word = seen, .level = at};
     }
@@ -349,12 +514,31 @@ MapOutcome PageTable<F, M, R, Fl, L>::Map(const Walk& walk, Gfn gfn,
   Entry* entry = nullptr;
   const MapOutcome found = FindSlot(gfn, level, entry);
   if (found != MapOutcome::kDone) return found;
-  return Install<F>(*entry, leaf) ? MapOutcome::kDone : MapOutcome::kRetry;
+  if constexpr (kStable) {
+    // Were the leaf installed at once, by compare-and-swap from empty:
+    //   fault: finds the entry empty        | remover: gives the table away
+    //   fault: installs, and is done        | builder: opens it for other
+    //   frames
+    // and those frames lead to this page.
+    if (!Freeze<F>(*entry, F::kEmpty)) return MapOutcome::kRetry;
+    if (!IsHere(*entry, gfn, level)) {
+      Empty<F>(*entry);
+      return MapOutcome::kRetry;
+    }
+    Publish<F>(*entry, leaf);
+    return MapOutcome::kDone;
+  } else {
+    return Install<F>(*entry, leaf) ? MapOutcome::kDone : MapOutcome::kRetry;
+  }
 }
 
 template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl, BasicLock L>
 MapOutcome PageTable<F, M, R, Fl, L>::Claim(const Walk& walk, Gfn gfn,
                                             Level level, Entry*& entry) {
+  static_assert(!kStable,
+                "PageTable: entries of indirect trees are found through rmaps, "
+                "whose chunks need a reclaimer that waits for walks; "
+                "TypeStable does not");
   PTAGE_ASSERT(static_cast<bool>(walk) && kind_ == TableKind::kIndirect);
   const MapOutcome found = FindSlot(gfn, level, entry);
   if (found != MapOutcome::kDone) return found;
@@ -362,12 +546,13 @@ MapOutcome PageTable<F, M, R, Fl, L>::Claim(const Walk& walk, Gfn gfn,
 }
 
 template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl, BasicLock L>
-template <class Visitor>
+template <ColdEntries kCold, class Visitor>
 Gfn PageTable<F, M, R, Fl, L>::VisitTable(Table<F>& table, Level level,
                                           Gfn base, GfnRange range,
                                           std::uint64_t& budget,
                                           Visitor& visit) const {
   const std::uint64_t frames = FramesAt<F>(level);
+  Here here(*this, table, base, level);
   std::uint64_t index = (range.begin - base) / frames;
   for (; index < kEntriesPerTable<F>; ++index) {
     const Gfn gfn = base + index * frames;
@@ -376,13 +561,13 @@ Gfn PageTable<F, M, R, Fl, L>::VisitTable(Table<F>& table, Level level,
     if (budget == 0) return from;
     --budget;
     Entry& entry = table.entries[index];
-    const Word seen = ReadEntry(entry);
+    const Word seen = here.template Read<kCold>(entry);
     if (!IsFrozen<F>(seen)) {
       if (!F::IsPresent(seen)) continue;
       if (!F::IsLeaf(seen, level)) {
         const GfnRange part = range.Clip(GfnRange{gfn, gfn + frames});
-        const Gfn next =
-            VisitTable(ChildOf(seen), level.Below(), gfn, part, budget, visit);
+        const Gfn next = VisitTable<kCold>(ChildOf(seen), level.Below(), gfn,
+                                           part, budget, visit);
         if (next < part.end) return next;
         continue;
       }
@@ -403,13 +588,13 @@ std::uint64_t PageTable<F, M, R, Fl, L>::Zap(const Walk& walk, GfnRange range,
                         [&](Entry& entry, Word seen, Gfn gfn, Level level) {
                           if (IsFrozen<F>(seen)) return false;
                           const TakenLeaf<F> leaf{gfn, level, seen, entry};
-                          const bool done = ZapSeen<F>(
-                              entry, seen,
+                          const bool done = ZapHere(
+                              leaf,
                               [&] {
                                 if (flush == ZapFlush::kEach)
                                   flusher_.Flush(leaf.Frames());
                               },
-                              [&](Word) { sink(leaf); });
+                              sink);
                           if (done) ++zapped;
                           return done;
                         });
@@ -418,6 +603,26 @@ std::uint64_t PageTable<F, M, R, Fl, L>::Zap(const Walk& walk, GfnRange range,
     if (!range.Empty()) SpinPause();
   }
   return zapped;
+}
+
+template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl, BasicLock L>
+template <class Flush, class Sink>
+bool PageTable<F, M, R, Fl, L>::ZapHere(const TakenLeaf<F>& leaf, Flush&& flush,
+                                        Sink& sink) {
+  if constexpr (kStable) {
+    if (!Freeze<F>(leaf.entry, leaf.word)) return false;
+    // The same word may stand for another place of the same frame by now.
+    if (!IsHere(leaf.entry, leaf.gfn, leaf.level)) {
+      Restore<F>(leaf.entry, leaf.word);
+      return false;
+    }
+    flush();
+    sink(leaf);
+    Empty<F>(leaf.entry);
+    return true;
+  } else {
+    return ZapSeen<F>(leaf.entry, leaf.word, flush, [&](Word) { sink(leaf); });
+  }
 }
 
 template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl, BasicLock L>
@@ -437,7 +642,15 @@ StructureOutcome PageTable<F, M, R, Fl, L>::Split(const Walk& walk, Gfn gfn,
     return StructureOutcome::kUnsuitable;
   }
   for (unsigned i = 0; i < kEntriesPerTable<F>; ++i) {
-    WriteOnce(table->entries[i], F::SplitLeaf(leaf, level, i), kRelaxed);
+    const Word part = F::SplitLeaf(leaf, level, i);
+    if constexpr (kStable) {
+      // Stale walks read the entry before the table is published.
+      // [table.3] release, pairs with [table.1] and [spte.3]: who reads the
+      // leaf finds the table's identity recorded.
+      WriteOnce(table->entries[i], part, kRelease);
+    } else {
+      WriteOnce(table->entries[i], part, kRelaxed);
+    }
   }
   flusher_.Flush(GfnRange{gfn, gfn + FramesAt<F>(level)});
   Publish<F>(*entry, F::MakeInner(memory_.FrameOf(table)));

@@ -79,6 +79,13 @@ template <class R>
 concept SynchronizingReclaimer =
     Reclaimer<R> && requires(R& reclaimer) { reclaimer.Synchronize(); };
 
+// Whether `R` is type-stable: it holds nothing back. What is retired may be
+// given out again at once, as another object of its type, under walks that
+// still hold it (reclaim/type_stable.h). Whoever relies on the first paragraph
+// of the contract above does not compile with such a scheme.
+template <class R>
+inline constexpr bool kTypeStable = requires { requires R::kTypeStable; };
+
 // What a walk does when it finds no place.
 enum class WalkEntry {
   kTry,   // tests false; wait-free

@@ -43,6 +43,10 @@ namespace ptage {
 template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
           RmapDiscipline D>
 class ShadowMmu : public AgeQuestions<ShadowMmu<F, M, R, Fl, D>> {
+  static_assert(!kTypeStable<R>,
+                "ShadowMmu: rmaps and their chunks need a reclaimer that waits "
+                "for walks; TypeStable does not");
+
  public:
   using Tree = PageTable<F, M, R, Fl, absl::Mutex>;
   using Walk = typename Tree::Walk;

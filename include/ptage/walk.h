@@ -61,13 +61,13 @@ class WalkCursor {
 // Calls `visit(const VisitedEntry<F>&)` for each leaf and frozen entry from the
 // cursor on, and moves the cursor behind the last, until the range is done or
 // `budget` entries were read. A budget under the height of the tree does not
-// get anywhere.
-template <class Tree, class Visit>
+// get anywhere. `kCold`: see page_table.h.
+template <ColdEntries kCold = ColdEntries::kChecked, class Tree, class Visit>
 void WalkSome(const Tree& tree, const typename Tree::Walk& walk,
               WalkCursor& cursor, std::uint64_t budget, Visit&& visit) {
   using F = typename Tree::Format;
   const GfnRange range = cursor.Rest();
-  cursor.MoveTo(tree.Visit(
+  cursor.MoveTo(tree.template Visit<kCold>(
       walk, range, budget,
       [&](SpteCell<F>& entry, typename F::Word seen, Gfn gfn, Level level) {
         const GfnRange covers{gfn, gfn + FramesAt<F>(level)};

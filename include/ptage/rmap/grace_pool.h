@@ -37,6 +37,11 @@ namespace ptage {
 
 template <class ChunkTypes, Reclaimer R, BasicLock L = SpinLock>
 class GracePool {
+  static_assert(!kTypeStable<R>,
+                "GracePool: a scan has no way to tell that the chunk it reads "
+                "has been given to another list, so chunks need a reclaimer "
+                "that waits for walks; TypeStable does not");
+
  public:
   using Chunks = ChunkTypes;
   using First = typename Chunks::First;

@@ -14,7 +14,6 @@
 #include "absl/synchronization/mutex.h"
 #include "ptage/memory.h"
 #include "ptage/memory/arena.h"
-#include "ptage/reclaim/epoch.h"
 #include "ptage/rmap/bit_locked.h"
 #include "ptage/rmap/chunk_list.h"
 #include "ptage/rmap/lockless.h"
@@ -23,6 +22,7 @@
 #include "ptage/types.h"
 #include "ptage/vm.h"
 #include "test/rmap_pool.h"
+#include "test/scheme.h"
 
 namespace ptage::test {
 
@@ -73,7 +73,7 @@ D MakeRmaps(Arena<F>& arena, P& pool, absl::Mutex& lock) {
 // `D` is one of the disciplines above.
 template <SpteFormat F, class D, Flusher Fl = RecordingFlusher>
 struct Machine {
-  using Domain = EpochDomain<>;
+  using Domain = Scheme;
   using VmType = Vm<F, Arena<F>, Domain, Fl, D>;
 
   explicit Machine(std::size_t tables = 64, std::size_t chunk_count = 256,

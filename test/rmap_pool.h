@@ -8,16 +8,16 @@
 #include <cstddef>
 #include <vector>
 
-#include "ptage/reclaim/epoch.h"
 #include "ptage/rmap/chunk_list.h"
 #include "ptage/rmap/grace_pool.h"
 #include "ptage/rmap/lockless_list.h"
 #include "ptage/spte.h"
+#include "test/scheme.h"
 
 namespace ptage::test {
 
 template <SpteFormat F>
-using LocklessPool = GracePool<RmapChunks<F>, EpochDomain<>>;
+using LocklessPool = GracePool<RmapChunks<F>, Scheme>;
 
 // `chunks` chunks in the pool that the discipline `D` wants. The lockless one
 // gets as many of either kind; but if there is only one, it is a first one.
@@ -26,7 +26,7 @@ class RmapPool {
  public:
   using F = typename D::Format;
 
-  explicit RmapPool(EpochDomain<>&, std::size_t chunks)
+  explicit RmapPool(Scheme&, std::size_t chunks)
       : chunks_(chunks), pool_(chunks_.data(), chunks) {}
 
   FixedChunkPool<F>& get() { return pool_; }
@@ -48,7 +48,7 @@ class RmapPool<D> {
   using F = typename D::Format;
   using Chunks = RmapChunks<F>;
 
-  explicit RmapPool(EpochDomain<>& domain, std::size_t chunks)
+  explicit RmapPool(Scheme& domain, std::size_t chunks)
       : firsts_(chunks),
         laters_(chunks),
         pool_(domain, firsts_.data(), chunks, laters_.data(),

@@ -9,9 +9,11 @@
 #include "gtest/gtest.h"
 #include "ptage/memory.h"
 #include "ptage/memory/arena.h"
+#include "ptage/memory/stable_arena.h"
 #include "ptage/mmu.h"
 #include "ptage/reclaim.h"
 #include "ptage/reclaim/anonymous_epoch.h"
+#include "ptage/reclaim/type_stable.h"
 #include "ptage/spte/ept.h"
 #include "test/machine.h"
 
@@ -143,6 +145,29 @@ TEST_F(TdpMmuTest, RemovedTablesGoBackAfterTheWalksThatMaySeeThem) {
   }
   domain_.Synchronize();
   EXPECT_EQ(arena_.InUse(), 2u);
+}
+
+// The same MMU over other schemes: one that holds nothing back, and one that
+// holds back until the walk ends.
+TEST(TdpMmuOverSchemesTest, ATypeStableTableIsFreeBeforeTheWalkEnds) {
+  test::TableBlock<Ept> block(16);
+  std::vector<TableIdentity> identities(16);
+  StableArena<Ept> arena(block.tables.data(), block.infos.data(),
+                         identities.data(), 16, Pfn{0});
+  TypeStable reclaimer;
+  test::RecordingFlusher flusher;
+  TdpMmu<Ept, StableArena<Ept>, TypeStable, test::RecordingFlusher> tdp(
+      arena, reclaimer, flusher);
+  const LocklessWalk walk(reclaimer);
+  ASSERT_EQ(
+      tdp.Fault(walk, Gfn{3}, Pfn{515}, k4K, Rights::kAll, Rights::kWrite),
+      FaultOutcome::kMapped);
+  EXPECT_EQ(arena.InUse(), 4u);
+  const GfnRange range{Gfn{0}, Gfn{512 * 512}};
+  EXPECT_TRUE(tdp.TestClearYoungFastOnly(range).young);
+  EXPECT_FALSE(tdp.TestYoung(range).young);
+  EXPECT_EQ(tdp.RemoveTables(walk, range, [](const ZappedLeaf&) {}), 2u);
+  EXPECT_EQ(arena.InUse(), 2u);
 }
 
 }  // namespace

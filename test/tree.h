@@ -16,10 +16,10 @@
 #include "ptage/once.h"
 #include "ptage/page_table.h"
 #include "ptage/reclaim.h"
-#include "ptage/reclaim/epoch.h"
 #include "ptage/spte.h"
 #include "ptage/types.h"
 #include "test/formats.h"
+#include "test/scheme.h"
 #include "test/tables.h"
 
 namespace ptage::test {
@@ -40,7 +40,7 @@ inline constexpr std::uint64_t kBacking = 0x8'0000;
 template <SpteFormat F>
 class TestTree {
  public:
-  using Domain = EpochDomain<>;
+  using Domain = Scheme;
   using Tree = PageTable<F, TableArena<F>, Domain, HookedFlusher>;
   using Word = typename F::Word;
   using Walk = typename Tree::Walk;
@@ -94,7 +94,7 @@ class TestTree {
 
   // Tables in use, once nothing waits for a walk.
   std::size_t TablesInUse() {
-    domain_.Synchronize();
+    FreeAll(domain_);
     return arena().InUse();
   }
 

@@ -221,7 +221,7 @@ TYPED_TEST(VmTest, RandomOperationsAgreeWithAPlainModel) {
       ASSERT_EQ(vm.shadow().live(), model.nested.size());
     }
     machine.vm.reset();
-    machine.domain.Synchronize();
+    test::FreeAll(machine.domain);
     EXPECT_EQ(machine.arena.InUse(), 0u);
     EXPECT_EQ(machine.pool.InUse(), 0u);
   }

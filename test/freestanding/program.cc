@@ -38,6 +38,7 @@ struct Block {
   RmapChunk<F> chunks[4];
   typename RmapChunks<F>::First firsts[2];
   typename RmapChunks<F>::Later laters[2];
+  TableIdentity identities[kTables];
 };
 
 template <SpteFormat F>
@@ -46,6 +47,36 @@ Block<F> g_block;
 using Domain = AnonymousEpochDomain<4>;
 
 int g_freed = 0;
+
+// The quiescence of a kernel with one CPU that never leaves a section to
+// another thread: what is retired inside one waits for its end.
+class OneCpu {
+ public:
+  bool Enter() {
+    ++depth_;
+    return true;
+  }
+  void Exit() {
+    if (--depth_ == 0) FreeAll();
+  }
+  void FreeAfterGrace(Retired& node) {
+    node.next = waiting_;
+    waiting_ = &node;
+    if (depth_ == 0) FreeAll();
+  }
+  void Synchronize() { FreeAll(); }
+
+ private:
+  void FreeAll() {
+    while (waiting_ != nullptr) {
+      Retired& node = *waiting_;
+      waiting_ = node.next;
+      node.free(node, node.owner);
+    }
+  }
+  unsigned depth_ = 0;
+  Retired* waiting_ = nullptr;
+};
 
 void CheckTypes() {
   const Gfn gfn{5};
@@ -111,6 +142,23 @@ void CheckReclaim() {
   const Domain::Section section = domain.Begin();
   Expect(static_cast<bool>(section));
   domain.End(section);
+}
+
+void CheckExternal() {
+  OneCpu quiescence;
+  ExternalReclaimer<OneCpu> reclaimer(quiescence);
+  Retired object;
+  int freed = 0;
+  object.free = [](Retired&, void* owner) { ++*static_cast<int*>(owner); };
+  object.owner = &freed;
+  {
+    const LocklessWalk<ExternalReclaimer<OneCpu>> walk(reclaimer);
+    Expect(static_cast<bool>(walk));
+    reclaimer.Retire(object);
+    Expect(freed == 0);
+  }
+  reclaimer.Synchronize();
+  Expect(freed == 1);
 }
 
 template <SpteFormat F>
@@ -307,12 +355,66 @@ void CheckTrees() {
   Expect(arena.InUse() == 0);
 }
 
+// A tree of any scheme that frees its tables by the end.
+template <SpteFormat F, class M, class R>
+void CheckTreeOver(M& memory, R& reclaimer) {
+  NoFlush no_flush;
+  {
+    PageTable<F, M, R> tree(memory, reclaimer, no_flush, TableKind::kDirect);
+    const LocklessWalk<R> walk(reclaimer);
+    const std::uint64_t many = FramesAt<F>(Level{2});
+    const GfnRange range{Gfn{many}, Gfn{2 * many}};
+    const typename F::Word large =
+        F::MakeLeaf(Pfn{many}, Level{2}, Rights::kAll) | F::kAccessed;
+    Expect(tree.Map(walk, range.begin, Level{2}, large) == MapOutcome::kDone);
+    Expect(tree.Split(walk, range.begin, Level{2}) == StructureOutcome::kDone);
+    Expect(tree.Promote(walk, range.begin, Level{2}) ==
+           StructureOutcome::kDone);
+    Expect(tree.Split(walk, range.begin, Level{2}) == StructureOutcome::kDone);
+    std::uint64_t frames = 0;
+    const auto sink = [&](const TakenLeaf<F>& leaf) {
+      frames += leaf.Frames().Frames();
+    };
+    Expect(tree.Zap(walk, GfnRange{range.begin, range.begin + 3},
+                    ZapFlush::kEach, sink) == 3);
+    Expect(tree.Map(walk, range.begin, Level{1},
+                    F::MakeLeaf(Pfn{1}, Level{1}, Rights::kAll)) ==
+           MapOutcome::kDone);
+    Expect(Harvest(tree, walk, range, AgeAction::kTestAndClear,
+                   AgeMode::kFastOnly, AgeOutput{})
+               .young);
+    Expect(tree.Lookup(walk, range.begin).level == Level{1});
+    Expect(tree.RemoveTables(walk, range, sink) == 1 && frames == many + 1);
+  }
+  Expect(memory.InUse() == 0);
+}
+
+template <SpteFormat F>
+void CheckSchemes() {
+  Block<F>& block = g_block<F>;
+  StableArena<F> stable(block.tables, block.infos, block.identities, kTables,
+                        Pfn{64});
+  TypeStable type_stable;
+  CheckTreeOver<F>(stable, type_stable);
+  int tree;
+  const TablePlace place{&tree, Gfn{0}, Level{1}};
+  TableIdentity& identity = stable.IdentityOf(block.tables);
+  identity.Record(place);
+  const TableLife life = identity.LifeIn(place);
+  Expect(life != kNoTableLife && identity.StillIn(life));
+  TableArena<F> arena(block.tables, block.infos, nullptr, kTables, Pfn{64});
+  OneCpu quiescence;
+  ExternalReclaimer<OneCpu> external(quiescence);
+  CheckTreeOver<F>(arena, external);
+}
+
 }  // namespace
 
 extern "C" [[noreturn]] void Main() {
   CheckTypes();
   CheckOnce();
   CheckReclaim();
+  CheckExternal();
   CheckSpte<Arm64Stage2Of4K>();
   CheckSpte<Arm64Stage2Of16K>();
   CheckSpte<Arm64Stage2Of64K>();
@@ -337,6 +439,8 @@ extern "C" [[noreturn]] void Main() {
   CheckTrees<RiscvSv48>();
   CheckTrees<RiscvSv57>();
   CheckTrees<X86_64>();
+  CheckSchemes<Ept>();
+  CheckSchemes<X86_64>();
   Exit(0);
 }
 

@@ -17,6 +17,7 @@ SEARCHES = {
     "reclaim/anonymous_epoch": ["anonymous_epoch"],
     "reclaim/epoch": ["epoch"],
     "reclaim/limbo": ["anonymous_epoch"],
+    "reclaim/type_stable": ["type_stable"],
     "rmap": ["rmap", "lockless_list"],
     "rmap/bit_locked": ["rmap"],
     "rmap/chunk_list": ["rmap"],

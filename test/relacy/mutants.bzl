@@ -638,4 +638,189 @@ MUTANTS = {
             "    poll = ++batch.count % kPollEvery == 0;\n",
         ),
     ],
+    "reclaim/type_stable": [
+        (
+            "TreeRecordedRelaxed",
+            "IdentityAgainstReuse<Differs::kTree>",
+            "no page is charged with another's access",
+            "WriteOnce(tree_, TreeWord(place), kRelease);",
+            "WriteOnce(tree_, TreeWord(place), kRelaxed);",
+        ),
+        (
+            "PlaceRecordedRelaxed",
+            "IdentityAgainstReuse<Differs::kFrame>",
+            "no page is charged with another's access",
+            "WriteOnce(place_, PlaceWord(place), kRelease);",
+            "WriteOnce(place_, PlaceWord(place), kRelaxed);",
+        ),
+        (
+            "LifeRecordedRelaxed",
+            "IdentityAgainstReuse<Differs::kFrame, RandomInterleavings(200'000)>",
+            "no page is charged with another's access",
+            "WriteOnce(life_, life + 1, kRelease);",
+            "WriteOnce(life_, life + 1, kRelaxed);",
+        ),
+        (
+            "TreeReadRelaxed",
+            "IdentityAgainstReuse<Differs::kTree>",
+            "no page is charged with another's access",
+            "if (ReadOnce(tree_, kAcquire) != TreeWord(place)) return kNoTableLife;",
+            "if (ReadOnce(tree_, kRelaxed) != TreeWord(place)) return kNoTableLife;",
+        ),
+        (
+            "PlaceReadRelaxed",
+            "IdentityAgainstReuse<Differs::kFrame>",
+            "no page is charged with another's access",
+            "if (ReadOnce(place_, kAcquire) != PlaceWord(place)) return kNoTableLife;",
+            "if (ReadOnce(place_, kRelaxed) != PlaceWord(place)) return kNoTableLife;",
+        ),
+        (
+            "LifeReadRelaxed",
+            "IdentityAgainstReuse<Differs::kFrame, RandomInterleavings(200'000)>",
+            "no page is charged with another's access",
+            "const TableLife life = ReadOnce(life_, kAcquire);",
+            "const TableLife life = ReadOnce(life_, kRelaxed);",
+        ),
+        (
+            "TreeNotAsked",
+            "HarvestAgainstReuse<Reuse::kAnotherTree, AgeAction::kTestAndClear>",
+            "no page is charged with another's access",
+            "  if (ReadOnce(tree_, kAcquire) != TreeWord(place)) return kNoTableLife;\n",
+            "",
+        ),
+        (
+            "FrameNotAsked",
+            "HarvestAgainstReuse<Reuse::kAnotherGfn, AgeAction::kTestAndClear>",
+            "no page is charged with another's access",
+            "return place.base.value << 3 |",
+            "return",
+        ),
+        (
+            "LevelNotAsked",
+            "HarvestAgainstAnotherLevel",
+            "no page is charged with another's access",
+            " |\n" +
+            "           static_cast<std::uint64_t>(place.level.value);",
+            ";",
+        ),
+    ],
+    "page_table@type_stable": [
+        (
+            "StableNotAsked",
+            "HarvestAgainstReuse<Reuse::kAnotherGfn, AgeAction::kTestAndClear>",
+            "no page is charged with another's access",
+            "  return identity.StillIn(life_) ? seen : F::kFrozen;\n",
+            "  return seen;\n",
+        ),
+        (
+            "StableAskedBeforeAlone",
+            "HarvestAgainstReuse<Reuse::kAnotherGfn, AgeAction::kTestAndClear>",
+            "no page is charged with another's access",
+            "  return identity.StillIn(life_) ? seen : F::kFrozen;\n",
+            "  return life_ != kNoTableLife ? seen : F::kFrozen;\n",
+        ),
+        (
+            "StableAskedAfterAlone",
+            "HarvestAgainstReuse<Reuse::kAwayAndBack, AgeAction::kTest>",
+            "no page is charged with another's access",
+            "  const TableIdentity& identity = tree_.memory_.IdentityOf(&table_);\n" +
+            "  if (!asked_) {\n" +
+            "    asked_ = true;\n" +
+            "    life_ = identity.LifeIn(tree_.PlaceOf(gfn_, level_));\n" +
+            "  }\n" +
+            "  // Were the identity asked only before this, or only after, see 3 and 4 in\n" +
+            "  // type_stable.h.\n" +
+            "  const Word seen = ReadEntry(entry);\n" +
+            "  return identity.StillIn(life_) ? seen : F::kFrozen;\n",
+            "  const TableIdentity& identity = tree_.memory_.IdentityOf(&table_);\n" +
+            "  const Word seen = ReadEntry(entry);\n" +
+            "  return identity.LifeIn(tree_.PlaceOf(gfn_, level_)) != kNoTableLife\n" +
+            "             ? seen\n" +
+            "             : F::kFrozen;\n",
+        ),
+        (
+            "StableParentReadInstead",
+            "HarvestAgainstReuse<Reuse::kAwayAndBack, AgeAction::kTest>",
+            "no page is charged with another's access",
+            "  const TableIdentity& identity = tree_.memory_.IdentityOf(&table_);\n" +
+            "  if (!asked_) {\n" +
+            "    asked_ = true;\n" +
+            "    life_ = identity.LifeIn(tree_.PlaceOf(gfn_, level_));\n" +
+            "  }\n" +
+            "  // Were the identity asked only before this, or only after, see 3 and 4 in\n" +
+            "  // type_stable.h.\n" +
+            "  const Word seen = ReadEntry(entry);\n" +
+            "  return identity.StillIn(life_) ? seen : F::kFrozen;\n",
+            "  if (level_ == Level{F::kLevels}) return ReadEntry(entry);\n" +
+            "  const Entry& above =\n" +
+            "      tree_.root_->entries[IndexOf(gfn_, Level{F::kLevels})];\n" +
+            "  const Word before = ReadEntry(above);\n" +
+            "  const Word seen = ReadEntry(entry);\n" +
+            "  return ReadEntry(above) == before ? seen : F::kFrozen;\n",
+        ),
+        (
+            "StableFilterBelieved",
+            "HarvestAgainstReuse<Reuse::kAnotherGfn, AgeAction::kTestAndClear>",
+            "no page is charged with another's access",
+            "  const TableIdentity& identity = tree_.memory_.IdentityOf(&table_);\n" +
+            "  if (!asked_) {",
+            "  const TableIdentity& identity = tree_.memory_.IdentityOf(&table_);\n" +
+            "  if (!asked_ && level_ == Level{1}) return ReadEntry(entry);\n" +
+            "  if (!asked_) {",
+        ),
+        (
+            "StableEntriesReadRelaxed",
+            "HarvestAgainstReuse<Reuse::kSplit, AgeAction::kTestAndClear>",
+            "no page is charged with another's access",
+            "return ReadOnce(entry, kAcquire);",
+            "return ReadOnce(entry, kRelaxed);",
+        ),
+        (
+            "OpenedRelaxed",
+            "FaultAgainstReuse",
+            "each mapping goes to exactly one",
+            "WriteOnce(entry, F::kEmpty, kRelease);",
+            "WriteOnce(entry, F::kEmpty, kRelaxed);",
+        ),
+        (
+            "SplitOpenedRelaxed",
+            "HarvestAgainstReuse<Reuse::kSplit, AgeAction::kTestAndClear>",
+            "no page is charged with another's access",
+            "WriteOnce(table->entries[i], part, kRelease);",
+            "WriteOnce(table->entries[i], part, kRelaxed);",
+        ),
+        (
+            "InstalledUnasked",
+            "FaultAgainstReuse",
+            "each mapping goes to exactly one",
+            "    if (!IsHere(*entry, gfn, level)) {\n" +
+            "      Empty<F>(*entry);\n",
+            "    if (false) {\n" +
+            "      Empty<F>(*entry);\n",
+        ),
+        (
+            "BuiltUnasked",
+            "BuilderAgainstReuse",
+            "nothing stays frozen",
+            "    if (!IsHere(entry, gfn, level)) {\n" +
+            "      Empty<F>(entry);\n",
+            "    if (false) {\n" +
+            "      Empty<F>(entry);\n",
+        ),
+        (
+            "ZappedUnasked",
+            "ZapAgainstReuse",
+            "each mapping goes to exactly one",
+            "if (!IsHere(leaf.entry, leaf.gfn, leaf.level)) {",
+            "if (false) {",
+        ),
+        (
+            "OpenedBeforeItIsOwned",
+            "FaultAgainstRebuilding",
+            "each mapping goes to exactly one",
+            "    memory_.IdentityOf(table).Record(PlaceOf(base, level));\n",
+            "    memory_.IdentityOf(table).Record(PlaceOf(base, level));\n" +
+            "    Open(*table);\n",
+        ),
+    ],
 }

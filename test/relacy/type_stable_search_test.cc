@@ -11,6 +11,15 @@ namespace {
 constexpr AgeAction kTake = AgeAction::kTestAndClear;
 constexpr AgeAction kLook = AgeAction::kTest;
 
+TEST(TypeStableSearch, AnIdentityTellsWhoseAnEntryWas) {
+  ExpectHolds<IdentityAgainstReuse<Differs::kTree>>();
+  ExpectHolds<IdentityAgainstReuse<Differs::kFrame>>();
+  ExpectHolds<
+      IdentityAgainstReuse<Differs::kTree, RandomInterleavings(200'000)>>();
+  ExpectHolds<
+      IdentityAgainstReuse<Differs::kFrame, RandomInterleavings(200'000)>>();
+}
+
 TEST(TypeStableSearch, AHarvestTakesNothingOfAnotherGfn) {
   ExpectHolds<HarvestAgainstReuse<Reuse::kAnotherGfn, kTake>>();
   ExpectHolds<HarvestAgainstReuse<Reuse::kAnotherGfn, kLook>>();

@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
+"""Tests of trees and machines, over reclaimers other than the default one."""
+
+load("//tools:ptage.bzl", "COPTS", "FEATURES")
+
+# liburcu orders its sections by means that TSan does not see.
+NOT_UNDER_TSAN = select({
+    ":tsan": ["@platforms//:incompatible"],
+    "//conditions:default": [],
+})
+
+# test/scheme.h names the reclaimer of each.
+_SCHEMES = {
+    "external": [],
+    "liburcu": NOT_UNDER_TSAN,
+}
+
+def over_schemes(tests):
+    """Declares each over each scheme; call it after the tests that it names."""
+    for test in tests:
+        of = native.existing_rule(test)
+        for scheme, compatible in _SCHEMES.items():
+            native.cc_test(
+                name = test.replace("_test", "_%s_test" % scheme),
+                size = "small",
+                srcs = list(of["srcs"]),
+                copts = COPTS + ["-DPTAGE_TEST_" + scheme.upper()],
+                features = FEATURES,
+                target_compatible_with = compatible,
+                deps = list(of["deps"]),
+            )

@@ -259,7 +259,7 @@ MUTANTS = {
         (
             "ClaimedRelaxed",
             "PlaceHandedOn<kStore>",
-            "assertion: ReadOnce(place.announced, kRelaxed) == kIdle",
+            "DATA RACE",
             "TryCmpxchg(place.owner, kNobody, ThisThreadId(), kAcquire)",
             "TryCmpxchg(place.owner, kNobody, ThisThreadId(), kRelaxed)",
         ),

@@ -10,8 +10,8 @@
 //   publishes the entry; others read it after they read the entry.
 //
 // Sites (order · partner)
-//   [memory.1] relaxed store in RecordFrame   · ordered by [spte.3], [spte.5]
-//   [memory.2] relaxed load in RecordsFrame   · ordered by [spte.1]
+//   [memory.1] release store in RecordFrame     · [memory.2]
+//   [memory.2] acquire load in RecordedFrame    · [memory.1]
 
 #ifndef PTAGE_MEMORY_H_
 #define PTAGE_MEMORY_H_
@@ -132,8 +132,14 @@ Gfn RecordedFrame(M& memory, const SpteCell<F>& entry) {
   if (info.Kind() == TableKind::kDirect) {
     return TranslatedFrame<F>(memory, entry);
   }
-  // [memory.2] relaxed: [spte.1] made the record of the entry's value visible.
-  return Gfn{ReadOnce(info.gfns[&entry - table->entries], kRelaxed)};
+  // The record of the value that was read from the entry is visible by
+  // [spte.1]. But it may be a later one already, and were this relaxed:
+  //   ager: reads the young entry  | zapper: hands the access on, empties it
+  //                                | fault: records another page
+  //   ager: reads that record: nothing here, says the page is not accessed, and
+  //     its caller does not find the access on record.
+  // [memory.2] acquire, pairs with [memory.1].
+  return Gfn{ReadOnce(info.gfns[&entry - table->entries], kAcquire)};
 }
 
 template <SpteFormat F, TableMemory<F> M>
@@ -147,9 +153,11 @@ void RecordFrame(M& memory, const SpteCell<F>& entry, Gfn gfn) {
   Table<F>* const table = memory.TableOf(entry);
   TableInfo<F>& info = memory.InfoOf(table);
   PTAGE_ASSERT(info.Kind() == TableKind::kIndirect);
-  // [memory.1] relaxed: the owner's freeze [spte.3] orders it after the record
-  // of the owner before, and [spte.5] publishes it.
-  WriteOnce(info.gfns[&entry - table->entries], gfn.value, kRelaxed);
+  // Ordered after the record of the owner before by the freeze [spte.3], and
+  // published with the entry by [spte.5].
+  // [memory.1] release, pairs with [memory.2]: who reads this record, and so
+  // turns from the page that was here, finds that one's access handed on.
+  WriteOnce(info.gfns[&entry - table->entries], gfn.value, kRelease);
 }
 
 }  // namespace ptage

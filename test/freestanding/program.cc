@@ -243,6 +243,10 @@ void CheckRmap(D& rmaps, M& memory, SpinLock& mmu_lock) {
   Expect(
       !rmaps.Age(head, frame, AgeAction::kTest, AgeMode::kSlow, counts).young &&
       counts.examined == 2);
+  Expect(!AgeRange(rmaps, &head, frame, 1, AgeAction::kTest, AgeMode::kSlow,
+                   AgeOutput{}, counts)
+              .young &&
+         counts.examined == 4);
   Expect(locked([&] {
     return rmaps.Remove(head, table->entries[0]) &&
            rmaps.Remove(head, table->entries[1]) &&

@@ -322,6 +322,22 @@ MUTANTS = {
             "if (closed_ != 0) Look(closed_ + 1, ripe);",
         ),
     ],
+    "memory@rmap": [
+        (
+            "RecordReadRelaxed",
+            "RunBroken<Single, GivenAs::kCold>",
+            "DATA RACE",
+            "return Gfn{ReadOnce(info.gfns[&entry - table->entries], kAcquire)};",
+            "return Gfn{ReadOnce(info.gfns[&entry - table->entries], kRelaxed)};",
+        ),
+        (
+            "RecordWrittenRelaxed",
+            "RunBroken<Single, GivenAs::kCold>",
+            "DATA RACE",
+            "WriteOnce(info.gfns[&entry - table->entries], gfn.value, kRelease);",
+            "WriteOnce(info.gfns[&entry - table->entries], gfn.value, kRelaxed);",
+        ),
+    ],
     "once/vector": [
         (
             "HeadsReadRelaxed",

@@ -124,6 +124,8 @@ class RangeAger {
  private:
   // Pages whose lists, or entries elsewhere, are being fetched.
   static constexpr std::uint64_t kWaiting = 16;
+  // Pages that are aged one by one before the next look for a run.
+  static constexpr std::uint64_t kScattered = 64;
   static constexpr unsigned kPerTable = kEntriesPerTable<F>;
   // Fewer are not worth a vector.
   static constexpr unsigned kShortestRun = kPerTable < 8 ? 2 : 8;
@@ -195,13 +197,7 @@ class RangeAger {
     const auto run = static_cast<unsigned>(
         left < kPerTable - index ? left : kPerTable - index);
     if (run < kShortestRun || !LooksLikeRun(i, entry)) {
-      if (WhereHasLacks(entry, 1, Word{F::kPresentBits}, Word{F::kAccessed}) !=
-          0) {
-        ++counts_.examined;
-      } else {
-        AgeNow(i);
-      }
-      return i + 1;
+      return AgeScattered(i);
     }
     return AgeRun(i, entry, run);
   }
@@ -241,6 +237,28 @@ class RangeAger {
              RmapWord::ForSingle(entry + k);
     }
     return any;
+  }
+
+  // Ages some pages one by one. As few instructions as can be lie between two
+  // heads: the processor then has the entries of many on their way at once.
+  [[gnu::noinline]] std::uint64_t AgeScattered(std::uint64_t i) {
+    const std::uint64_t left = count_ - i;
+    const std::uint64_t end = i + (left < kScattered ? left : kScattered);
+    std::uint64_t examined = 0;
+    for (; i < end; ++i) {
+      const RmapWord head(ReadHead(i));
+      if (head.Empty()) continue;
+      if (head.Many()) {
+        AgeLater(i);
+      } else if (WhereHasLacks(head.Single<Entry>(), 1, Word{F::kPresentBits},
+                               Word{F::kAccessed}) != 0) {
+        ++examined;
+      } else {
+        AgeNow(i);
+      }
+    }
+    counts_.examined += examined;
+    return i;
   }
 
   // Ages `run` pages, whose heads may lead to `entry` and those after it.

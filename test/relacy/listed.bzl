@@ -64,6 +64,12 @@ LISTED = {
             "no page is charged with another's access",
         ),
     },
+    "once/vector": {
+        "WordsHaveLack:recheck:2": (
+            "RunBroken<Single, GivenAs::kCold>",
+            "an entry that stayed in its rmap is examined",
+        ),
+    },
     "page_table": {
         "ReadEntry:order:1": (
             "ZapAgainstChange<Change::kSplit>",
@@ -434,6 +440,19 @@ LISTED = {
 
 # (why no execution can tell, [mutants]). Each is equivalent to what is shipped.
 STRUCK = [
+    (
+        "No entry is then called cold by a vector, and each frame is asked by the " +
+        "discipline's Age.",
+        ["once/vector:WordsHaveLack:recheck:1"],
+    ),
+    (
+        "A guess that only chooses the way: a head that is not empty ends the loop by the " +
+        "acquire load behind it, and pages that are no run are asked by the discipline's Age.",
+        [
+            "rmap/range:PassEmpty:recheck:1",
+            "rmap/range:LooksLikeRun:recheck:1",
+        ],
+    ),
     (
         "The load only spares a compare-and-swap that would fail: that one takes the word " +
         "from idle alone, whatever was read before.",

@@ -281,8 +281,7 @@ enum class GivenAs { kCold, kYoung };
 
 template <class D, GivenAs kGiven>
 struct RunBroken : rl::test_suite<RunBroken<D, kGiven>, 2> {
-  static constexpr Plan kPlan =
-      kWritersSpin<D> ? UpToPreemptions(4) : kEveryInterleaving;
+  static constexpr Plan kPlan = UpToPreemptions(3);
 
   Mapped<D> mapped;
   // What the zapper handed on.

@@ -428,12 +428,13 @@ TYPED_TEST(VmTest, AWalkThatStopsForASecondHoldsMemoryAndNobody) {
   ASSERT_EQ(map_nine(), FaultOutcome::kMapped);
 
   std::atomic<bool> began{false};
-  std::atomic<bool> goes_on{false};
+  std::atomic<bool> changed{false};
   std::thread walker([&] {
     const LocklessWalk walk(machine.domain);
     began.store(true);
     absl::SleepFor(absl::Seconds(1));
-    goes_on.store(true);
+    // Whoever waited for this walk would wait for ever.
+    while (!changed.load()) std::this_thread::yield();
   });
   while (!began.load()) std::this_thread::yield();
   // The lockless list's chunks wait for the walk; others' are free at once.
@@ -443,7 +444,7 @@ TYPED_TEST(VmTest, AWalkThatStopsForASecondHoldsMemoryAndNobody) {
               kFast && i > 0 ? FaultOutcome::kNoMemory : FaultOutcome::kMapped);
   }
   EXPECT_TRUE(vm.TestClearYoung(all).young);
-  EXPECT_FALSE(goes_on.load());
+  changed.store(true);
   walker.join();
   vm.Invalidate(all, [](const ZappedLeaf&) {});
   EXPECT_EQ(map_nine(), FaultOutcome::kMapped);

@@ -201,18 +201,19 @@ TEST(AnonymousEpochDomainTest,
   AnonymousEpochDomain<> domain;
   std::vector<Object> objects(1000);
   Cell<std::uint32_t> began(0u);
-  Cell<std::uint32_t> goes_on(0u);
+  Cell<std::uint32_t> retired(0u);
   std::thread walker([&] {
     const LocklessWalk walk(domain);
     WriteOnce(began, 1u, kRelease);
     std::this_thread::sleep_for(std::chrono::seconds(1));
-    WriteOnce(goes_on, 1u, kRelease);
+    // Whoever waited for this walk would wait for ever.
+    while (ReadOnce(retired, kAcquire) == 0) std::this_thread::yield();
   });
   while (ReadOnce(began, kAcquire) == 0) std::this_thread::yield();
   for (Object& object : objects) domain.Retire(object.retired);
   PollOften(domain);
   EXPECT_EQ(domain.stats().Held(), objects.size());
-  EXPECT_EQ(ReadOnce(goes_on, kAcquire), 0u);
+  WriteOnce(retired, 1u, kRelease);
   walker.join();
   PollOften(domain);
   EXPECT_EQ(domain.stats().Held(), 0u);

@@ -56,9 +56,9 @@ CONTROLS = [
     # What was retired is freed under walks that hold it.
     (
         "table_freed_at_once",
-        "reclaim/anonymous_epoch",
-        "    if (announced != kIdle && announced / 2 != epoch) return nullptr;\n",
-        "    (void)announced;\n",
+        "reclaim/limbo",
+        "    if (oldest_walk <= closed_) return;\n",
+        "",
     ),
 ]
 

@@ -76,7 +76,7 @@ SHARED_WRITES = {
 }
 SHARED_READS = {
     "ReadOnce", "ReadEntry", "ReadSettled", "RecordedFrame", "FetchAdd", "Take",
-    "LockHead", "Own",
+    "LockHead", "Own", "Read",
 }
 # A compare-and-swap, by what it does to an entry.
 TAKES = {"Install", "Freeze", "ZapSeen", "Mark"}

@@ -485,8 +485,8 @@ MUTANTS = {
             "SplitDropsBits",
             "AgerAgainstChange<Change::kSplit>",
             "no access is lost",
-            "F::SplitLeaf(leaf, level, i), kRelaxed);",
-            "F::SplitLeaf(leaf & ~F::kAccessed, level, i), kRelaxed);",
+            "const Word part = F::SplitLeaf(leaf, level, i);",
+            "const Word part = F::SplitLeaf(leaf & ~F::kAccessed, level, i);",
         ),
         (
             "PromotionDropsBits",

@@ -24,6 +24,13 @@ using Scheme = OwnExternalReclaimer;
 using Scheme = EpochDomain<>;
 #endif
 
+// Whether what no walk holds up is free after a few calls of a pool's.
+#if defined(PTAGE_TEST_LIBURCU)
+inline constexpr bool kGoesOnWhenAsked = false;
+#else
+inline constexpr bool kGoesOnWhenAsked = true;
+#endif
+
 // Outside walks: returns when what was retired is freed.
 template <class R>
 void FreeAll(R& reclaimer) {

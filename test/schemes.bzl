@@ -16,16 +16,20 @@ _SCHEMES = {
 }
 
 def over_schemes(tests):
-    """Declares each over each scheme; call it after the tests that it names."""
-    for test in tests:
+    """Declares tests over schemes; call it after the tests that it names.
+
+    Args:
+      tests: for each test, the schemes.
+    """
+    for test, schemes in tests.items():
         of = native.existing_rule(test)
-        for scheme, compatible in _SCHEMES.items():
+        for scheme in schemes:
             native.cc_test(
                 name = test.replace("_test", "_%s_test" % scheme),
                 size = "small",
                 srcs = list(of["srcs"]),
                 copts = COPTS + ["-DPTAGE_TEST_" + scheme.upper()],
                 features = FEATURES,
-                target_compatible_with = compatible,
+                target_compatible_with = _SCHEMES[scheme],
                 deps = list(of["deps"]),
             )

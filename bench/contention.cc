@@ -28,6 +28,7 @@
 #include "bench/metrics.h"
 #include "bench/options.h"
 #include "bench/output_file.h"
+#include "bench/reclaim_suite.h"
 #include "bench/report.h"
 #include "bench/rmap_suite.h"
 #include "bench/run.h"
@@ -83,6 +84,14 @@ constexpr Scale kQuick = {.window_ms = 3.5,
 
 constexpr std::uint64_t kRounds = 100;
 constexpr std::size_t kSetterTables = 1;
+
+// Of the reclamation schemes: about 12 seconds; of a quick run, 2.
+ReclaimPlan PlanOfReclaim(bool quick) {
+  return ReclaimPlan{.rounds = quick ? 25u : 100u,
+                     .read_ns = quick ? 0.5e6 : 1e6,
+                     .grace_ns = quick ? 1e6 : 2e6,
+                     .retire_ns = quick ? 2e6 : 4e6};
+}
 
 // Writes how far the run is and how long it still takes, at most once a second.
 class Progress {
@@ -284,6 +293,20 @@ int Main(const std::vector<std::string>& arguments,
   RmapSuite rmap_suite(rmap_plan, rate);
   rmap_suite.Run(figures);
   progress.End();
+  ReclaimSuite reclaim(team, rate);
+  if (interrupted == 0) {
+    ReclaimPlan reclaim_plan = PlanOfReclaim(options->quick);
+    reclaim_plan.seed = options->seed;
+    reclaim_plan.wanted = wanted;
+    Progress of_reclaim(reclaim_plan.rounds, reclaim.Seconds(reclaim_plan),
+                        rate);
+    reclaim_plan.progress = [&](std::uint64_t rounds, std::uint64_t dropped) {
+      of_reclaim.Show(rounds, dropped);
+      return interrupted == 0;
+    };
+    reclaim.Run(reclaim_plan, figures);
+    of_reclaim.End();
+  }
   if (interrupted != 0) return kInterrupted;
 
   PrintTables(result, replays);
@@ -293,6 +316,8 @@ int Main(const std::vector<std::string>& arguments,
       "\n%d rounds, %d windows, %d of them dropped: a thread lost its "
       "CPU\n",
       result.rounds, result.windows, result.dropped);
+  const std::string reclaim_table = reclaim.TableText();
+  if (!reclaim_table.empty()) absl::PrintF("\n%s", reclaim_table);
   const std::vector<Judged> judged = JudgeAll(AllMetrics(), figures, wanted);
   if (options->metrics) absl::PrintF("\n%s", MetricsTable(judged));
   if (json.has_value()) {

@@ -211,7 +211,7 @@ inline void AddRmap(std::vector<Metric>& metrics) {
   }
 }
 
-inline void AddOthers(std::vector<Metric>& metrics) {
+inline void AddReclaim(std::vector<Metric>& metrics) {
   for (Metric metric : {
            AtLeast("reclaim/enter_exit/vs_urcu_memb/1", 2.2),
            AtLeast("reclaim/enter_exit/vs_urcu_memb/2", 2.2),
@@ -223,6 +223,14 @@ inline void AddOthers(std::vector<Metric>& metrics) {
            AtLeast("reclaim/section/vs_xenium/2", 2.3),
            AtMost("reclaim/grace/vs_urcu_memb", 1.05),
            AtLeast("reclaim/retire/vs_xenium", 1.0),
+       }) {
+    metric.built = true;
+    metrics.push_back(std::move(metric));
+  }
+}
+
+inline void AddOthers(std::vector<Metric>& metrics) {
+  for (Metric metric : {
            Reported("mmu/fault/tdp/1", true),
            AtLeast("mmu/fault/tdp/2", 2),
            Reported("mmu/fault/nested/1", true),
@@ -250,6 +258,7 @@ inline std::vector<Metric> AllMetrics() {
   internal::AddContention(metrics);
   internal::AddWalk(metrics);
   internal::AddRmap(metrics);
+  internal::AddReclaim(metrics);
   internal::AddOthers(metrics);
   return metrics;
 }

@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//
+// Nodes of one size, from lists of the threads: what every reclamation scheme
+// is measured with, so that none is judged by its allocator. Nodes freed by
+// another thread than they were taken by move between the threads by whole
+// magazines, through a depot.
+//
+// Contract
+//   Any thread may take and give, also as it ends. One pool in a process; its
+//   memory is never returned, since schemes free what they hold when threads
+//   and the process end. Take and Give touch the depot, and its lock, once in
+//   kMagazine calls at most.
+
+#ifndef PTAGE_BENCH_NODE_POOL_H_
+#define PTAGE_BENCH_NODE_POOL_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <new>
+#include <utility>
+
+#include "ptage/config.h"
+#include "ptage/lock.h"
+
+namespace ptage::bench {
+
+class NodePool {
+ public:
+  // A cache line: no two nodes share one.
+  static constexpr std::size_t kNodeBytes = 64;
+  static constexpr std::size_t kMagazine = 512;
+
+  [[nodiscard]] static void* Take();
+  static void Give(void* node);
+
+  // How many nodes the calling thread has given, ever.
+  [[nodiscard]] static std::uint64_t Given() { return cache_.given; }
+  // How many nodes exist.
+  [[nodiscard]] static std::uint64_t Made();
+
+ private:
+  // What a free node holds.
+  struct Free {
+    Free* next = nullptr;
+    Free* next_magazine = nullptr;  // of the first node of one in the depot
+  };
+  static_assert(sizeof(Free) <= kNodeBytes);
+  // The first of `count` nodes.
+  struct Magazine {
+    Free* first;
+    std::size_t count;
+  };
+  // Without a destructor, so that it works until the thread's very end.
+  struct Cache {
+    Magazine loaded;
+    Magazine spare;
+    std::uint64_t given;
+  };
+  struct Depot {
+    SpinLock lock;
+    Free* full = nullptr;
+    std::uint64_t made = 0;
+  };
+
+  static Magazine FromDepot();
+  static void ToDepot(const Magazine& magazine);
+
+  inline static thread_local constinit Cache cache_ = {};
+  static Depot& TheDepot();
+};
+
+// ---------------------------------------------------------------------------
+
+inline NodePool::Depot& NodePool::TheDepot() {
+  static Depot& depot = *new Depot;
+  return depot;
+}
+
+inline void* NodePool::Take() {
+  Cache& cache = cache_;
+  if (cache.loaded.count == 0) [[unlikely]] {
+    std::swap(cache.loaded, cache.spare);
+    if (cache.loaded.count == 0) cache.loaded = FromDepot();
+  }
+  Free* const node = cache.loaded.first;
+  cache.loaded.first = node->next;
+  --cache.loaded.count;
+  return node;
+}
+
+inline void NodePool::Give(void* node) {
+  Cache& cache = cache_;
+  ++cache.given;
+  if (cache.loaded.count == kMagazine) [[unlikely]] {
+    // One full and one empty, so that turns at the edge stay here.
+    if (cache.spare.count == kMagazine) ToDepot(cache.spare);
+    cache.spare = std::exchange(cache.loaded, Magazine{});
+  }
+  cache.loaded.first = ::new (node) Free{.next = cache.loaded.first};
+  ++cache.loaded.count;
+}
+
+[[gnu::noinline]] inline NodePool::Magazine NodePool::FromDepot() {
+  Depot& depot = TheDepot();
+  {
+    ScopedLock<SpinLock> hold(depot.lock);
+    if (Free* const first = depot.full; first != nullptr) {
+      depot.full = first->next_magazine;
+      return Magazine{first, kMagazine};
+    }
+    depot.made += kMagazine;
+  }
+  auto* const memory = static_cast<std::byte*>(
+      ::operator new(kMagazine * kNodeBytes, std::align_val_t{kNodeBytes}));
+  Magazine fresh = {};
+  for (std::size_t i = kMagazine; i-- > 0;) {
+    fresh.first = ::new (memory + i * kNodeBytes) Free{.next = fresh.first};
+  }
+  fresh.count = kMagazine;
+  return fresh;
+}
+
+[[gnu::noinline]] inline void NodePool::ToDepot(const Magazine& magazine) {
+  PTAGE_ASSERT(magazine.count == kMagazine);
+  Depot& depot = TheDepot();
+  ScopedLock<SpinLock> hold(depot.lock);
+  magazine.first->next_magazine = depot.full;
+  depot.full = magazine.first;
+}
+
+inline std::uint64_t NodePool::Made() {
+  Depot& depot = TheDepot();
+  ScopedLock<SpinLock> hold(depot.lock);
+  return depot.made;
+}
+
+}  // namespace ptage::bench
+
+#endif  // PTAGE_BENCH_NODE_POOL_H_

@@ -33,6 +33,9 @@ class NodePool {
   [[nodiscard]] static void* Take();
   static void Give(void* node);
 
+  // Hands what the calling thread has at hand to the others: for its end.
+  static void Flush();
+
   // How many nodes the calling thread has given, ever.
   [[nodiscard]] static std::uint64_t Given() { return cache_.given; }
   // How many nodes exist.
@@ -42,7 +45,9 @@ class NodePool {
   // What a free node holds.
   struct Free {
     Free* next = nullptr;
-    Free* next_magazine = nullptr;  // of the first node of one in the depot
+    // Of the first node of a magazine in the depot.
+    Free* next_magazine = nullptr;
+    std::size_t count = 0;
   };
   static_assert(sizeof(Free) <= kNodeBytes);
   // The first of `count` nodes.
@@ -58,7 +63,7 @@ class NodePool {
   };
   struct Depot {
     SpinLock lock;
-    Free* full = nullptr;
+    Free* magazines = nullptr;
     std::uint64_t made = 0;
   };
 
@@ -104,9 +109,9 @@ inline void NodePool::Give(void* node) {
   Depot& depot = TheDepot();
   {
     ScopedLock<SpinLock> hold(depot.lock);
-    if (Free* const first = depot.full; first != nullptr) {
-      depot.full = first->next_magazine;
-      return Magazine{first, kMagazine};
+    if (Free* const first = depot.magazines; first != nullptr) {
+      depot.magazines = first->next_magazine;
+      return Magazine{first, first->count};
     }
     depot.made += kMagazine;
   }
@@ -121,11 +126,18 @@ inline void NodePool::Give(void* node) {
 }
 
 [[gnu::noinline]] inline void NodePool::ToDepot(const Magazine& magazine) {
-  PTAGE_ASSERT(magazine.count == kMagazine);
   Depot& depot = TheDepot();
   ScopedLock<SpinLock> hold(depot.lock);
-  magazine.first->next_magazine = depot.full;
-  depot.full = magazine.first;
+  magazine.first->count = magazine.count;
+  magazine.first->next_magazine = depot.magazines;
+  depot.magazines = magazine.first;
+}
+
+inline void NodePool::Flush() {
+  for (Magazine* magazine : {&cache_.loaded, &cache_.spare}) {
+    if (magazine->count != 0) ToDepot(*magazine);
+    *magazine = Magazine{};
+  }
 }
 
 inline std::uint64_t NodePool::Made() {

@@ -13,6 +13,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -107,15 +108,22 @@ class ReclaimSuite {
     bool lost = false;
   };
   // Calls `turn` until `end`, or until `stop()`, which is asked now and then.
+  // `between`: whether it may take long.
   template <class Turn, class Stop>
-  Turns Repeat(std::uint64_t end, Turn turn, Stop stop) const;
+  Turns Repeat(std::uint64_t end, Between between, Turn turn, Stop stop) const;
   template <class Turn>
-  Turns Repeat(std::uint64_t end, Turn turn) const {
-    return Repeat(end, turn, [] { return false; });
+  Turns Repeat(std::uint64_t end, Between between, Turn turn) const {
+    return Repeat(end, between, turn, [] { return false; });
   }
-  // On one thread or two; the sum of what they return, 0 if one returns 0.
+  // Runs `job` on the member's CPU. In a thread that ends with it: one that is
+  // known to a scheme of quiescent states and idle holds up all others, which
+  // would then save the time that their grace periods take.
   template <class Job>
-  double OnThreads(unsigned threads, Job job);
+  void StartBeside(Job job);
+  // On one thread or two, which end after `ticks`: the sum of what they
+  // return, 0 if one returns 0.
+  template <class Job>
+  double OnThreads(unsigned threads, std::uint64_t ticks, Job job);
 
   const Contest* Find(Measure measure, Role role) const;
   const Contest* BestXenium(Measure measure) const;
@@ -205,25 +213,27 @@ void ReclaimSuite::AddReaders(const std::string& name, Role role,
     contests_.push_back(
         {name, role, threads == 1 ? kPair1 : kPair2,
          [this, threads, &scheme, &head](std::uint64_t ticks) {
-           const std::uint64_t end = Ticks() + ticks;
-           return OnThreads(threads, [&](std::size_t) {
-             const typename Scheme::Member member(scheme);
-             return Repeat(end, [&] { scheme.Pair(head); }).per_ns;
-           });
+           return OnThreads(
+               threads, ticks, [&](std::size_t, std::uint64_t end) {
+                 const typename Scheme::Member member(scheme);
+                 return Repeat(end, Between::kWork, [&] { scheme.Pair(head); })
+                     .per_ns;
+               });
          }});
-    contests_.push_back({name, role, threads == 1 ? kLook1 : kLook2,
-                         [this, threads, &scheme, &head](std::uint64_t ticks) {
-                           const std::uint64_t end = Ticks() + ticks;
-                           return OnThreads(threads, [&](std::size_t) {
-                             const typename Scheme::Member member(scheme);
-                             std::uint64_t young = 0;
-                             const Turns turns = Repeat(
-                                 end, [&] { young += scheme.Look(head); });
-                             PTAGE_ASSERT(young == turns.count);
-                             asm volatile("" : : "r"(young));
-                             return turns.per_ns;
-                           });
-                         }});
+    contests_.push_back(
+        {name, role, threads == 1 ? kLook1 : kLook2,
+         [this, threads, &scheme, &head](std::uint64_t ticks) {
+           return OnThreads(
+               threads, ticks, [&](std::size_t, std::uint64_t end) {
+                 const typename Scheme::Member member(scheme);
+                 std::uint64_t young = 0;
+                 const Turns turns = Repeat(
+                     end, Between::kWork, [&] { young += scheme.Look(head); });
+                 PTAGE_ASSERT(young == turns.count);
+                 asm volatile("" : : "r"(young));
+                 return turns.per_ns;
+               });
+         }});
   }
 }
 
@@ -236,12 +246,11 @@ void ReclaimSuite::AddGrace(const std::string& name, Role role, Scheme& scheme,
          // would be one without a reader.
          Cell<std::uint64_t> state(0);  // 1: it reads; 2: it may stop
          bool lost = false;
-         team_.Start([&](std::size_t number) {
-           if (number != 0) return;
+         StartBeside([&] {
            const typename Scheme::Member member(scheme);
            WriteOnce(state, std::uint64_t{1}, kRelaxed);
            const Turns turns = Repeat(
-               UINT64_MAX, [&] { scheme.Pair(head); },
+               UINT64_MAX, Between::kWork, [&] { scheme.Pair(head); },
                [&] { return ReadOnce(state, kRelaxed) == 2; });
            lost = turns.lost;
          });
@@ -273,12 +282,13 @@ void ReclaimSuite::AddRetire(const std::string& name, Role role,
   std::shared_ptr<Slots[]> slots(new Slots[2]);
   contests_.push_back(
       {name, role, kRetire, [this, &scheme, slots](std::uint64_t ticks) {
-         const std::uint64_t end = Ticks() + ticks;
-         return OnThreads(2, [&](std::size_t thread) {
+         return OnThreads(2, ticks, [&](std::size_t thread, std::uint64_t end) {
            const typename Scheme::Member member(scheme);
            typename Scheme::Slot& slot = slots[thread].slot;
            const std::uint64_t before = NodePool::Given();
-           const Turns turns = Repeat(end, [&] { scheme.Update(slot); });
+           // A turn may free two batches, or wait for who does.
+           const Turns turns =
+               Repeat(end, Between::kWaiting, [&] { scheme.Update(slot); });
            const auto freed = static_cast<double>(NodePool::Given() - before);
            return turns.per_ns * freed / static_cast<double>(turns.count);
          });
@@ -286,8 +296,8 @@ void ReclaimSuite::AddRetire(const std::string& name, Role role,
 }
 
 template <class Turn, class Stop>
-ReclaimSuite::Turns ReclaimSuite::Repeat(std::uint64_t end, Turn turn,
-                                         Stop stop) const {
+ReclaimSuite::Turns ReclaimSuite::Repeat(std::uint64_t end, Between between,
+                                         Turn turn, Stop stop) const {
   PreemptionWatch watch(rate_.FromNanoseconds(kStolenNs), Ticks(),
                         ThreadTime(rate_));
   // Reading the clock takes as long as ten sections.
@@ -300,7 +310,7 @@ ReclaimSuite::Turns ReclaimSuite::Repeat(std::uint64_t end, Turn turn,
     for (std::uint64_t i = 0; i < block; ++i) turn();
     turns.count += block;
     const std::uint64_t then = std::exchange(now, Ticks());
-    watch.Look(now, Between::kWork);
+    watch.Look(now, between);
     if (now - then < apart) block *= 2;
   } while (now < end && !stop());
   turns.lost = watch.lost();
@@ -312,13 +322,33 @@ ReclaimSuite::Turns ReclaimSuite::Repeat(std::uint64_t end, Turn turn,
 }
 
 template <class Job>
-double ReclaimSuite::OnThreads(unsigned threads, Job job) {
-  if (threads == 1) return job(0);
-  double others = 0;
-  team_.Start([&](std::size_t number) {
-    if (number == 0) others = job(1);
+void ReclaimSuite::StartBeside(Job job) {
+  team_.Start([job](std::size_t number) {
+    if (number != 0) return;
+    // It inherits the CPU.
+    std::thread([job] {
+      job();
+      NodePool::Flush();
+    }).join();
   });
-  const double mine = job(0);
+}
+
+template <class Job>
+double ReclaimSuite::OnThreads(unsigned threads, std::uint64_t ticks, Job job) {
+  if (threads == 1) return job(0, Ticks() + ticks);
+  // Both begin together: a thread takes a while to start.
+  Cell<std::uint64_t> end_at(0);
+  Cell<std::uint64_t> ready(0);
+  double others = 0;
+  StartBeside([&] {
+    WriteOnce(ready, std::uint64_t{1}, kRelaxed);
+    while (ReadOnce(end_at, kRelaxed) == 0) SpinPause();
+    others = job(1, ReadOnce(end_at, kRelaxed));
+  });
+  while (ReadOnce(ready, kRelaxed) == 0) SpinPause();
+  const std::uint64_t end = Ticks() + ticks;
+  WriteOnce(end_at, end, kRelaxed);
+  const double mine = job(0, end);
   team_.Join();
   return mine == 0 || others == 0 ? 0 : mine + others;
 }

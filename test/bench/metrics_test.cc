@@ -78,8 +78,7 @@ TEST(MetricsTest, WhatIsNotBuiltIsListedAsSuch) {
   for (const char* id :
        {"contention/shadow/fast_only/recall", "walk/linear/test/2",
         "walk/hot_parent/clear/unverified", "rmap/run/vs_streaming/empty10",
-        "rmap/many/100/cached/vs_bit_locked", "mmu/fault/scaling",
-        "memory/table_info/share", "policy/cost"}) {
+        "mmu/fault/scaling", "memory/table_info/share", "policy/cost"}) {
     const auto found = metrics.find(id);
     ASSERT_NE(found, metrics.end()) << id;
     EXPECT_FALSE(found->second.built) << id;

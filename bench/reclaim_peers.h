@@ -61,7 +61,7 @@ struct Rmap {
   explicit Rmap(std::uint64_t value) : entry(value) {}
   SpteCell<Ept> entry;
 };
-struct RmapHead {
+struct ProbeHead {
   Cell<std::uint64_t> word;
 };
 
@@ -69,7 +69,7 @@ struct RmapHead {
   return IsYoung<Ept>(ReadOnce(entry, kRelaxed)) ? 1 : 0;
 }
 // Inside a section.
-[[nodiscard]] inline std::uint64_t IsYoungUnder(const RmapHead& head) {
+[[nodiscard]] inline std::uint64_t IsYoungUnder(const ProbeHead& head) {
   const std::uint64_t word = ReadOnce(head.word, kAcquire);
   return IsYoungAt(reinterpret_cast<const Rmap*>(word)->entry);
 }
@@ -78,7 +78,7 @@ struct RmapHead {
 
 class PtageScheme {
  public:
-  using Head = RmapHead;
+  using Head = ProbeHead;
   class Member {
    public:
     explicit Member(PtageScheme& scheme) { scheme.domain_.Register(); }
@@ -142,7 +142,7 @@ class PtageScheme {
 template <class Flavour>
 class UrcuScheme {
  public:
-  using Head = RmapHead;
+  using Head = ProbeHead;
   class Member {
    public:
     explicit Member(UrcuScheme&) { Flavour::Register(); }
@@ -286,7 +286,7 @@ class XeniumScheme {
 
 class SharedMutexScheme {
  public:
-  using Head = RmapHead;
+  using Head = ProbeHead;
   class Member {
    public:
     explicit Member(SharedMutexScheme&) {}
@@ -306,7 +306,7 @@ class SharedMutexScheme {
 
 class AbslMutexScheme {
  public:
-  using Head = RmapHead;
+  using Head = ProbeHead;
   class Member {
    public:
     explicit Member(AbslMutexScheme&) {}

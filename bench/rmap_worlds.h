@@ -103,9 +103,6 @@ enum class Layout {
   return head_of;
 }
 
-// Reads a line ahead of its use.
-inline void Prefetch(const void* line) { __builtin_prefetch(line); }
-
 // Heads, and what both disciplines' worlds do with them. `Self` supplies
 // rmaps(), PrefetchList and PrefetchEntries.
 template <class Self>

@@ -409,11 +409,10 @@ template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl, BasicLock L>
 template <ColdEntries kCold>
 auto PageTable<F, M, R, Fl, L>::Here::ReadStable(const Entry& entry) -> Word {
   if constexpr (kCold == ColdEntries::kUnchecked) {
-    // A filter, which decides nothing: what passes it is read again.
+    // A filter, which decides nothing: what passes it is read again. A frozen
+    // entry need not pass: as another place's it would be called frozen too.
     const Word seen = ReadEntry(entry);
-    if (!IsFrozen<F>(seen) &&
-        (!F::IsPresent(seen) ||
-         (F::IsLeaf(seen, level_) && !IsYoung<F>(seen)))) {
+    if (!F::IsPresent(seen) || (F::IsLeaf(seen, level_) && !IsYoung<F>(seen))) {
       return seen;
     }
   }

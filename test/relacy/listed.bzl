@@ -13,7 +13,7 @@ SEARCHES = {
     "lock": ["lock"],
     "memory": ["spte", "rmap"],
     "once/vector": ["rmap"],
-    "page_table": ["page_table"],
+    "page_table": ["page_table", "type_stable"],
     "reclaim/anonymous_epoch": ["anonymous_epoch"],
     "reclaim/epoch": ["epoch"],
     "reclaim/limbo": ["anonymous_epoch"],
@@ -146,6 +146,50 @@ LISTED = {
         "RemoveIn:swap:2": (
             "CpuAgainst<Resize::kRemoveAndMap>",
             "no CPU holds a leaf of another size",
+        ),
+    },
+    "page_table@type_stable": {
+        "BuildTable:swap:2": (
+            "StableEverything",
+            "no page is charged with another's access",
+        ),
+        "Map:swap:1": (
+            "FaultAgainstReuse",
+            "each mapping goes to exactly one",
+        ),
+        "Map:swap:2": (
+            "FaultAgainstReuse",
+            "each mapping goes to exactly one",
+        ),
+        "Map:recheck:1": (
+            "FaultAgainstReuse",
+            "each mapping goes to exactly one",
+        ),
+        "ZapHere:swap:1": (
+            "ZapAgainstReuse",
+            "each mapping goes to exactly one",
+        ),
+        "ZapHere:recheck:1": (
+            "ZapAgainstReuse",
+            "each mapping goes to exactly one",
+        ),
+    },
+    "reclaim/type_stable": {
+        "LifeIn:recheck:1": (
+            "HarvestAgainstReuse<Reuse::kAnotherTree, kTake>",
+            "no page is charged with another's access",
+        ),
+        "LifeIn:recheck:2": (
+            "HarvestAgainstReuse<Reuse::kAnotherGfn, kLook>",
+            "no page is charged with another's access",
+        ),
+        "Record:swap:2": (
+            "IdentityAgainstReuse<Differs::kFrame, RandomInterleavings(200'000)>",
+            "no page is charged with another's access",
+        ),
+        "StillIn:recheck:1": (
+            "IdentityAgainstReuse<Differs::kFrame, RandomInterleavings(200'000)>",
+            "no page is charged with another's access",
         ),
     },
     "reclaim/anonymous_epoch": {
@@ -424,6 +468,21 @@ LISTED = {
 
 # (why no execution can tell, [mutants]). Each is equivalent to what is shipped.
 STRUCK = [
+    (
+        "Both words are written before the number of the life, and each is a release that a " +
+        "walk acquires by itself: the proof in the header uses no order between the two.",
+        ["reclaim/type_stable:Record:swap:1"],
+    ),
+    (
+        "The new table was not opened, and on this path nobody ever will reach it: whether it " +
+        "is given back before or after the entry is, no thread can tell.",
+        ["page_table:BuildTable:swap:3"],
+    ),
+    (
+        "The flush comes after the freeze and before the sink in either order; where the entry " +
+        "is another place's, it is a flush too many.",
+        ["page_table:ZapHere:swap:2"],
+    ),
     (
         "No entry is then called cold by a vector, and each frame is asked by the " +
         "discipline's Age.",

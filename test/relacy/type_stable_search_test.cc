@@ -8,9 +8,6 @@
 namespace ptage::relacy {
 namespace {
 
-constexpr AgeAction kTake = AgeAction::kTestAndClear;
-constexpr AgeAction kLook = AgeAction::kTest;
-
 TEST(TypeStableSearch, AnIdentityTellsWhoseAnEntryWas) {
   ExpectHolds<IdentityAgainstReuse<Differs::kTree>>();
   ExpectHolds<IdentityAgainstReuse<Differs::kFrame>>();

@@ -254,6 +254,9 @@ enum class Reuse {
   kAwayToTree,   // another tree, and then the old one again
 };
 
+inline constexpr AgeAction kTake = AgeAction::kTestAndClear;
+inline constexpr AgeAction kLook = AgeAction::kTest;
+
 template <Reuse kReuse, AgeAction kAction>
 struct HarvestAgainstReuse
     : rl::test_suite<HarvestAgainstReuse<kReuse, kAction>, 2> {

@@ -349,9 +349,9 @@ TYPED_TEST(ReclaimerTest, SynchronizeWaitsForAWalkThatBeganBefore) {
 
 // Two readers of a pointer that a writer replaces.
 TYPED_TEST(ReclaimerTest, AReaderNeverFindsAFreedObject) {
-  constexpr int kObjects = 64;
+  constexpr std::uint64_t kObjects = 64;
   std::vector<std::unique_ptr<Object>> objects;
-  for (int i = 0; i < kObjects; ++i) {
+  for (std::uint64_t i = 0; i < kObjects; ++i) {
     objects.push_back(std::make_unique<Object>());
   }
   Cell<Object*> current(objects[0].get());
@@ -362,12 +362,12 @@ TYPED_TEST(ReclaimerTest, AReaderNeverFindsAFreedObject) {
       if (!ReadOnce(current, kAcquire)->alive) ++mine;
     };
   };
-  int replaced = 0;
+  std::uint64_t replaced = 0;
   test::Stress({reader(dead[0]), reader(dead[1]), [&] {
                   Object* const next = objects[(replaced + 1) % kObjects].get();
                   // Used again as often as it was freed.
                   if (next->freed.load(std::memory_order_acquire) <
-                      (replaced + 1) / kObjects) {
+                      static_cast<int>((replaced + 1) / kObjects)) {
                     this->Tempt();
                     return;
                   }
@@ -379,9 +379,11 @@ TYPED_TEST(ReclaimerTest, AReaderNeverFindsAFreedObject) {
                 }});
   this->FreeAll();
   EXPECT_EQ(dead[0] + dead[1], 0u);
-  EXPECT_GT(replaced, 0);
-  int freed = 0;
-  for (const auto& object : objects) freed += object->freed;
+  EXPECT_GT(replaced, 0u);
+  std::uint64_t freed = 0;
+  for (const auto& object : objects) {
+    freed += static_cast<std::uint64_t>(object->freed.load());
+  }
   EXPECT_EQ(freed, replaced);
 }
 

@@ -30,6 +30,7 @@
 #include "bench/output_file.h"
 #include "bench/reclaim_suite.h"
 #include "bench/report.h"
+#include "bench/rmap_contended.h"
 #include "bench/rmap_suite.h"
 #include "bench/run.h"
 #include "bench/setter.h"
@@ -292,6 +293,14 @@ int Main(const std::vector<std::string>& arguments,
   rmap_plan.go_on = [] { return interrupted == 0; };
   RmapSuite rmap_suite(rmap_plan, rate);
   rmap_suite.Run(figures);
+  ContendedPlan contended_plan;
+  contended_plan.rounds = options->quick ? 10 : 100;
+  contended_plan.window_ns = 8e6;
+  contended_plan.seed = options->seed;
+  contended_plan.wanted = wanted;
+  contended_plan.go_on = rmap_plan.go_on;
+  ContendedRmaps contended_rmaps(contended_plan, rate, team);
+  contended_rmaps.Run(figures);
   progress.End();
   ReclaimSuite reclaim(team, rate);
   if (interrupted == 0) {
@@ -312,6 +321,8 @@ int Main(const std::vector<std::string>& arguments,
   PrintTables(result, replays);
   const std::string rmaps = rmap_suite.Table();
   if (!rmaps.empty()) absl::PrintF("\n%s", rmaps);
+  const std::string contended = contended_rmaps.Table();
+  if (!contended.empty()) absl::PrintF("\n%s", contended);
   absl::PrintF(
       "\n%d rounds, %d windows, %d of them dropped: a thread lost its "
       "CPU\n",

@@ -173,8 +173,7 @@ inline void AddWalk(std::vector<Metric>& metrics) {
 
 // Whether there is code for this one of the group.
 inline bool IsBuiltRmap(const std::string& id) {
-  for (const char* part :
-       {"/run/", "/contended/", "/stalled_writer/", "/steps"}) {
+  for (const char* part : {"/run/", "/steps"}) {
     if (id.find(part) != id.npos) return false;
   }
   return true;

@@ -133,11 +133,11 @@ class ChurnedLockless {
 
   [[nodiscard]] Rmaps& rmaps() { return rmaps_; }
   template <class Work>
-  void Write(RmapHead&, Work&& work) {
+  void Write(ptage::RmapHead&, Work&& work) {
     work();
   }
   template <class Wait>
-  void Hold(RmapHead& head, Wait&& wait) {
+  void Hold(ptage::RmapHead& head, Wait&& wait) {
     const std::uintptr_t word = ptage::internal::LockHead(head);
     wait();
     ptage::internal::UnlockHead(head, word);
@@ -184,11 +184,11 @@ class ChurnedBitLocked {
 
   [[nodiscard]] Rmaps& rmaps() { return rmaps_; }
   template <class Work>
-  void Write(RmapHead&, Work&& work) {
+  void Write(ptage::RmapHead&, Work&& work) {
     work();
   }
   template <class Wait>
-  void Hold(RmapHead& head, Wait&& wait) {
+  void Hold(ptage::RmapHead& head, Wait&& wait) {
     const std::uintptr_t word = ptage::internal::LockHead(head);
     wait();
     ptage::internal::UnlockHead(head, word);
@@ -213,12 +213,12 @@ class ChurnedSingleEntry {
 
   [[nodiscard]] Rmaps& rmaps() { return rmaps_; }
   template <class Work>
-  void Write(RmapHead&, Work&& work) {
+  void Write(ptage::RmapHead&, Work&& work) {
     ScopedLock<TicketLock> hold(lock_);
     work();
   }
   template <class Wait>
-  void Hold(RmapHead&, Wait&& wait) {
+  void Hold(ptage::RmapHead&, Wait&& wait) {
     ScopedLock<TicketLock> hold(lock_);
     wait();
   }
@@ -289,7 +289,7 @@ class ChurnedWorld {
   LoneEntries entries_;
   EpochDomain<> domain_;
   Kind kind_;
-  alignas(64) RmapHead heads_[kChurnedRmaps] = {};
+  alignas(64) ptage::RmapHead heads_[kChurnedRmaps] = {};
 };
 
 // How much is run, and what of it.
@@ -433,7 +433,7 @@ std::uint64_t ChurnedWorld<Kind>::ChurnUntil(std::uint64_t end, Writer writer,
       const std::size_t rmap = random.Below(kChurnedRmaps);
       const std::size_t entry = random.Below(kChurnedEntries);
       ++churned;
-      Churn(rmap, entry, [&](RmapHead& head) {
+      Churn(rmap, entry, [&](ptage::RmapHead& head) {
         if (writer != Writer::kStalled || churned % kStallEvery != 0) return;
         kind_.Hold(head, [&] {
           const std::uint64_t awake = Ticks() + stall;

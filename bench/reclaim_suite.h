@@ -132,7 +132,7 @@ class ReclaimSuite {
   const TickRate& rate_;
   // Of the schemes that have heads of our own.
   Rmap rmap_;
-  RmapHead head_;
+  ProbeHead head_;
   std::vector<std::shared_ptr<void>> kept_;  // schemes, heads, slots
   std::vector<Contest> contests_;
 };

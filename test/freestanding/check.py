@@ -74,6 +74,9 @@ def declared_function(words):
     """The function that a statement declares; None if it declares none."""
     if not words or words[0] in ("using", "static_assert", "return", "asm"):
         return None
+    # Leaves no symbol to be found.
+    if "always_inline" in words:
+        return None
     if "concept" in words or "=" in words and "(" in words and (
             words.index("=") < words.index("(")):
         return None

@@ -75,6 +75,7 @@ TEST_F(GracePoolTest, ABatchThatFilledMeanwhileHasAGracePeriodOfItsOwn) {
   for (auto*& chunk : chunks) chunk = pool_.AllocateLater();
   auto first = domain_.Begin();
   pool_.Retire(chunks[0]);
+  domain_.Poll();  // the first batch's grace period begins
   auto second = domain_.Begin();
   pool_.Retire(chunks[1]);
   domain_.End(first);

@@ -33,6 +33,7 @@
 #include "ptage/once.h"
 #include "ptage/reclaim.h"
 #include "ptage/rmap.h"
+#include "ptage/rmap/range.h"
 #include "ptage/spte.h"
 #include "ptage/spte/ept.h"
 #include "ptage/types.h"
@@ -92,6 +93,22 @@ class RmapSuite {
                   return Time(world.size() * repeats, [&] {
                     for (std::size_t i = 0; i < repeats; ++i) {
                       world.AskAll(ahead, counts);
+                    }
+                  });
+                }};
+  }
+  // The same by AgeRange, which fetches by itself.
+  template <class World>
+  Side AskedAsRange(const std::string& name, World& world,
+                    std::size_t repeats) {
+    return Side{absl::StrCat(name, ", as a range"), [this, &world, repeats] {
+                  AgeCounts counts;
+                  return Time(world.size() * repeats, [&] {
+                    for (std::size_t i = 0; i < repeats; ++i) {
+                      AgeRange(world.rmaps(), world.heads(),
+                               RmapFrame{Gfn{0}, Level{1}}, world.size(),
+                               AgeAction::kTestAndClear, AgeMode::kSlow,
+                               AgeOutput{}, counts);
                     }
                   });
                 }};
@@ -203,9 +220,10 @@ inline void RmapSuite::RunSingle(Layout layout, Figures& figures) {
   const RoundFigures times =
       InTurn(random ? "one entry each, in random places"
                     : "one entry each, in the order of the heads",
-             {Asked("Lockless", ours, 0, 1), Asked("BitLocked", bit, 0, 1),
+             {AskedAsRange("Lockless", ours, 1), Asked("BitLocked", bit, 0, 1),
               Best("BitLocked", bit, 1), limit,
-              Asked("SingleEntryLockless", single, 0, 1)});
+              AskedAsRange("SingleEntryLockless", single, 1),
+              Asked("Lockless, head by head", ours, 0, 1)});
   Put(base + "vs_bit_locked", times, 1, 0, figures);
   if (!random) return;
   Put(base + "vs_bit_locked_prefetched", times, 2, 0, figures);
@@ -234,7 +252,9 @@ void RmapSuite::RunMany(std::size_t count, const std::string& suffix,
   const RoundFigures times = InTurn(
       absl::StrCat(kPerHead, " entries each", suffix.empty() ? "" : ", cached"),
       {Fastest({Best("Lockless 7 + 14", ours, repeats),
-                Best("Lockless 7 + 30", ours_long, repeats)}),
+                AskedAsRange("Lockless 7 + 14", ours, repeats),
+                Best("Lockless 7 + 30", ours_long, repeats),
+                AskedAsRange("Lockless 7 + 30", ours_long, repeats)}),
        Fastest({Best("BitLocked 6", bit, repeats),
                 Best("BitLocked 14", bit_long, repeats),
                 Best("BitLocked 30", bit_longer, repeats)}),

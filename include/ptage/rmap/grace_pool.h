@@ -47,7 +47,7 @@ class GracePool {
   using First = typename Chunks::First;
   using Later = typename Chunks::Later;
 
-  static constexpr std::size_t kPollEvery = 64;
+  static constexpr std::size_t kPollEvery = 4096;
 
   // Chunks of either kind.
   struct Stats {

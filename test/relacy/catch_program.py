@@ -47,18 +47,35 @@ int main(int count, char** words) {{
 """
 
 
-def searches(text):
-    """The arguments of ExpectHolds, in order."""
-    found = []
-    for match in re.finditer(r"ExpectHolds<", text):
+def _arguments(text, called):
+    """What stands between the angle brackets of each `called<…>`."""
+    for match in re.finditer(rf"\b{called}<", text):
         depth, end = 1, match.end()
         while depth:
             depth += {"<": 1, ">": -1}.get(text[end], 0)
             end += 1
-        name = " ".join(text[match.end():end - 1].split())
-        if name not in found:
-            found.append(name)
-    return found
+        yield " ".join(text[match.end():end - 1].split())
+
+
+def searches(text):
+    """The arguments of ExpectHolds, in order, as the header of the searches says them.
+
+    Also of a template that calls it for its parameter, `Search`; constants of the file
+    stand for their values.
+    """
+    several = re.compile(r"^template <template <.*> class Search>\n"
+                         r"void (\w+)\(\) \{\n(.*?)^\}\n", re.M | re.S)
+    callers = {name: list(_arguments(body, "ExpectHolds"))
+               for name, body in several.findall(text)}
+    text = several.sub("", text)
+    constants = dict(re.findall(r"^constexpr .* (\w+) = ([^;]+);$", text, re.M))
+    found = []
+    for match in re.finditer(r"\b(ExpectHolds\w*)<", text):
+        name = next(_arguments(text[match.start():], match.group(1)))
+        name = re.sub(r"\w+", lambda m: constants.get(m.group(), m.group()), name)
+        found += [re.sub(r"\bSearch\b", name, one)
+                  for one in callers.get(match.group(1), ["Search"])]
+    return list(dict.fromkeys(found))
 
 
 def main():

@@ -16,7 +16,7 @@ SEARCHES = {
     "page_table": ["page_table", "type_stable"],
     "reclaim/anonymous_epoch": ["anonymous_epoch"],
     "reclaim/epoch": ["epoch"],
-    "reclaim/limbo": ["anonymous_epoch"],
+    "reclaim/limbo": ["anonymous_epoch", "epoch"],
     "reclaim/type_stable": ["type_stable"],
     "rmap": ["rmap", "lockless_list"],
     "rmap/bit_locked": ["rmap"],

@@ -30,12 +30,21 @@ TEST(EpochSearch, NothingIsFreedUntilAllOfAThreadsWalksHaveEnded) {
   ExpectHoldsForBoth<NestedWalks>();
 }
 
+TEST(EpochSearch, EachWalkOfAThreadHasAPlaceOfItsOwn) {
+  ExpectHoldsForBoth<ThreeNestedWalks>();
+  ExpectHoldsForBoth<NestedBesideAnother>();
+}
+
 TEST(EpochSearch, APlaceServesOneThreadAfterTheOther) {
   ExpectHoldsForBoth<PlaceHandedOn>();
 }
 
 TEST(EpochSearch, TwoWritersFreeEachNodeOnce) {
   ExpectHoldsForBoth<WritersMeet>();
+}
+
+TEST(EpochSearch, WhatIsRetiredMeanwhileIsFreedToo) {
+  ExpectHoldsForBoth<RetiredMeanwhile>();
 }
 
 TEST(EpochSearch, SynchronizeWaitsForWalks) {
@@ -47,6 +56,18 @@ TEST(EpochSearch, WhoHasSynchronizedMayFree) {
 }
 
 TEST(EpochSearch, TheLimitIsReported) { ExpectHoldsForBoth<Limited>(); }
+
+TEST(EpochSearch, AThreadThatEndsInsideAWalkEndsIt) {
+  ExpectHoldsForBoth<EndedByExit>();
+}
+
+TEST(EpochSearch, AThreadThatEndsLeavesTheWalksOfOthers) {
+  ExpectHoldsForBoth<ExitBesideAWalk>();
+}
+
+TEST(EpochSearch, AForkLeavesNoWalkOfAnotherThread) {
+  ExpectHoldsForBoth<Forked>();
+}
 
 }  // namespace
 }  // namespace ptage::relacy

@@ -2,12 +2,14 @@
 //
 // Searches of reclaim/epoch.h, for walks that begin by a locked operation and
 // for walks that begin by a store. Of the latter's barrier they search the
-// contract (once/asymmetric.h), not the system call.
+// contract (once/asymmetric.h), not the system call. A thread's end and a fork
+// are played (once/thread.h).
 
 #ifndef PTAGE_TEST_RELACY_EPOCH_SEARCHES_H_
 #define PTAGE_TEST_RELACY_EPOCH_SEARCHES_H_
 
 #include "ptage/once.h"
+#include "ptage/once/thread.h"
 #include "ptage/reclaim.h"
 #include "ptage/reclaim/epoch.h"
 #include "test/relacy/linked_nodes.h"
@@ -18,12 +20,40 @@ namespace ptage::relacy {
 inline constexpr EpochReaders kStore = EpochReaders::kFastest;
 inline constexpr EpochReaders kExchange = EpochReaders::kExchange;
 
-// Every retirement looks for what can be freed.
-template <unsigned kPlaces, EpochReaders kReaders, unsigned kLimit = 0>
-struct EpochNodes : LinkedNodes<EpochDomain<kPlaces, BlockingLock>> {
+// Of two calls, one of each kind, the later one sees what came before the
+// earlier one: that is what the contract promises, and no more. Fences would
+// make the relaxed load before a light one an acquire, which the system's
+// barrier does not.
+class PromisedBarrier {
+ public:
+  PromisedBarrier() : light_(0), heavy_(0) { current_ = this; }
+
+  static bool Prepare() { return true; }
+  static void Light() {
+    FetchAdd(current_->light_, 1, kRelease);
+    FetchAdd(current_->heavy_, 0, kAcquire);
+  }
+  static void Heavy() {
+    FetchAdd(current_->heavy_, 1, kRelease);
+    FetchAdd(current_->light_, 0, kAcquire);
+  }
+
+ private:
+  static inline PromisedBarrier* current_ = nullptr;
+  Cell<std::uint32_t> light_;
+  Cell<std::uint32_t> heavy_;
+};
+
+template <unsigned kPlaces>
+using SearchedDomain = EpochDomain<kPlaces, BlockingLock, PromisedBarrier>;
+
+// With a batch of one, every retirement looks for what can be freed.
+template <unsigned kPlaces, EpochReaders kReaders, unsigned kLimit = 0,
+          unsigned kBatch = 1>
+struct EpochNodes : PromisedBarrier, LinkedNodes<SearchedDomain<kPlaces>> {
   EpochNodes()
-      : LinkedNodes<EpochDomain<kPlaces, BlockingLock>>(
-            EpochOptions{.readers = kReaders, .batch = 1, .limit = kLimit}) {}
+      : LinkedNodes<SearchedDomain<kPlaces>>(EpochOptions{
+            .readers = kReaders, .batch = kBatch, .limit = kLimit}) {}
 
   void ExpectFreedOnce(unsigned count) {
     for (int i = 0; i < 3; ++i) this->domain().Poll();
@@ -119,7 +149,58 @@ struct NestedWalks : rl::test_suite<NestedWalks<kReaders>, 2> {
   void after() { linked.ExpectFreedOnce(1); }
 };
 
-// Two threads that hand on the only place.
+// Three walks of one thread, of which the one in the middle ends last.
+template <EpochReaders kReaders>
+struct ThreeNestedWalks : rl::test_suite<ThreeNestedWalks<kReaders>, 2> {
+  static constexpr Plan kPlan = UpToPreemptions(2);
+
+  EpochNodes<4, kReaders> linked;
+
+  void before() { linked.Start(); }
+  void thread(unsigned index) {
+    auto& domain = linked.domain();
+    if (index == 0) {
+      const auto outer = domain.Begin();
+      const auto middle = domain.Begin();
+      const auto inner = domain.Begin();
+      domain.End(inner);
+      domain.End(outer);
+      linked.Follow();
+      domain.End(middle);
+    } else {
+      linked.Replace(0, nullptr);
+      domain.Poll();
+    }
+  }
+  void after() { linked.ExpectFreedOnce(1); }
+};
+
+// A thread with a place, beside one that needs two.
+template <EpochReaders kReaders>
+struct NestedBesideAnother : rl::test_suite<NestedBesideAnother<kReaders>, 2> {
+  static constexpr Plan kPlan = UpToPreemptions(3);
+
+  EpochNodes<3, kReaders> linked;
+
+  void before() { linked.Start(); }
+  void thread(unsigned index) {
+    auto& domain = linked.domain();
+    if (index == 0) {
+      Require(domain.Register(), "a walk begins where there is a place");
+      linked.Walk();
+    } else {
+      const auto outer = domain.Begin();
+      const auto inner = domain.Begin();
+      domain.End(inner);
+      domain.End(outer);
+      linked.Replace(0, nullptr);
+    }
+  }
+  void after() { linked.ExpectFreedOnce(1); }
+};
+
+// Two threads that hand on the only place. One begins its walk in the place
+// that it has, the other takes it in Begin.
 template <EpochReaders kReaders>
 struct PlaceHandedOn : rl::test_suite<PlaceHandedOn<kReaders>, 3> {
   static constexpr Plan kPlan = UpToPreemptions(3);
@@ -135,6 +216,7 @@ struct PlaceHandedOn : rl::test_suite<PlaceHandedOn<kReaders>, 3> {
       domain.Unregister();
       return;
     }
+    if (index == 1 && !domain.Register()) return;
     if (const auto section = domain.Begin()) {
       Require(++inside == 1, "a place is one thread's");
       linked.Follow();
@@ -162,6 +244,29 @@ struct WritersMeet : rl::test_suite<WritersMeet<kReaders>, 3> {
     } else {
       // Not linked any more by the time of its retirement: it never was.
       linked.domain().Retire(linked.node(1).retired);
+    }
+  }
+  void after() { linked.ExpectFreedOnce(2); }
+};
+
+// What a thread retires while another collects what it has retired before.
+template <EpochReaders kReaders>
+struct RetiredMeanwhile : rl::test_suite<RetiredMeanwhile<kReaders>, 2> {
+  static constexpr Plan kPlan = UpToPreemptions(3);
+
+  EpochNodes<2, kReaders, /*kLimit=*/0, /*kBatch=*/2> linked;
+
+  void before() {
+    linked.Start();
+    linked.Unlink();
+  }
+  void thread(unsigned index) {
+    if (index == 0) {
+      for (unsigned i = 0; i < 2; ++i) {
+        linked.domain().Retire(linked.node(i).retired);
+      }
+    } else {
+      linked.domain().Poll();
     }
   }
   void after() { linked.ExpectFreedOnce(2); }
@@ -232,6 +337,93 @@ struct Limited : rl::test_suite<Limited<kReaders>, 3> {
         linked.domain().Retire(linked.node(1).retired) == RetireOutcome::kTaken,
         "the limit is not reported below it");
   }
+};
+
+// A thread that ends inside a walk.
+template <EpochReaders kReaders>
+struct EndedByExit : rl::test_suite<EndedByExit<kReaders>, 2> {
+  static constexpr Plan kPlan = UpToPreemptions(4);
+
+  EpochNodes<2, kReaders> linked;
+  bool held = false;
+
+  void before() { linked.Start(); }
+  void thread(unsigned index) {
+    if (index == 0) {
+      const auto walk = linked.domain().Begin();
+      Require(static_cast<bool>(walk), "a walk begins where there is a place");
+      held = linked.Follow();
+      ThreadWatchers::ThreadExits();
+    } else {
+      linked.Replace(0, nullptr);
+      // Freed, so that the walk has ended.
+      if (held && linked.node(0).freed == 1) {
+        Require(linked.domain().stats().ended_by_exit == 1,
+                "a walk that its thread's end has ended is counted");
+      }
+    }
+  }
+  void after() {
+    linked.ExpectFreedOnce(1);
+    Require(linked.domain().stats().ended_by_exit == 1,
+            "a walk that its thread's end has ended is counted");
+  }
+};
+
+// A thread that ends beside another's walk.
+template <EpochReaders kReaders>
+struct ExitBesideAWalk : rl::test_suite<ExitBesideAWalk<kReaders>, 2> {
+  static constexpr Plan kPlan = UpToPreemptions(3);
+
+  EpochNodes<2, kReaders> linked;
+
+  void before() { linked.Start(); }
+  void thread(unsigned index) {
+    if (index == 0) {
+      linked.Walk();
+    } else {
+      static_cast<void>(linked.domain().Register());
+      ThreadWatchers::ThreadExits();
+      // As another thread.
+      linked.Replace(0, nullptr);
+    }
+  }
+  void after() {
+    linked.ExpectFreedOnce(1);
+    Require(linked.domain().stats().ended_by_exit == 0,
+            "a walk that its thread's end has ended is counted");
+  }
+};
+
+// A fork while another thread is inside a walk.
+template <EpochReaders kReaders>
+struct Forked : rl::test_suite<Forked<kReaders>, 2> {
+  static constexpr Plan kPlan = UpToPreemptions(3);
+
+  EpochNodes<2, kReaders> linked;
+  Cell<std::uint32_t> gone;
+
+  void before() {
+    linked.Start();
+    WriteOnce(gone, 0, kRelaxed);
+  }
+  void thread(unsigned index) {
+    auto& domain = linked.domain();
+    if (index == 0) {
+      static_cast<void>(domain.Begin());
+      linked.Follow();
+      // The child gets its memory as it is here.
+      WriteOnce(gone, 1, kRelease);
+    } else {
+      linked.Replace(0, nullptr);
+      while (ReadOnce(gone, kAcquire) == 0) SpinPause();
+      ThreadWatchers::Fork();
+      for (int i = 0; i < 2; ++i) domain.Poll();
+      Require(linked.node(0).freed == 1,
+              "no walk of another thread holds the child back");
+    }
+  }
+  void after() { linked.ExpectFreedOnce(1); }
 };
 
 }  // namespace ptage::relacy

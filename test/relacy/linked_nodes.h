@@ -55,13 +55,14 @@ class LinkedNodes {
     Follow();
     return true;
   }
-  // Inside a walk: follows the link.
-  void Follow() {
+  // Inside a walk: follows the link. False if it leads nowhere.
+  bool Follow() {
     Node* const node = ReadOnce(link_, kAcquire);
-    if (node == nullptr) return;
+    if (node == nullptr) return false;
     node->Use();
     static_cast<void>(ReadOnce(node->step, kRelaxed));
     node->Use();
+    return true;
   }
   // Unlinks node `index`, puts `next` in its place, and retires it.
   auto Replace(unsigned index, Node* next) {

@@ -278,13 +278,15 @@ struct ChunkReused : rl::test_suite<ChunkReused, 2> {
 };
 
 // Two later chunks, one of which is retired while the grace period of the other
-// is under way.
+// is under way: a walk is that has held no chunk, before the one that scans.
 struct SecondBatchReused : rl::test_suite<SecondBatchReused, 2> {
   static constexpr Plan kPlan = UpToPreemptions(4);
 
   Lists<2, 1, RmapWriters::kExcluded, ChunkDomain> lists;
+  ChunkDomain::Section earlier;
 
   void before() {
+    earlier = lists.reclaimer().Begin();
     lists.Start(4);
     // List 1 is full: the next entry needs a later chunk.
     lists.Add(4, 1);
@@ -292,6 +294,7 @@ struct SecondBatchReused : rl::test_suite<SecondBatchReused, 2> {
   }
   void thread(unsigned index) {
     if (index == 0) {
+      lists.reclaimer().End(earlier);
       lists.WalkOnce();
       return;
     }

@@ -131,7 +131,28 @@ inline std::uint64_t NewNumber() {
   static std::uint64_t last = 0;
   return ++last;
 }
-void ThreadWatcher::StartWatching() {}
+
+// What a search plays for the one watcher that it makes.
+struct ThreadWatchers {
+  static inline ThreadWatcher* only = nullptr;
+
+  // The end of the calling thread. What it does next it does as another, which
+  // has got its identity.
+  static void ThreadExits() {
+    ThreadState& thread = ThisThread();
+    thread.last_key.Set(0);
+    for (auto& slot : thread.keys) slot.Set(0);
+    only->OnThreadExit(ThisThreadId());
+  }
+  // From here on the calling thread is the child's. Precondition: the others
+  // do nothing more, and the caller sees what they did.
+  static void Fork() {
+    only->BeforeFork();
+    only->AfterForkInChild();
+  }
+};
+
+void ThreadWatcher::StartWatching() { ThreadWatchers::only = this; }
 void ThreadWatcher::StopWatching() {}
 inline bool WatchThisThread() { return true; }
 inline void YieldThread() { SpinPause(); }

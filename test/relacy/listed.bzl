@@ -201,6 +201,96 @@ LISTED = {
             "OnePlace",
             "DATA RACE",
         ),
+        "OldestWalk:recheck:1": (
+            "Waiting",
+            "DATA RACE",
+        ),
+        "OldestWalk:recheck:2": (
+            "Waiting",
+            "DATA RACE",
+        ),
+    },
+    "reclaim/epoch": {
+        "Begin:recheck:1": (
+            "ThreeNestedWalks<kStore>",
+            "DATA RACE",
+        ),
+        "Begin:order:2": (
+            "PlaceHandedOn<kStore>",
+            "DATA RACE",
+        ),
+        "BeginSlowly:recheck:1": (
+            "ThreeNestedWalks<kExchange>",
+            "DATA RACE",
+        ),
+        "BeginSlowly:order:2": (
+            "PlaceHandedOn<kStore>",
+            "DATA RACE",
+        ),
+        "FindOrClaim:recheck:1": (
+            "Synchronized<kExchange>",
+            "assertion: !SeemsInside()",
+        ),
+        "Another:recheck:1": (
+            "NestedBesideAnother<kExchange>",
+            "DATA RACE",
+        ),
+        "Another:recheck:2": (
+            "ThreeNestedWalks<kExchange>",
+            "DATA RACE",
+        ),
+        "Claim:recheck:2": (
+            "ExitBesideAWalk<kExchange>",
+            "DATA RACE",
+        ),
+        "Claim:recheck:3": (
+            "ExitBesideAWalk<kExchange>",
+            "DATA RACE",
+        ),
+        "Unregister:recheck:1": (
+            "PlaceHandedOn<kExchange>",
+            "assertion: ReadOnce(place.announced, kRelaxed) == kIdle",
+        ),
+        "Retire:recheck:1": (
+            "Limited<kExchange>",
+            "the limit is reported",
+        ),
+        "Retire:recheck:2": (
+            "Limited<kExchange>",
+            "the limit is reported",
+        ),
+        "Collect:recheck:1": (
+            "RetiredMeanwhile<kExchange>",
+            "what was retired is freed once",
+        ),
+        "OldestWalk:recheck:1": (
+            "FreedByTheCaller<kExchange>",
+            "DATA RACE",
+        ),
+        "OldestWalk:recheck:2": (
+            "FreedByTheCaller<kExchange>",
+            "DATA RACE",
+        ),
+        "OnThreadExit:recheck:1": (
+            "ExitBesideAWalk<kExchange>",
+            "DATA RACE",
+        ),
+        "OnThreadExit:recheck:2": (
+            "EndedByExit<kExchange>",
+            "what was retired is freed once",
+        ),
+        "OnThreadExit:swap:1": (
+            "EndedByExit<kExchange>",
+            "a walk that its thread's end has ended is counted",
+        ),
+        "OnThreadExit:order:1": (
+            "EndedByExit<kExchange>",
+            "DATA RACE",
+        ),
+        "AfterForkInChild:recheck:1": (
+            "Forked<kExchange>",
+            "no walk of another thread holds the child back",
+        ),
     },
     "rmap": {
         "AgeSeenThroughRmap:recheck:1": (
@@ -499,7 +589,11 @@ STRUCK = [
     (
         "The load only spares a compare-and-swap that would fail: that one takes the word " +
         "from idle alone, whatever was read before.",
-        ["lock:Lock:recheck:1", "reclaim/anonymous_epoch:Begin:recheck:1"],
+        [
+            "lock:Lock:recheck:1",
+            "reclaim/anonymous_epoch:Begin:recheck:1",
+            "reclaim/epoch:Claim:recheck:1",
+        ],
     ),
     (
         "Nobody else looks at these words yet: the table is reachable only after the release " +
@@ -573,5 +667,25 @@ STRUCK = [
         "flushing it touches no shared word. So the cache is as empty when that thread next " +
         "uses it, and no earlier use can follow the answer.",
         ["sim/vcpu:Attend:swap:1"],
+    ),
+    (
+        "Only an assertion asks. Where the caller keeps the precondition it is false already; " +
+        "that it traps where the caller does not is for a test with one thread.",
+        ["reclaim/epoch:SeemsInside:recheck:1"],
+    ),
+    (
+        "Two relaxed stores to different words, with no fence and no other access between them: " +
+        "the language orders neither before the other for any other thread, and both come " +
+        "before the same release, that of the stash's lock.",
+        ["reclaim/epoch:Retire:swap:1"],
+    ),
+    (
+        "The child has one thread, which does not look before both are stored.",
+        ["reclaim/epoch:AfterForkInChild:swap:1"],
+    ),
+    (
+        "Both are taken before anything is freed, under the lock. Only the order in which the " +
+        "objects are freed differs, which is not promised.",
+        ["reclaim/limbo:TakeAll:swap:1"],
     ),
 ]

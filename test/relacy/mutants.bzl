@@ -135,13 +135,6 @@ MUTANTS = {
             "WriteOnce(epoch_, ended + 1, kRelease);",
             "WriteOnce(epoch_, ended + 1, kRelaxed);",
         ),
-        (
-            "WalksIgnored",
-            "OneWalk",
-            "DATA RACE",
-            "if (seen != kIdle && seen / 2 < oldest) oldest = seen / 2;",
-            "static_cast<void>(seen);",
-        ),
     ],
     "reclaim/epoch": [
         (
@@ -264,25 +257,11 @@ MUTANTS = {
             "TryCmpxchg(place.owner, kNobody, ThisThreadId(), kRelaxed)",
         ),
         (
-            "ClaimedByAStore",
-            "PlaceHandedOn<kStore>",
-            "assertion: ReadOnce(place.announced, kRelaxed) == kIdle",
-            "if (TryCmpxchg(place.owner, kNobody, ThisThreadId(), kAcquire)) {",
-            "WriteOnce(place.owner, ThisThreadId(), kRelaxed);\n    {",
-        ),
-        (
             "GivenBackRelaxed",
             "PlaceHandedOn<kStore>",
             "assertion: ReadOnce(place.announced, kRelaxed) == kIdle",
             "WriteOnce(place.owner, kNobody, kRelease);",
             "WriteOnce(place.owner, kNobody, kRelaxed);",
-        ),
-        (
-            "WalksIgnored",
-            "FirstWalk<kStore>",
-            "DATA RACE",
-            "if (seen != kIdle && seen < oldest) oldest = seen;",
-            "",
         ),
         (
             "RetiredBeforeItIsCounted",
@@ -293,8 +272,8 @@ MUTANTS = {
         ),
         (
             "CollectedWithoutTheLock",
-            "WritersMeet<kStore>",
-            "nothing is freed under a walk",
+            "RetiredMeanwhile<kStore>",
+            "what was retired is freed once",
             "ScopedLock<L> hold(stash.lock);\n  limbo_.Add(stash.list);",
             "limbo_.Add(stash.list);",
         ),

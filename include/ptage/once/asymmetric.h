@@ -6,8 +6,7 @@
 // Contract
 //   * Let one thread store to X, call LightBarrier and load Y, and another
 //     store to Y, call HeavyBarrier and load X. Then at least one of the loads
-//     sees the other thread's store. (As if both calls were sequentially
-//     consistent fences.)
+//     sees the other thread's store. Two calls of LightBarrier order nothing.
 //   * LightBarrier keeps the compiler from moving accesses across it, and is no
 //     instruction. HeavyBarrier makes every thread of the process that is
 //     running pass a full barrier, as does switching to one that is not.
@@ -18,8 +17,9 @@
 //   * Progress: LightBarrier is wait-free; HeavyBarrier is a system call that
 //     waits for other processors to answer an interrupt.
 //
-// No checker models the system call. Under PTAGE_RELACY both are the fences
-// that the contract names.
+// No checker models the system call. Under PTAGE_RELACY both are sequentially
+// consistent fences, which is more than the contract; test/relacy has a barrier
+// that is no more.
 
 #ifndef PTAGE_ONCE_ASYMMETRIC_H_
 #define PTAGE_ONCE_ASYMMETRIC_H_

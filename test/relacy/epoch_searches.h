@@ -342,7 +342,7 @@ struct Limited : rl::test_suite<Limited<kReaders>, 3> {
 // A thread that ends inside a walk.
 template <EpochReaders kReaders>
 struct EndedByExit : rl::test_suite<EndedByExit<kReaders>, 2> {
-  static constexpr Plan kPlan = UpToPreemptions(4);
+  static constexpr Plan kPlan = UpToPreemptions(3);
 
   EpochNodes<2, kReaders> linked;
   bool held = false;

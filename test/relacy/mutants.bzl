@@ -259,7 +259,7 @@ MUTANTS = {
         (
             "GivenBackRelaxed",
             "PlaceHandedOn<kStore>",
-            "assertion: ReadOnce(place.announced, kRelaxed) == kIdle",
+            "DATA RACE",
             "WriteOnce(place.owner, kNobody, kRelease);",
             "WriteOnce(place.owner, kNobody, kRelaxed);",
         ),

@@ -353,7 +353,7 @@ struct EndedByExit : rl::test_suite<EndedByExit<kReaders>, 2> {
       const auto walk = linked.domain().Begin();
       Require(static_cast<bool>(walk), "a walk begins where there is a place");
       held = linked.Follow();
-      ThreadWatchers::ThreadExits();
+      PlayedThreads::ThreadExits();
     } else {
       linked.Replace(0, nullptr);
       // Freed, so that the walk has ended.
@@ -383,7 +383,7 @@ struct ExitBesideAWalk : rl::test_suite<ExitBesideAWalk<kReaders>, 2> {
       linked.Walk();
     } else {
       static_cast<void>(linked.domain().Register());
-      ThreadWatchers::ThreadExits();
+      PlayedThreads::ThreadExits();
       // As another thread.
       linked.Replace(0, nullptr);
     }
@@ -417,7 +417,7 @@ struct Forked : rl::test_suite<Forked<kReaders>, 2> {
     } else {
       linked.Replace(0, nullptr);
       while (ReadOnce(gone, kAcquire) == 0) SpinPause();
-      ThreadWatchers::Fork();
+      PlayedThreads::Fork();
       for (int i = 0; i < 2; ++i) domain.Poll();
       Require(linked.node(0).freed == 1,
               "no walk of another thread holds the child back");

@@ -133,7 +133,7 @@ inline std::uint64_t NewNumber() {
 }
 
 // What a search plays for the one watcher that it makes.
-struct ThreadWatchers {
+struct PlayedThreads {
   static inline ThreadWatcher* only = nullptr;
 
   // The end of the calling thread. What it does next it does as another, which
@@ -152,7 +152,7 @@ struct ThreadWatchers {
   }
 };
 
-void ThreadWatcher::StartWatching() { ThreadWatchers::only = this; }
+void ThreadWatcher::StartWatching() { PlayedThreads::only = this; }
 void ThreadWatcher::StopWatching() {}
 inline bool WatchThisThread() { return true; }
 inline void YieldThread() { SpinPause(); }

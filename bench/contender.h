@@ -20,14 +20,15 @@ enum class GuestKind {
 };
 
 enum class Contender {
-  kNone,       // a thread that spins on its own memory
-  kReadOnly,   // reads the entries, clears nothing
-  kBareClear,  // clears with plain stores: the lossy bound
-  kFastOnly,   // the library's fast-only question
-  kSlow,       // the VM's lock, for writing, for a whole sweep
-  kTicket,     // a fair lock for each table
-  kTrylock,    // the VM's lock if it is free, else no answer
-  kBitLocked,  // the rmaps as they were merged: a spin bit in each head
+  kNone,         // a thread that spins on its own memory
+  kReadOnly,     // reads the entries, clears nothing
+  kBareClear,    // clears with plain stores: the lossy bound
+  kFastOnly,     // the library's fast-only question
+  kSlow,         // the VM's lock, for writing, for a whole sweep
+  kTicket,       // a fair lock for each table
+  kTrylock,      // the VM's lock if it is free, else no answer
+  kBitLocked,    // the rmaps as they were merged: a spin bit in each head
+  kSingleEntry,  // the rmaps as they were first proposed: no answer for lists
 };
 
 // What faults and zaps take besides the MMU lock, as upstream has it (vm.h). A
@@ -40,6 +41,7 @@ enum class FaultLock {
 
 // Who excludes whom from an rmap.
 enum class RmapLock {
+  kLockless,        // ager: nobody
   kSingleLockless,  // ager: nobody; leaves lists unanswered
   kByCaller,        // ager and writers hold FaultLock's lock
   kBit,             // the head's own
@@ -63,28 +65,25 @@ struct ContenderTraits {
     case Contender::kNone:
       return {"none",
               FaultLock::kMmuLock,
-              RmapLock::kSingleLockless,
+              RmapLock::kLockless,
               ClearBy::kCompareAndSwap,
               AgeAction::kTest,
               AgeMode::kFastOnly};
     case Contender::kReadOnly:
-      return {"read_only",
-              FaultLock::kMmuLock,
-              RmapLock::kSingleLockless,
-              ClearBy::kCompareAndSwap,
-              AgeAction::kTest,
-              AgeMode::kFastOnly};
+      return {"read_only",         FaultLock::kMmuLock,
+              RmapLock::kLockless, ClearBy::kCompareAndSwap,
+              AgeAction::kTest,    AgeMode::kFastOnly};
     case Contender::kBareClear:
       return {"bare_clear",
               FaultLock::kMmuLock,
-              RmapLock::kSingleLockless,
+              RmapLock::kLockless,
               ClearBy::kPlainStore,
               kClear,
               AgeMode::kFastOnly};
     case Contender::kFastOnly:
       return {"fast_only",
               FaultLock::kMmuLock,
-              RmapLock::kSingleLockless,
+              RmapLock::kLockless,
               ClearBy::kCompareAndSwap,
               kClear,
               AgeMode::kFastOnly};
@@ -113,19 +112,27 @@ struct ContenderTraits {
       return {"bit_locked",   FaultLock::kMmuLock,
               RmapLock::kBit, ClearBy::kCompareAndSwap,
               kClear,         AgeMode::kSlow};
+    case Contender::kSingleEntry:
+      return {"single_entry",
+              FaultLock::kMmuLock,
+              RmapLock::kSingleLockless,
+              ClearBy::kCompareAndSwap,
+              kClear,
+              AgeMode::kFastOnly};
   }
   return {};
 }
 
 // Whether `contender` exists for `kind`: direct tables have no rmaps.
 [[nodiscard]] constexpr bool Exists(GuestKind kind, Contender contender) {
-  return kind == GuestKind::kNested || contender != Contender::kBitLocked;
+  return kind == GuestKind::kNested || (contender != Contender::kBitLocked &&
+                                        contender != Contender::kSingleEntry);
 }
 
 inline constexpr Contender kContenders[] = {
-    Contender::kNone,     Contender::kReadOnly, Contender::kBareClear,
-    Contender::kFastOnly, Contender::kSlow,     Contender::kTicket,
-    Contender::kTrylock,  Contender::kBitLocked};
+    Contender::kNone,     Contender::kReadOnly,  Contender::kBareClear,
+    Contender::kFastOnly, Contender::kSlow,      Contender::kTicket,
+    Contender::kTrylock,  Contender::kBitLocked, Contender::kSingleEntry};
 inline constexpr std::size_t kContenderCount = std::size(kContenders);
 
 }  // namespace ptage::bench

@@ -40,7 +40,7 @@
 #include "ptage/once.h"
 #include "ptage/reclaim.h"
 #include "ptage/reclaim/epoch.h"
-#include "ptage/rmap/chunk_list.h"
+#include "ptage/rmap.h"
 #include "ptage/spte.h"
 #include "ptage/spte/ept.h"
 #include "ptage/types.h"
@@ -98,8 +98,7 @@ class TableBlock {
 template <Flusher Fl>
 class Guest {
  public:
-  using Pool = FixedChunkPool<Format>;
-  using Rmaps = SwitchedRmaps<Format, Memory, Pool>;
+  using Rmaps = SwitchedRmaps<Format, Memory, Domain>;
   using GuestVm = Vm<Format, Memory, Domain, Fl, Rmaps>;
   using Walk = typename GuestVm::Walk;
 
@@ -171,6 +170,9 @@ class Guest {
   void AgeBare(GfnRange range, const AgeOutput& output);
   // Entries that map a frame of `range`, by a look that takes no lock.
   std::uint64_t CountEntries(GfnRange range);
+  // Calls `visit(RmapHead&)` for each frame of `range`.
+  template <class Visit>
+  void ForEachHead(GfnRange range, Visit&& visit);
   template <class Visit>
   void VisitLeaves(Visit&& visit);
   TicketLock& TableLockOf(Gfn frame) {
@@ -181,8 +183,6 @@ class Guest {
   const FrameMap frames_;
   TableBlock memory_;
   Domain domain_;
-  std::unique_ptr<RmapChunk<Format>[]> chunks_;
-  Pool pool_;
   alignas(64) absl::Mutex mmu_lock_;
   alignas(64) Rmaps rmaps_;
   GuestVm vm_;
@@ -251,9 +251,7 @@ Guest<Fl>::Guest(GuestKind kind, std::uint64_t pages, Fl& flusher)
     : kind_(kind),
       frames_(kind, pages),
       memory_(TablesFor(pages)),
-      chunks_(std::make_unique<RmapChunk<Format>[]>(pages / kAliasEvery + 1)),
-      pool_(chunks_.get(), pages / kAliasEvery + 1),
-      rmaps_(memory_.arena(), pool_, mmu_lock_),
+      rmaps_(memory_.arena(), domain_, mmu_lock_, pages / kAliasEvery),
       vm_({memory_.arena(), domain_, flusher, rmaps_, mmu_lock_}, Level{1}),
       mapped_(0),
       table_locks_(pages / kBlockFrames + kUnrelatedFrames / kBlockFrames) {
@@ -279,7 +277,8 @@ void Guest<Fl>::Use(Contender contender) {
   PTAGE_ASSERT(Exists(kind_, contender));
   contender_ = contender;
   traits_ = TraitsOf(contender);
-  rmaps_.Select(traits_.rmap_lock, traits_.clear_by);
+  if (!rmaps_.Select(traits_.rmap_lock, traits_.clear_by)) return;
+  ForEachHead(Aged(), [&](RmapHead& head) { rmaps_.Convert(head); });
 }
 
 template <Flusher Fl>
@@ -384,12 +383,10 @@ template <Flusher Fl>
 std::uint64_t Guest<Fl>::MappedInLists() {
   if (kind_ == GuestKind::kTdp) return 0;
   std::uint64_t entries = 0;
-  const Walk walk(domain_, WalkEntry::kWait);
-  for (Gfn gfn = Aged().begin; gfn < Aged().end; gfn = gfn + 1) {
-    Memslot<Format>* const slot = vm_.memslots().Find(walk, gfn);
-    const std::uint32_t count = vm_.shadow().CountEntries(*slot, gfn, Level{1});
+  ForEachHead(Aged(), [&](RmapHead& head) {
+    const std::uint32_t count = rmaps_.Count(head);
     if (count > 1) entries += count;
-  }
+  });
   return entries;
 }
 
@@ -455,19 +452,27 @@ void Guest<Fl>::AgeBare(GfnRange range, const AgeOutput& output) {
 
 template <Flusher Fl>
 std::uint64_t Guest<Fl>::CountEntries(GfnRange range) {
-  const Walk walk(domain_, WalkEntry::kWait);
   std::uint64_t entries = 0;
   if (kind_ == GuestKind::kTdp) {
+    const Walk walk(domain_, WalkEntry::kWait);
     WalkAll(vm_.tdp().tree(), walk, range,
             [&](const VisitedEntry<Format>&) { ++entries; });
     return entries;
   }
+  ForEachHead(range,
+              [&](RmapHead& head) { entries += Rmaps::PeekCount(head); });
+  return entries;
+}
+
+template <Flusher Fl>
+template <class Visit>
+void Guest<Fl>::ForEachHead(GfnRange range, Visit&& visit) {
+  const Walk walk(domain_, WalkEntry::kWait);
   vm_.memslots().ForEach(walk, range, [&](auto& slot, GfnRange part) {
     for (Gfn gfn = part.begin; gfn < part.end; gfn = gfn + 1) {
-      entries += rmaps_.PeekCount(slot.HeadOf(gfn, Level{1}));
+      visit(slot.HeadOf(gfn, Level{1}));
     }
   });
-  return entries;
 }
 
 template <Flusher Fl>

@@ -20,9 +20,10 @@ namespace ptage::bench {
 struct Metric {
   std::string id;
   GoalKind kind = GoalKind::kNone;
-  // Unless `kind` is kNone. kExactly in `contention/nested/…/unanswered`: the
-  // share that the run counted itself, and this is not used.
+  // Unless `kind` is kNone.
   double goal = 0;
+  // The goal is a share that the run counts itself, in place of `goal`.
+  bool counts_goal = false;
   bool higher_is_better = true;
   Evidence evidence = Evidence::kSampled;
   // Whether this program can measure it.
@@ -59,7 +60,8 @@ inline Metric Reported(std::string id, bool higher_is_better) {
 }
 
 // The figures of one contender in one configuration; `fast_only` is the
-// library's, and has goals.
+// library's, and has goals. `single_entry` must leave out the lists, and
+// nothing else.
 inline void AddContender(const std::string& guest, const std::string& ager,
                          const std::string& config, bool built,
                          std::vector<Metric>& metrics) {
@@ -114,6 +116,10 @@ inline void AddContender(const std::string& guest, const std::string& ager,
   Metric recall = Reported(base + "recall", true);
   Metric precision = Reported(base + "precision", true);
   Metric unanswered = Reported(base + "unanswered", false);
+  if (ager == "single_entry" && !evicts) {
+    unanswered.kind = GoalKind::kExactly;
+    unanswered.counts_goal = true;
+  }
   if (ours) {
     recall.kind = GoalKind::kExactly;
     recall.goal = 1;
@@ -131,8 +137,11 @@ inline void AddContention(std::vector<Metric>& metrics) {
     const bool built = guest != "shadow";
     for (const std::string ager :
          {"none", "read_only", "bare_clear", "fast_only", "slow", "ticket",
-          "trylock", "bit_locked"}) {
-      if (ager == "bit_locked" && guest == "tdp") continue;
+          "trylock", "bit_locked", "single_entry"}) {
+      // The direct tables have no rmaps.
+      if (guest == "tdp" && (ager == "bit_locked" || ager == "single_entry")) {
+        continue;
+      }
       for (const std::string config : kConfigNames) {
         AddContender(guest, ager, config, built, metrics);
       }

@@ -26,7 +26,7 @@ namespace ptage::bench {
 // A metric as it was measured.
 struct Figure {
   Summary summary = {};
-  // Takes the place of the metric's goal, where the run counts it itself.
+  // Takes the place of the metric's goal, where the metric says so.
   std::optional<double> goal = {};
   // Further numbers for the JSON entry.
   std::vector<std::pair<std::string, double>> counters = {};
@@ -93,7 +93,9 @@ inline std::vector<Judged> JudgeAll(
     Verdict verdict = Verdict::kNotBuilt;
     if (found != figures.end()) {
       figure = found->second;
-      if (figure.goal.has_value()) metric.goal = *figure.goal;
+      if (metric.counts_goal && figure.goal.has_value()) {
+        metric.goal = *figure.goal;
+      }
     }
     if (metric.built) {
       verdict = figure.summary.samples == 0
@@ -125,9 +127,9 @@ inline std::string Number(double value) {
 inline std::string GoalText(const Judged& judged) {
   const Metric& metric = judged.metric;
   // Without a figure there is no count to compare with.
-  const bool counted = metric.kind == GoalKind::kExactly &&
-                       metric.id.find("/unanswered") != std::string::npos;
-  if (counted && !judged.figure.goal.has_value()) return "= its share";
+  if (metric.counts_goal && !judged.figure.goal.has_value()) {
+    return "= its share";
+  }
   switch (metric.kind) {
     case GoalKind::kNone:
       return "-";

@@ -126,28 +126,35 @@ TEST(FiguresTest, RecallAndPrecisionAreCountsOverAllPasses) {
   EXPECT_EQ(FigureOf(run, "tdp/slow/recall"), -1);
 }
 
-TEST(FiguresTest, AnUnansweredShareIsMetOnlyIfItIsThatOfTheLists) {
+TEST(FiguresTest, UnansweredAreTheListsForSingleEntryAndNoneForOurs) {
   RunResult run = ADirectGuest(kConfigs[0]);
   run.guests[0].kind = GuestKind::kNested;
   run.guests[0].configs[0].slots.push_back(Made(Contender::kBitLocked, 1));
+  run.guests[0].configs[0].slots.push_back(Made(Contender::kSingleEntry, 1));
   run.guests[0].mapped = 4096;
   run.guests[0].in_lists = 32;
-  SlotResult& ours = SlotOf(run, Contender::kFastOnly);
-  const auto verdict = [&] {
+  const auto verdict = [&](const std::string& ager) {
     Figures figures;
     AddFigures(run, figures);
     return JudgeAll(AllMetrics(), figures,
-                    [](const std::string& id) {
-                      return id == "contention/nested/fast_only/unanswered";
+                    [&](const std::string& id) {
+                      return id == "contention/nested/" + ager + "/unanswered";
                     })
         .at(0)
         .verdict;
   };
-  ours.tested = std::uint64_t{7} * (4096 - 32);
-  ours.unanswered = std::uint64_t{7} * 32;
-  EXPECT_EQ(verdict(), Verdict::kMet);
-  ++ours.tested;
-  EXPECT_EQ(verdict(), Verdict::kMissed);
+  SlotResult& single = SlotOf(run, Contender::kSingleEntry);
+  single.tested = std::uint64_t{7} * (4096 - 32);
+  single.unanswered = std::uint64_t{7} * 32;
+  EXPECT_EQ(verdict("single_entry"), Verdict::kMet);
+  ++single.tested;
+  EXPECT_EQ(verdict("single_entry"), Verdict::kMissed);
+  // Ours answers for lists too.
+  SlotResult& ours = SlotOf(run, Contender::kFastOnly);
+  ours.tested = std::uint64_t{7} * 4096;
+  EXPECT_EQ(verdict("fast_only"), Verdict::kMet);
+  ours.unanswered = 1;
+  EXPECT_EQ(verdict("fast_only"), Verdict::kMissed);
 }
 
 TEST(FiguresTest, TheTableNamesEveryContenderAndRefusesRarePercentiles) {

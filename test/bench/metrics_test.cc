@@ -69,6 +69,13 @@ TEST(MetricsTest, TheGoalsOfTheSliceAreThoseOfTheSpecification) {
       metrics.at("contention/nested/fast_only/evict/fault_p99_vs_bit_locked")
           .goal,
       1.0);
+  EXPECT_FALSE(
+      metrics.at("contention/nested/fast_only/unanswered").counts_goal);
+  EXPECT_TRUE(
+      metrics.at("contention/nested/single_entry/unanswered").counts_goal);
+  EXPECT_EQ(metrics.at("contention/nested/single_entry/recall").kind,
+            GoalKind::kNone);
+  EXPECT_EQ(metrics.count("contention/tdp/single_entry/recall"), 0u);
   EXPECT_EQ(metrics.at("contention/setter/vs_ticket").goal, 2);
   EXPECT_EQ(metrics.at("contention/setter/vs_spin").goal, 20);
 }

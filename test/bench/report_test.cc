@@ -61,6 +61,7 @@ TEST(ReportTest, AGoalThatTheRunCountedReplacesTheTablesOwn) {
   Metric metric{.id = "x/unanswered", .kind = GoalKind::kExactly};
   metric.evidence = Evidence::kCounted;
   metric.built = true;
+  metric.counts_goal = true;
   Figure figure = Measured(0.0078125);
   figure.goal = 0.0078125;
   EXPECT_EQ(JudgeAll({metric}, {{metric.id, figure}}, All)[0].verdict,
@@ -68,6 +69,11 @@ TEST(ReportTest, AGoalThatTheRunCountedReplacesTheTablesOwn) {
   figure.goal = 0.004;
   EXPECT_EQ(JudgeAll({metric}, {{metric.id, figure}}, All)[0].verdict,
             Verdict::kMissed);
+  // Only where the metric says so.
+  metric.counts_goal = false;
+  metric.goal = 0.0078125;
+  EXPECT_EQ(JudgeAll({metric}, {{metric.id, figure}}, All)[0].verdict,
+            Verdict::kMet);
 }
 
 TEST(ReportTest, JsonHasOneEntryPerMetricNamedByItsId) {

@@ -102,8 +102,7 @@ TEST_P(WindowTest, WithoutEvictionEveryAnsweredTouchIsFound) {
   }
   ASSERT_GT(result.passes, 0u);
   EXPECT_EQ(result.tested + result.unanswered, result.passes * kPages);
-  const bool leaves_lists = TraitsOf(Who()).mode == AgeMode::kFastOnly &&
-                            Kind() == GuestKind::kNested;
+  const bool leaves_lists = Who() == Contender::kSingleEntry;
   // There are no faults that a trial could meet. Two entries in 256 share an
   // rmap.
   EXPECT_EQ(result.unanswered, leaves_lists ? result.passes * kPages / 128 : 0);

@@ -335,7 +335,9 @@ int Main(const std::vector<std::string>& arguments,
     context.numbers.emplace_back("rounds", static_cast<double>(result.rounds));
     context.numbers.emplace_back("windows_dropped",
                                  static_cast<double>(result.dropped));
-    const absl::Status written = json->Commit(ToJson(context, judged));
+    const absl::Status written = json->Commit(
+        ToJson(context, judged,
+               {{"rmap_scan_latencies", contended_rmaps.LatencyJson()}}));
     if (!written.ok()) return Fail(written);
   }
   return options->check && AnyMissed(judged) ? kGoalMissed : 0;

@@ -61,8 +61,11 @@ struct Context {
 };
 
 // Google Benchmark's JSON schema: one entry for each metric, named by its id.
-[[nodiscard]] inline std::string ToJson(const Context& context,
-                                        const std::vector<Judged>& all);
+// Besides, members that are no part of the schema: name and JSON; none for an
+// empty value.
+[[nodiscard]] inline std::string ToJson(
+    const Context& context, const std::vector<Judged>& all,
+    const std::vector<std::pair<std::string, std::string>>& more = {});
 
 // ---------------------------------------------------------------------------
 
@@ -234,8 +237,9 @@ inline std::string MetricsTable(const std::vector<Judged>& all) {
   return table.ToString();
 }
 
-inline std::string ToJson(const Context& context,
-                          const std::vector<Judged>& all) {
+inline std::string ToJson(
+    const Context& context, const std::vector<Judged>& all,
+    const std::vector<std::pair<std::string, std::string>>& more) {
   std::string text = "{\n  \"context\": {";
   const char* separator = "\n";
   for (const auto& [name, value] : context.texts) {
@@ -254,7 +258,12 @@ inline std::string ToJson(const Context& context,
     absl::StrAppend(&text, separator, internal::JsonEntry(judged));
     separator = ",\n";
   }
-  return text + "\n  ]\n}\n";
+  text += "\n  ]";
+  for (const auto& [name, value] : more) {
+    if (value.empty()) continue;
+    absl::StrAppend(&text, ",\n  ", internal::Quoted(name), ": ", value);
+  }
+  return text + "\n}\n";
 }
 
 }  // namespace ptage::bench

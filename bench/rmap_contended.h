@@ -9,9 +9,20 @@
 // on a cache line of its own, since the entries of one frame lie in different
 // tables; nobody writes them, so that what differs is the lists.
 //
-// With a stalled writer one removal in 256 takes 20 microseconds longer: there
-// the writer has just excluded the other writers of the rmap, and loses its CPU
-// to an interrupt, or to the hypervisor.
+// A stalled writer loses its CPU for 20 microseconds inside one removal in 256,
+// as to an interrupt or to the hypervisor: it goes on looking at the clock, and
+// touches nothing that is shared. Where it stalls:
+//   Lockless             it holds the head's bit, and has stored the top entry
+//                        into the hole, but has not yet cleared the top slot
+//                        (where the entry that goes is the top one, there is no
+//                        hole: before the only store). So scans meet a list
+//                        that is half changed, for all of that time.
+//   BitLocked            it holds the head's bit, and has changed nothing yet.
+//   SingleEntryLockless  the same, with the MMU lock.
+// Under the two locks nobody can see how far the change has come, so any place
+// between the lock and its release is the same to a reader. That one removal
+// stalls, and not one addition, is the same to a reader, too: either holds the
+// lock, and either leaves Lockless's readers a list that they can scan.
 //
 // Contract
 //   Run is called by the thread that reads; the writer is the team's first
@@ -21,19 +32,21 @@
 #define PTAGE_BENCH_RMAP_CONTENDED_H_
 
 #include <algorithm>
-#include <cmath>
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <memory>
 #include <optional>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
 #include "bench/clock.h"
+#include "bench/latency.h"
 #include "bench/locks.h"
 #include "bench/preemption.h"
 #include "bench/report.h"
@@ -67,7 +80,11 @@ inline constexpr std::size_t kChurnedEntries = 14;
 inline constexpr std::uint64_t kStallEvery = 256;
 inline constexpr double kStallNs = 20'000;
 
-enum class Writer { kFullSpeed, kStalled };
+enum class Writer {
+  kNone,  // nobody writes
+  kFullSpeed,
+  kStalled,
+};
 
 // What one window gave.
 struct ScanWindow {
@@ -116,39 +133,93 @@ class LoneEntries {
   Memory memory_;
 };
 
-// The disciplines with what they need. `Write(head, work)` calls `work()` as a
-// writer of the rmap may; `Hold(head, wait)` calls `wait()` with the other
-// writers of the rmap excluded, by what Remove excludes them by.
+// What a writer does in the middle of an update, once.
+class MidUpdate {
+ public:
+  // Calls `stall()` where the update that `work()` makes on this thread has a
+  // middle. Precondition: it has one.
+  template <class Work>
+  static void During(absl::FunctionRef<void()> stall, Work&& work) {
+    due_ = &stall;
+    work();
+    PTAGE_ASSERT(due_ == nullptr);
+  }
+  // This is the middle.
+  static void Reach() {
+    if (due_ != nullptr) (*std::exchange(due_, nullptr))();
+  }
+
+ private:
+  static inline thread_local absl::FunctionRef<void()>* due_ = nullptr;
+};
+
+// Chunks whose slots have a middle before they are cleared; else RmapChunks.
+// (Chunks are the pool's to choose.)
+struct StallingChunks {
+  using Format = Ept;
+  class Slot : public Cell<SpteCell<Ept>*> {
+   public:
+    template <int kOrder>
+    friend void WriteOnce(Slot& slot, SpteCell<Ept>* entry,
+                          Order<kOrder> order) {
+      // [list.4] in lockless_list.h comes next, [list.3] is done.
+      if (entry == nullptr) MidUpdate::Reach();
+      Cell<SpteCell<Ept>*>& cell = slot;
+      ptage::WriteOnce(cell, entry, order);
+    }
+  };
+  struct alignas(64) First {
+    static constexpr unsigned kSlots = RmapChunks<Ept>::First::kSlots;
+    Plain<std::uint64_t> owner;
+    Slot slots[kSlots];
+  };
+  struct alignas(64) Later {
+    static constexpr unsigned kSlots = RmapChunks<Ept>::Later::kSlots;
+    Plain<std::uint64_t> owner;
+    Plain<std::uintptr_t> next;
+    Slot slots[kSlots];
+  };
+  static_assert(sizeof(First) == sizeof(RmapChunks<Ept>::First) &&
+                sizeof(Later) == sizeof(RmapChunks<Ept>::Later));
+};
+
+// The disciplines with what they need. Add and Remove are called by any thread
+// that holds no lock; StalledRemove calls `stall()` inside the removal.
+template <class ChunkTypes = RmapChunks<Ept>>
 class ChurnedLockless {
  public:
-  using Chunks = RmapChunks<Ept>;
+  using Chunks = ChunkTypes;
   using Pool = GracePool<Chunks, EpochDomain<>>;
   using Rmaps = Lockless<Ept, LoneEntries::Memory, Pool>;
 
   ChurnedLockless(LoneEntries::Memory& memory, EpochDomain<>& domain)
-      : firsts_(std::make_unique<Chunks::First[]>(kChunks)),
-        laters_(std::make_unique<Chunks::Later[]>(kChunks)),
+      : firsts_(std::make_unique<typename Chunks::First[]>(kChunks)),
+        laters_(std::make_unique<typename Chunks::Later[]>(kChunks)),
         pool_(domain, firsts_.get(), kChunks, laters_.get(), kChunks),
         rmaps_(memory, pool_) {}
 
   [[nodiscard]] Rmaps& rmaps() { return rmaps_; }
-  template <class Work>
-  void Write(ptage::RmapHead&, Work&& work) {
-    work();
+  [[nodiscard]] RmapAdd Add(ptage::RmapHead& head, SpteCell<Ept>& entry) {
+    return rmaps_.Add(head, entry);
   }
-  template <class Wait>
-  void Hold(ptage::RmapHead& head, Wait&& wait) {
-    const std::uintptr_t word = ptage::internal::LockHead(head);
-    wait();
-    ptage::internal::UnlockHead(head, word);
+  bool Remove(ptage::RmapHead& head, SpteCell<Ept>& entry) {
+    return rmaps_.Remove(head, entry);
+  }
+  // Precondition: more than two entries, and more than one in the newest chunk.
+  bool StalledRemove(ptage::RmapHead& head, SpteCell<Ept>& entry,
+                     absl::FunctionRef<void()> stall) {
+    static_assert(std::same_as<Chunks, StallingChunks>);
+    bool found = false;
+    MidUpdate::During(stall, [&] { found = rmaps_.Remove(head, entry); });
+    return found;
   }
 
  private:
   // One for each list, and as many on their way back.
   static constexpr std::size_t kChunks = 2 * kChurnedRmaps;
 
-  std::unique_ptr<Chunks::First[]> firsts_;
-  std::unique_ptr<Chunks::Later[]> laters_;
+  std::unique_ptr<typename Chunks::First[]> firsts_;
+  std::unique_ptr<typename Chunks::Later[]> laters_;
   Pool pool_;
   Rmaps rmaps_;
 };
@@ -176,27 +247,36 @@ class ChurnedChunks {
 template <unsigned kEntries>
 class ChurnedBitLocked {
  public:
-  using Rmaps = BitLocked<Ept, LoneEntries::Memory,
-                          typename ChurnedChunks<kEntries>::Pool>;
+  using Pool = typename ChurnedChunks<kEntries>::Pool;
+  using Rmaps = BitLocked<Ept, LoneEntries::Memory, Pool>;
 
   ChurnedBitLocked(LoneEntries::Memory& memory, EpochDomain<>&)
-      : rmaps_(memory, chunks_.pool()) {}
+      : rmaps_(memory, chunks_.pool()),
+        list_(chunks_.pool(), kDefaultRmapCap) {}
 
   [[nodiscard]] Rmaps& rmaps() { return rmaps_; }
-  template <class Work>
-  void Write(ptage::RmapHead&, Work&& work) {
-    work();
+  [[nodiscard]] RmapAdd Add(ptage::RmapHead& head, SpteCell<Ept>& entry) {
+    return rmaps_.Add(head, entry);
   }
-  template <class Wait>
-  void Hold(ptage::RmapHead& head, Wait&& wait) {
+  bool Remove(ptage::RmapHead& head, SpteCell<Ept>& entry) {
+    return rmaps_.Remove(head, entry);
+  }
+  // What Remove does, and a stall.
+  bool StalledRemove(ptage::RmapHead& head, SpteCell<Ept>& entry,
+                     absl::FunctionRef<void()> stall) {
     const std::uintptr_t word = ptage::internal::LockHead(head);
-    wait();
-    ptage::internal::UnlockHead(head, word);
+    stall();
+    const std::uint32_t before = list_.Count(word);
+    const std::uintptr_t without = list_.Removed(word, entry);
+    const bool found = list_.Count(without) != before;
+    ptage::internal::UnlockHead(head, without);
+    return found;
   }
 
  private:
   ChurnedChunks<kEntries> chunks_;
   Rmaps rmaps_;
+  ptage::internal::ChunkList<Ept, Pool> list_;
 };
 
 // The MMU lock is a fair one: under an unfair one the writer, which hardly ever
@@ -212,15 +292,19 @@ class ChurnedSingleEntry {
       : rmaps_(memory, chunks_.pool(), lock_) {}
 
   [[nodiscard]] Rmaps& rmaps() { return rmaps_; }
-  template <class Work>
-  void Write(ptage::RmapHead&, Work&& work) {
+  [[nodiscard]] RmapAdd Add(ptage::RmapHead& head, SpteCell<Ept>& entry) {
     ScopedLock<TicketLock> hold(lock_);
-    work();
+    return rmaps_.Add(head, entry);
   }
-  template <class Wait>
-  void Hold(ptage::RmapHead&, Wait&& wait) {
+  bool Remove(ptage::RmapHead& head, SpteCell<Ept>& entry) {
     ScopedLock<TicketLock> hold(lock_);
-    wait();
+    return rmaps_.Remove(head, entry);
+  }
+  bool StalledRemove(ptage::RmapHead& head, SpteCell<Ept>& entry,
+                     absl::FunctionRef<void()> stall) {
+    ScopedLock<TicketLock> hold(lock_);
+    stall();
+    return rmaps_.Remove(head, entry);
   }
 
  private:
@@ -233,15 +317,24 @@ class ChurnedSingleEntry {
 template <class Kind>
 class ChurnedWorld {
  public:
+  // Whether its lists can be stalled.
+  static constexpr bool kStalls =
+      !std::same_as<Kind, ChurnedLockless<RmapChunks<Ept>>>;
+
   // Both outlive the world.
   ChurnedWorld(Team& team, const TickRate& rate)
-      : team_(team), rate_(rate), kind_(entries_.memory(), domain_) {
+      : team_(team),
+        rate_(rate),
+        kind_(entries_.memory(), domain_),
+        writing_(0),
+        reading_(0) {
     for (std::size_t r = 0; r < kChurnedRmaps; ++r) {
       for (std::size_t i = 0; i < kChurnedEntries; ++i) Add(r, i);
     }
   }
 
-  // Reads for so long, and the writer writes.
+  // Reads for so long, at least all rmaps in each half, and the writer writes
+  // from before that until after it.
   [[nodiscard]] ScanWindow Run(Writer writer, double window_ns,
                                std::uint64_t seed);
 
@@ -258,25 +351,31 @@ class ChurnedWorld {
 
  private:
   void Add(std::size_t rmap, std::size_t i) {
-    kind_.Write(heads_[rmap], [&] {
-      const RmapAdd added =
-          kind_.rmaps().Add(heads_[rmap], entries_.At(rmap, i));
-      PTAGE_ASSERT(added == RmapAdd::kDone);
-    });
+    const RmapAdd added = kind_.Add(heads_[rmap], entries_.At(rmap, i));
+    PTAGE_ASSERT(added == RmapAdd::kDone);
   }
   // Takes the entry out and puts it back.
-  template <class Stall>
-  void Churn(std::size_t rmap, std::size_t i, Stall&& stall) {
-    stall(heads_[rmap]);
-    kind_.Write(heads_[rmap], [&] {
-      const bool found =
-          kind_.rmaps().Remove(heads_[rmap], entries_.At(rmap, i));
-      PTAGE_ASSERT(found);
-    });
+  void Churn(std::size_t rmap, std::size_t i) {
+    const bool found = kind_.Remove(heads_[rmap], entries_.At(rmap, i));
+    PTAGE_ASSERT(found);
     Add(rmap, i);
   }
-  // Returns how often.
-  std::uint64_t ChurnUntil(std::uint64_t end, Writer writer, std::uint64_t seed,
+  void StalledChurn(std::size_t rmap, std::size_t i) {
+    PTAGE_ASSERT(kStalls);
+    if constexpr (kStalls) {
+      const auto stall = [&] {
+        const std::uint64_t awake = Ticks() + rate_.FromNanoseconds(kStallNs);
+        while (Ticks() < awake) SpinPause();
+      };
+      const bool found =
+          kind_.StalledRemove(heads_[rmap], entries_.At(rmap, i), stall);
+      PTAGE_ASSERT(found);
+      Add(rmap, i);
+    }
+  }
+  // Writes until the reader has read. Returns how many entries it has churned,
+  // a second.
+  double ChurnWhileReading(Writer writer, std::uint64_t seed,
                            PreemptionWatch<>& watch);
   // Asks each rmap once; calls `after(rmap)` each time.
   template <class After>
@@ -290,6 +389,9 @@ class ChurnedWorld {
   EpochDomain<> domain_;
   Kind kind_;
   alignas(64) ptage::RmapHead heads_[kChurnedRmaps] = {};
+  // Whether the writer has begun, and the reader has not ended.
+  alignas(64) Cell<std::uint32_t> writing_;
+  alignas(64) Cell<std::uint32_t> reading_;
 };
 
 // How much is run, and what of it.
@@ -314,6 +416,11 @@ class ContendedRmaps {
   // dropped.
   void Run(Figures& figures);
 
+  // How long scans took, with each writer, none among them: a JSON array;
+  // empty if nothing was wanted. Times are what the clock says, which takes
+  // about as long as a scan to be read.
+  [[nodiscard]] const std::string& LatencyJson() const { return latencies_; }
+
   // A line for each discipline; empty if nothing was wanted.
   [[nodiscard]] std::string Table() const {
     return ran_ ? table_.ToString() : "";
@@ -325,30 +432,33 @@ class ContendedRmaps {
 
   struct Side {
     Role role;
-    const char* name;     // in the table
-    const char* counter;  // in the JSON entry; null: not there
+    const char* name;  // in the table, and in the JSON
     std::function<ScanWindow(Writer, std::uint64_t seed)> run;
     std::vector<std::optional<ScanWindow>> windows = {};
     std::uint64_t lost = 0;
   };
 
   template <class Kind>
-  Side SideOf(Role role, const char* name, const char* counter) {
+  Side SideOf(Role role, const char* name) {
     auto world = std::make_shared<ChurnedWorld<Kind>>(team_, rate_);
     return Side{
-        role, name, counter,
+        role, name,
         [world, ns = plan_.window_ns](Writer writer, std::uint64_t seed) {
           return world->Run(writer, ns, seed);
         }};
   }
   void RunRounds(Writer writer, std::vector<Side>& sides);
-  void Report(const std::string& base, const std::string& heading,
-              std::vector<Side>& sides, Figures& figures);
+  // What the figures need of the sides.
+  static void Judge(const std::string& base, const std::vector<Side>& sides,
+                    Figures& figures);
+  // And the table and the JSON.
+  void Show(const char* writer, const char* heading, std::vector<Side>& sides);
 
   const ContendedPlan& plan_;
   const TickRate& rate_;
   Team& team_;
   bool ran_ = false;
+  std::string latencies_;
   TextTable table_{{"rmaps of 14, written meanwhile", "scans/s", "scan p50",
                     "p99", "p99.9", "p99.99", "writes/s", "windows",
                     "dropped"}};
@@ -360,37 +470,42 @@ template <class Kind>
 ScanWindow ChurnedWorld<Kind>::Run(Writer writer, double window_ns,
                                    std::uint64_t seed) {
   const std::uint64_t stolen = rate_.FromNanoseconds(kStolenNs);
-  const std::uint64_t begin = Ticks();
-  const std::uint64_t end = begin + rate_.FromNanoseconds(window_ns);
-  std::uint64_t churned = 0;
+  ScanWindow window;
+  window.scans.reserve(static_cast<std::size_t>(window_ns / 32));
   bool writer_lost = false;
+  // What the two tell each other orders nothing; starting and joining does.
+  WriteOnce(writing_, 0u, kRelaxed);
+  WriteOnce(reading_, 1u, kRelaxed);
+  const std::uint64_t begin = Ticks();
   team_.Start([&](std::size_t member) {
     if (member != 0) return;
     PreemptionWatch watch(stolen, Ticks(), ThreadTime(rate_));
-    churned = ChurnUntil(end, writer, seed, watch);
+    window.churns_per_second = ChurnWhileReading(writer, seed, watch);
     writer_lost = watch.lost();
   });
-  ScanWindow window;
-  window.scans.reserve(static_cast<std::size_t>(window_ns / 32));
+  // On a busy machine the writer may need this CPU first.
+  while (ReadOnce(writing_, kRelaxed) == 0) std::this_thread::yield();
   AgeCounts counts;
   const std::uint64_t first = Ticks();
-  const std::uint64_t half = first + (std::max(end, first) - first) / 2;
+  const std::uint64_t half = first + rate_.FromNanoseconds(window_ns / 2);
+  const std::uint64_t end = first + rate_.FromNanoseconds(window_ns);
   PreemptionWatch watch(stolen, first, ThreadTime(rate_));
   // To read the clock takes about as long as a scan of what is in the cache, so
   // scans are counted in one half of the window, and timed in the other.
   std::uint64_t now = first;
   std::uint64_t counted = 0;
-  for (; now < half; counted += kChurnedRmaps) {
+  do {
     AskAll(counts, [](std::size_t) {});
+    counted += kChurnedRmaps;
     now = Ticks();
     // A reader that waits for the writer spins.
     watch.Look(now, Between::kWaiting);
-  }
-  if (counted != 0) {
-    window.scans_per_second =
-        static_cast<double>(counted) / rate_.Seconds(now - first);
-  }
-  while (now < end) {
+  } while (now < half);
+  window.scans_per_second =
+      static_cast<double>(counted) / rate_.Seconds(now - first);
+  // However late it is, once: a window without scans says nothing, not even of
+  // a writer that keeps the reader away for so long.
+  do {
     std::uint64_t last = Ticks();
     AskAll(counts, [&](std::size_t) {
       const std::uint64_t then = std::exchange(last, Ticks());
@@ -399,12 +514,11 @@ ScanWindow ChurnedWorld<Kind>::Run(Writer writer, double window_ns,
     });
     now = Ticks();
     watch.Look(now, Between::kWaiting);
-  }
+  } while (now < end);
+  WriteOnce(reading_, 0u, kRelaxed);
   team_.Join();
   window.asked = counts.examined + counts.unanswered;
   window.asks = counted + window.scans.size();
-  window.churns_per_second =
-      static_cast<double>(churned) / rate_.Seconds(end - begin);
   window.lost = writer_lost || watch.lost() || first > begin + stolen;
   return window;
 }
@@ -421,30 +535,27 @@ void ChurnedWorld<Kind>::AskAll(AgeCounts& counts, After&& after) {
 }
 
 template <class Kind>
-std::uint64_t ChurnedWorld<Kind>::ChurnUntil(std::uint64_t end, Writer writer,
-                                             std::uint64_t seed,
+double ChurnedWorld<Kind>::ChurnWhileReading(Writer writer, std::uint64_t seed,
                                              PreemptionWatch<>& watch) {
   internal::SplitMix random(seed);
-  const std::uint64_t stall = rate_.FromNanoseconds(kStallNs);
   std::uint64_t churned = 0;
-  std::uint64_t now = 0;
+  const std::uint64_t begin = Ticks();
+  WriteOnce(writing_, 1u, kRelaxed);
+  if (writer == Writer::kNone) return 0;
   do {
     for (int i = 0; i < 16; ++i) {
       const std::size_t rmap = random.Below(kChurnedRmaps);
       const std::size_t entry = random.Below(kChurnedEntries);
       ++churned;
-      Churn(rmap, entry, [&](ptage::RmapHead& head) {
-        if (writer != Writer::kStalled || churned % kStallEvery != 0) return;
-        kind_.Hold(head, [&] {
-          const std::uint64_t awake = Ticks() + stall;
-          while (Ticks() < awake) SpinPause();
-        });
-      });
+      if (writer == Writer::kStalled && churned % kStallEvery == 0) {
+        StalledChurn(rmap, entry);
+      } else {
+        Churn(rmap, entry);
+      }
     }
-    now = Ticks();
-    watch.Look(now, Between::kWaiting);
-  } while (now < end);
-  return churned;
+    watch.Look(Ticks(), Between::kWaiting);
+  } while (ReadOnce(reading_, kRelaxed) != 0);
+  return static_cast<double>(churned) / rate_.Seconds(Ticks() - begin);
 }
 
 inline void ContendedRmaps::RunRounds(Writer writer, std::vector<Side>& sides) {
@@ -534,24 +645,11 @@ inline Figure WorstOf(const std::vector<std::vector<double>>& against,
   return worst;
 }
 
-// Nanoseconds below which a share of the scans ended, for shares that are
-// evenly spaced in their number of nines; as far as there are scans.
-inline void AddLatencies(const std::string& name,
-                         std::vector<std::uint32_t> scans, Figure& figure) {
-  constexpr int kPerNine = 4;
-  for (int step = 1;; ++step) {
-    const double p = 1 - std::pow(10.0, -static_cast<double>(step) / kPerNine);
-    const std::optional<double> ns = Percentile(scans, p);
-    if (!ns.has_value()) return;
-    figure.counters.emplace_back(absl::StrFormat("%s_ns_%.7f", name, p), *ns);
-  }
-}
-
 }  // namespace internal
 
-inline void ContendedRmaps::Report(const std::string& base,
-                                   const std::string& heading,
-                                   std::vector<Side>& sides, Figures& figures) {
+inline void ContendedRmaps::Judge(const std::string& base,
+                                  const std::vector<Side>& sides,
+                                  Figures& figures) {
   PTAGE_ASSERT(sides[0].role == Role::kOurs);
   std::vector<std::vector<double>> rates;
   std::vector<std::vector<double>> tails;
@@ -562,10 +660,13 @@ inline void ContendedRmaps::Report(const std::string& base,
         internal::ScanTailRatios(sides[0].windows, side.windows, 0.999));
   }
   figures[base + "vs_bit_locked"] = internal::WorstOf(rates, true);
-  Figure& tail = figures[base + "p999_vs_bit_locked"];
-  tail = internal::WorstOf(tails, false);
+  figures[base + "p999_vs_bit_locked"] = internal::WorstOf(tails, false);
+}
+
+inline void ContendedRmaps::Show(const char* writer, const char* heading,
+                                 std::vector<Side>& sides) {
   table_.AddHeading(heading);
-  for (Side& side : sides) {
+  for (const Side& side : sides) {
     std::vector<std::uint32_t> scans = internal::AllScans(side.windows);
     const auto percentile = [&](double p) {
       const std::optional<double> value =
@@ -581,42 +682,53 @@ inline void ContendedRmaps::Report(const std::string& base,
                 rate(&ScanWindow::churns_per_second),
                 absl::StrCat(side.windows.size() - side.lost),
                 absl::StrCat(side.lost)});
-    if (side.counter != nullptr) {
-      internal::AddLatencies(side.counter, std::move(scans), tail);
-    }
+    LatencyBuckets buckets;
+    for (const std::uint32_t ns : scans) buckets.Add(ns);
+    absl::StrAppend(&latencies_, latencies_.empty() ? "[" : ",",
+                    "\n    {\"writer\": \"", writer, "\", \"rmaps\": \"",
+                    side.name, "\", ", buckets.JsonMembers(), "}");
   }
 }
 
 inline void ContendedRmaps::Run(Figures& figures) {
   struct Mode {
     Writer writer;
-    const char* base;
+    const char* name;
     const char* heading;
   };
+  const auto wants = [this](const std::string& name) {
+    const std::string base = "rmap/many/14/" + name + "/";
+    return plan_.wanted(base + "vs_bit_locked") ||
+           plan_.wanted(base + "p999_vs_bit_locked");
+  };
+  // What nobody disturbs is what the others are held against by eye.
+  const auto wants_any = wants("contended") || wants("stalled_writer");
   for (const Mode& mode :
-       {Mode{Writer::kFullSpeed, "rmap/many/14/contended/",
-             "by a writer at full speed:"},
-        Mode{Writer::kStalled, "rmap/many/14/stalled_writer/",
+       {Mode{Writer::kNone, "none", "by nobody:"},
+        Mode{Writer::kFullSpeed, "contended", "by a writer at full speed:"},
+        Mode{Writer::kStalled, "stalled_writer",
              "by one that loses its CPU for 20 us in one removal in 256:"}}) {
-    const std::string base = mode.base;
-    if (!plan_.go_on() || (!plan_.wanted(base + "vs_bit_locked") &&
-                           !plan_.wanted(base + "p999_vs_bit_locked"))) {
-      continue;
-    }
+    const bool judged = mode.writer != Writer::kNone;
+    if (!plan_.go_on() || !(judged ? wants(mode.name) : wants_any)) continue;
     ran_ = true;
     std::vector<Side> sides;
     sides.push_back(
-        SideOf<ChurnedLockless>(Role::kOurs, "Lockless", "lockless"));
-    sides.push_back(SideOf<ChurnedBitLocked<6>>(
-        Role::kPeer, "BitLocked, 6 a chunk", "bit_locked"));
-    sides.push_back(SideOf<ChurnedBitLocked<14>>(
-        Role::kPeer, "BitLocked, 14 a chunk", nullptr));
+        mode.writer == Writer::kStalled
+            ? SideOf<ChurnedLockless<StallingChunks>>(Role::kOurs, "Lockless")
+            : SideOf<ChurnedLockless<>>(Role::kOurs, "Lockless"));
+    sides.push_back(
+        SideOf<ChurnedBitLocked<6>>(Role::kPeer, "BitLocked, 6 a chunk"));
+    sides.push_back(
+        SideOf<ChurnedBitLocked<14>>(Role::kPeer, "BitLocked, 14 a chunk"));
     sides.push_back(SideOf<ChurnedSingleEntry<6>>(
-        Role::kShown, "SingleEntryLockless, fair lock",
-        "single_entry_lockless"));
+        Role::kShown, "SingleEntryLockless, fair lock"));
     RunRounds(mode.writer, sides);
-    Report(base, mode.heading, sides, figures);
+    if (judged) {
+      Judge(absl::StrCat("rmap/many/14/", mode.name, "/"), sides, figures);
+    }
+    Show(mode.name, mode.heading, sides);
   }
+  if (ran_) latencies_ += "\n  ]";
 }
 
 }  // namespace ptage::bench

@@ -46,6 +46,7 @@
 #include "absl/functional/function_ref.h"
 #include "absl/strings/str_cat.h"
 #include "bench/clock.h"
+#include "bench/huge_array.h"
 #include "bench/latency.h"
 #include "bench/locks.h"
 #include "bench/preemption.h"
@@ -193,9 +194,9 @@ class ChurnedLockless {
   using Rmaps = Lockless<Ept, LoneEntries::Memory, Pool>;
 
   ChurnedLockless(LoneEntries::Memory& memory, EpochDomain<>& domain)
-      : firsts_(std::make_unique<typename Chunks::First[]>(kChunks)),
-        laters_(std::make_unique<typename Chunks::Later[]>(kChunks)),
-        pool_(domain, firsts_.get(), kChunks, laters_.get(), kChunks),
+      : firsts_(kChunks),
+        laters_(kChunks),
+        pool_(domain, firsts_.data(), kChunks, laters_.data(), kChunks),
         rmaps_(memory, pool_) {}
 
   [[nodiscard]] Rmaps& rmaps() { return rmaps_; }
@@ -218,8 +219,8 @@ class ChurnedLockless {
   // One for each list, and as many on their way back.
   static constexpr std::size_t kChunks = 2 * kChurnedRmaps;
 
-  std::unique_ptr<typename Chunks::First[]> firsts_;
-  std::unique_ptr<typename Chunks::Later[]> laters_;
+  HugeArray<typename Chunks::First> firsts_;
+  HugeArray<typename Chunks::Later> laters_;
   Pool pool_;
   Rmaps rmaps_;
 };
@@ -230,9 +231,7 @@ class ChurnedChunks {
  public:
   using Pool = FixedChunkPool<Ept, SpinLock, kEntries>;
 
-  ChurnedChunks()
-      : chunks_(std::make_unique<RmapChunk<Ept, kEntries>[]>(kChunks)),
-        pool_(chunks_.get(), kChunks) {}
+  ChurnedChunks() : chunks_(kChunks), pool_(chunks_.data(), kChunks) {}
 
   [[nodiscard]] Pool& pool() { return pool_; }
 
@@ -240,7 +239,7 @@ class ChurnedChunks {
   static constexpr std::size_t kChunks =
       kChurnedRmaps * (kChurnedEntries / kEntries + 1);
 
-  std::unique_ptr<RmapChunk<Ept, kEntries>[]> chunks_;
+  HugeArray<RmapChunk<Ept, kEntries>> chunks_;
   Pool pool_;
 };
 
@@ -388,10 +387,12 @@ class ChurnedWorld {
   LoneEntries entries_;
   EpochDomain<> domain_;
   Kind kind_;
-  alignas(64) ptage::RmapHead heads_[kChurnedRmaps] = {};
+  // Lines are fetched in pairs: what the two threads fight for must not depend
+  // on where the allocator puts it.
+  alignas(4096) ptage::RmapHead heads_[kChurnedRmaps] = {};
   // Whether the writer has begun, and the reader has not ended.
-  alignas(64) Cell<std::uint32_t> writing_;
-  alignas(64) Cell<std::uint32_t> reading_;
+  alignas(128) Cell<std::uint32_t> writing_;
+  alignas(128) Cell<std::uint32_t> reading_;
 };
 
 // How much is run, and what of it.
@@ -704,10 +705,10 @@ inline void ContendedRmaps::Run(Figures& figures) {
   // What nobody disturbs is what the others are held against by eye.
   const auto wants_any = wants("contended") || wants("stalled_writer");
   for (const Mode& mode :
-       {Mode{Writer::kNone, "none", "by nobody:"},
-        Mode{Writer::kFullSpeed, "contended", "by a writer at full speed:"},
+       {Mode{Writer::kFullSpeed, "contended", "by a writer at full speed:"},
         Mode{Writer::kStalled, "stalled_writer",
-             "by one that loses its CPU for 20 us in one removal in 256:"}}) {
+             "by one that loses its CPU for 20 us in one removal in 256:"},
+        Mode{Writer::kNone, "none", "by nobody:"}}) {
     const bool judged = mode.writer != Writer::kNone;
     if (!plan_.go_on() || !(judged ? wants(mode.name) : wants_any)) continue;
     ran_ = true;

@@ -110,8 +110,9 @@ _ROWS = [
         "rmap_test",
         "AReusedEntryKeepsItsBit",
         "rmap",
-        "return RecordsFrame<F>(memory, entry, frame.gfn, frame.level);",
-        "(void)memory, (void)frame; return true;",
+        "return RecordsFrame<F>(question.memory, entry, question.frame.gfn,\n" +
+        "                           question.frame.level);",
+        "return true;",
     ),
     (
         "TheHoleIsNotFilled",

@@ -100,37 +100,46 @@ class RmapWord {
   std::uintptr_t word_;
 };
 
-// What is left to do for an entry that is not simply cold. Out of line, so that
-// the path of a cold one stays short.
+// A question about one rmap, and the answer so far.
 template <SpteFormat F, TableMemory<F> M>
-[[gnu::noinline]] AgeResult AgeSeenThroughRmap(M& memory, SpteCell<F>& entry,
-                                               typename F::Word seen,
-                                               RmapFrame frame,
-                                               AgeAction action, AgeMode mode,
-                                               AgeCounts& counts) {
-  const SpteAge age = AgeSeen<F>(entry, seen, action, [&] {
-    return RecordsFrame<F>(memory, entry, frame.gfn, frame.level);
+struct RmapQuestion {
+  M& memory;
+  RmapFrame frame;
+  AgeAction action;
+  AgeMode mode;
+  AgeCounts& counts;
+  AgeResult result = {};
+};
+
+// What is left to do for an entry that is not simply cold. Out of line, so that
+// the path of a cold one keeps all that it needs in registers.
+template <SpteFormat F, TableMemory<F> M>
+[[gnu::noinline]] void AgeSeenThroughRmap(RmapQuestion<F, M>& question,
+                                          SpteCell<F>& entry,
+                                          typename F::Word seen) {
+  const SpteAge age = AgeSeen<F>(entry, seen, question.action, [&] {
+    return RecordsFrame<F>(question.memory, entry, question.frame.gfn,
+                           question.frame.level);
   });
-  counts += CountsOf(age);
-  return ToResult(age, mode);
+  question.counts += CountsOf(age);
+  question.result |= ToResult(age, question.mode);
 }
 
-// Ages one entry that was found through the rmap of `frame`, and adds the
-// answer to `result`. A cold entry adds nothing to it, and is counted in
-// `cold`, for the caller to add to counts.examined: locals that stay in
-// registers, or one entry would make the next one wait for a store.
+// Ages one entry that was found through the rmap in question. A cold entry adds
+// nothing to the answer, and is counted in `cold`, for the caller to add to
+// counts.examined: a local that stays in a register, or one entry would make
+// the next one wait for a store.
 template <SpteFormat F, TableMemory<F> M>
-[[gnu::always_inline]] inline void AgeThroughRmap(
-    M& memory, SpteCell<F>& entry, RmapFrame frame, AgeAction action,
-    AgeMode mode, AgeCounts& counts, std::uint64_t& cold, AgeResult& result) {
+[[gnu::always_inline]] inline void AgeThroughRmap(RmapQuestion<F, M>& question,
+                                                  SpteCell<F>& entry,
+                                                  std::uint64_t& cold) {
   // [rmap.1] acquire, pairs with [spte.5] and [spte.6], as [spte.1].
   const typename F::Word seen = ReadOnce(entry, kAcquire);
   if (F::IsPresent(seen) && !IsYoung<F>(seen)) [[likely]] {
     ++cold;
     return;
   }
-  result |=
-      AgeSeenThroughRmap<F>(memory, entry, seen, frame, action, mode, counts);
+  AgeSeenThroughRmap<F>(question, entry, seen);
 }
 
 }  // namespace internal

@@ -381,10 +381,12 @@ MUTANTS = {
             "ListReadBeforeTheBit",
             "ManyAndBack<Bit, AgeMode::kSlow>",
             "an entry is in its rmap until it is removed",
-            "  const std::uintptr_t word = internal::LockHead(head);\n  AgeResult result;\n",
+            "  const std::uintptr_t word = internal::LockHead(head);\n" +
+            "  std::uint64_t cold = 0;\n",
             "  const std::uintptr_t word =\n" +
             "      ReadOnce(head.word, kAcquire) & ~internal::RmapWord::kLocked;\n" +
-            "  internal::LockHead(head);\n  AgeResult result;\n",
+            "  internal::LockHead(head);\n" +
+            "  std::uint64_t cold = 0;\n",
         ),
     ],
     "page_table": [
@@ -562,10 +564,8 @@ MUTANTS = {
             "ScannedUpwards",
             "ScanAgainst<MovesWithinAChunk, 3>",
             "an entry that stays is visited",
-            "  for (unsigned i = kSlots; i-- > 0;) {\n" +
-            "    ++read;",
-            "  for (unsigned i = 0; i < kSlots; ++i) {\n" +
-            "    ++read;",
+            "ReadOnce(slots[left - 1], kAcquire)",
+            "ReadOnce(slots[kSlots - left], kAcquire)",
         ),
         (
             "OldestChunkFirst",
@@ -574,13 +574,14 @@ MUTANTS = {
             "  for (; LeadsToLater(word); word = LaterOf(word).next.Get()) {\n" +
             "    if (!ScanSlots(LaterOf(word).slots, read, visit)) return read;\n" +
             "  }\n" +
-            "  ScanSlots(FirstOf(word).slots, read, visit);\n",
+            "  return read + ScanShort(word, visit);\n",
             "  std::uintptr_t oldest = word;\n" +
             "  while (LeadsToLater(oldest)) oldest = LaterOf(oldest).next.Get();\n" +
-            "  ScanSlots(FirstOf(oldest).slots, read, visit);\n" +
+            "  read += ScanShort(oldest, visit);\n" +
             "  for (; LeadsToLater(word); word = LaterOf(word).next.Get()) {\n" +
             "    if (!ScanSlots(LaterOf(word).slots, read, visit)) return read;\n" +
-            "  }\n",
+            "  }\n" +
+            "  return read;\n",
         ),
         (
             "RetiredChunkIsCleared",

@@ -12,8 +12,8 @@ CONTROLS = [
     (
         "scan_upwards",
         "rmap/lockless_list",
-        "  for (unsigned i = kSlots; i-- > 0;) {\n    ++read;",
-        "  for (unsigned i = 0; i < kSlots; ++i) {\n    ++read;",
+        "ReadOnce(slots[left - 1], kAcquire)",
+        "ReadOnce(slots[kSlots - left], kAcquire)",
     ),
     # For a moment an entry that moves is nowhere.
     (
@@ -41,8 +41,9 @@ CONTROLS = [
     (
         "identity_not_asked",
         "rmap",
-        "    return RecordsFrame<F>(memory, entry, frame.gfn, frame.level);\n",
-        "    (void)memory, (void)entry, (void)frame;\n    return true;\n",
+        "    return RecordsFrame<F>(question.memory, entry, question.frame.gfn,\n" +
+        "                           question.frame.level);\n",
+        "    return true;\n",
     ),
     # A bit is cleared whatever the entry has become.
     (

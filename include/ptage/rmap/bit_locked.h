@@ -126,14 +126,13 @@ AgeResult BitLocked<F, M, P>::Age(RmapHead& head, RmapFrame frame,
   // by LockHead, which continues the release sequence of the unlock before.
   const internal::RmapWord seen(ReadOnce(head.word, kAcquire));
   if (seen.Empty()) return AgeResult{};
+  internal::RmapQuestion<F, M> question{memory_, frame, action, mode, counts};
   if (mode == AgeMode::kFastOnly) {
     if (!seen.Many()) {
-      AgeResult result;
       std::uint64_t cold = 0;
-      internal::AgeThroughRmap<F>(memory_, *seen.Single<Entry>(), frame, action,
-                                  mode, counts, cold, result);
+      internal::AgeThroughRmap<F>(question, *seen.Single<Entry>(), cold);
       counts.examined += cold;
-      return result;
+      return question.result;
     }
     ++counts.unanswered;
     return AgeResult{.complete = false};
@@ -141,16 +140,14 @@ AgeResult BitLocked<F, M, P>::Age(RmapHead& head, RmapFrame frame,
   // The word is walked that LockHead returned: one read before could lead to a
   // chunk that is freed by now.
   const std::uintptr_t word = internal::LockHead(head);
-  AgeResult result;
   std::uint64_t cold = 0;
   list_.ForEach(word, [&](Entry& entry) __attribute__((always_inline)) {
-    internal::AgeThroughRmap<F>(memory_, entry, frame, action, mode, counts,
-                                cold, result);
+    internal::AgeThroughRmap<F>(question, entry, cold);
     return true;
   });
   counts.examined += cold;
   internal::UnlockHead(head, word);
-  return result;
+  return question.result;
 }
 
 }  // namespace ptage

@@ -49,6 +49,7 @@ template <SpteFormat F, TableMemory<F> M, LocklessRmapPool<F> P,
 class Lockless {
  private:
   using List = internal::LocklessList<typename P::Chunks>;
+  using Question = internal::RmapQuestion<F, M>;
 
  public:
   using Format = F;
@@ -99,7 +100,7 @@ class Lockless {
   }
 
   // Out of line, so that the path of a single entry stays short.
-  [[gnu::noinline]] AgeResult AgeList(std::uintptr_t word, RmapFrame frame,
+  [[gnu::noinline]] AgeResult AgeLong(std::uintptr_t word, RmapFrame frame,
                                       AgeAction action, AgeMode mode,
                                       AgeCounts& counts);
 
@@ -172,33 +173,32 @@ AgeResult Lockless<F, M, P, kWriters>::Age(RmapHead& head, RmapFrame frame,
   //   ager: reads a chunk's address, and takes it for an entry's.
   // [lockless.1] acquire, pairs with [head.2] and [lockless.2].
   const std::uintptr_t word = ReadOnce(head.word, kAcquire);
-  const internal::RmapWord seen(word);
-  AgeResult result;
-  if (seen.Many()) return AgeList(word, frame, action, mode, counts);
-  if (!seen.Empty()) {
-    std::uint64_t cold = 0;
-    internal::AgeThroughRmap<F>(memory_, *seen.Single<Entry>(), frame, action,
-                                mode, counts, cold, result);
-    counts.examined += cold;
-  }
-  return result;
+  if (List::LeadsToLater(word))
+    return AgeLong(word, frame, action, mode, counts);
+  Question question{memory_, frame, action, mode, counts};
+  std::uint64_t cold = 0;
+  List::ScanShort(word, [&](Entry& entry) __attribute__((always_inline)) {
+    internal::AgeThroughRmap<F>(question, entry, cold);
+    return true;
+  });
+  counts.examined += cold;
+  return question.result;
 }
 
 template <SpteFormat F, TableMemory<F> M, LocklessRmapPool<F> P,
           RmapWriters kWriters>
-AgeResult Lockless<F, M, P, kWriters>::AgeList(std::uintptr_t word,
+AgeResult Lockless<F, M, P, kWriters>::AgeLong(std::uintptr_t word,
                                                RmapFrame frame,
                                                AgeAction action, AgeMode mode,
                                                AgeCounts& counts) {
-  AgeResult result;
+  Question question{memory_, frame, action, mode, counts};
   std::uint64_t cold = 0;
   List::Scan(word, [&](Entry& entry) __attribute__((always_inline)) {
-    internal::AgeThroughRmap<F>(memory_, entry, frame, action, mode, counts,
-                                cold, result);
+    internal::AgeThroughRmap<F>(question, entry, cold);
     return true;
   });
   counts.examined += cold;
-  return result;
+  return question.result;
 }
 
 }  // namespace ptage

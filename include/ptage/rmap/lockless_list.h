@@ -137,6 +137,14 @@ class LocklessList {
   template <class Visitor>
   [[gnu::always_inline]] static std::uint32_t Scan(std::uintptr_t word,
                                                    Visitor&& visit);
+  static bool LeadsToLater(std::uintptr_t word) {
+    return (word & (RmapWord::kMany | kLater)) == (RmapWord::kMany | kLater);
+  }
+  // The same of a word that leads to no later chunk: most do not, and what is
+  // done for these fits in line.
+  template <class Visitor>
+  [[gnu::always_inline]] static std::uint32_t ScanShort(std::uintptr_t word,
+                                                        Visitor&& visit);
 
   // Hints ahead of a scan: fetches what the word leads to; once that is there,
   // what this leads to in turn. Called as Scan is.
@@ -147,10 +155,9 @@ class LocklessList {
   using Slot = typename Chunks::Slot;
 
   // Chunks are aligned to lines; a word that leads to a later one has this bit
-  // besides kMany.
+  // besides kMany. In an entry's address it is any.
   static constexpr std::uintptr_t kLater = 4;
 
-  static bool LeadsToLater(std::uintptr_t word) { return (word & kLater) != 0; }
   static First& FirstOf(std::uintptr_t word) {
     return *reinterpret_cast<First*>(word & ~kBits);
   }
@@ -300,10 +307,11 @@ template <unsigned kSlots, class Visitor>
 inline bool LocklessList<Chunks>::ScanSlots(const Slot (&slots)[kSlots],
                                             std::uint32_t& read,
                                             Visitor& visit) {
-  for (unsigned i = kSlots; i-- > 0;) {
+#pragma GCC unroll 16
+  for (unsigned left = kSlots; left != 0; --left) {
     ++read;
     // [list.1] acquire, pairs with [list.2], [list.3] and [list.4].
-    Entry* const entry = ReadOnce(slots[i], kAcquire);
+    Entry* const entry = ReadOnce(slots[left - 1], kAcquire);
     if (entry != nullptr && !visit(*entry)) return false;
   }
   return true;
@@ -313,17 +321,24 @@ template <class Chunks>
 template <class Visitor>
 inline std::uint32_t LocklessList<Chunks>::Scan(std::uintptr_t word,
                                                 Visitor&& visit) {
-  const RmapWord head(word);
   std::uint32_t read = 0;
-  if (head.Empty()) return read;
-  if (!head.Many()) {
-    visit(*head.Single<Entry>());
-    return read;
-  }
   for (; LeadsToLater(word); word = LaterOf(word).next.Get()) {
     if (!ScanSlots(LaterOf(word).slots, read, visit)) return read;
   }
-  ScanSlots(FirstOf(word).slots, read, visit);
+  return read + ScanShort(word, visit);
+}
+
+template <class Chunks>
+template <class Visitor>
+inline std::uint32_t LocklessList<Chunks>::ScanShort(std::uintptr_t word,
+                                                     Visitor&& visit) {
+  const RmapWord head(word);
+  std::uint32_t read = 0;
+  if (head.Many()) {
+    ScanSlots(FirstOf(word).slots, read, visit);
+  } else if (!head.Empty()) {
+    visit(*head.Single<Entry>());
+  }
   return read;
 }
 

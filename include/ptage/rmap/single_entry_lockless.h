@@ -127,13 +127,12 @@ AgeResult SingleEntryLockless<F, M, P, L>::Age(RmapHead& head, RmapFrame frame,
   // [single.1] acquire, pairs with [single.2].
   const internal::RmapWord seen(ReadOnce(head.word, kAcquire));
   if (seen.Empty()) return AgeResult{};
-  AgeResult result;
+  internal::RmapQuestion<F, M> question{memory_, frame, action, mode, counts};
   std::uint64_t cold = 0;
   if (!seen.Many()) {
-    internal::AgeThroughRmap<F>(memory_, *seen.Single<Entry>(), frame, action,
-                                mode, counts, cold, result);
+    internal::AgeThroughRmap<F>(question, *seen.Single<Entry>(), cold);
     counts.examined += cold;
-    return result;
+    return question.result;
   }
   if (mode == AgeMode::kFastOnly) {
     ++counts.unanswered;
@@ -147,12 +146,11 @@ AgeResult SingleEntryLockless<F, M, P, L>::Age(RmapHead& head, RmapFrame frame,
   ScopedLock<L> hold(mmu_lock_);
   list_.ForEach(ReadOnce(head.word, kRelaxed),
                 [&](Entry& entry) __attribute__((always_inline)) {
-                  internal::AgeThroughRmap<F>(memory_, entry, frame, action,
-                                              mode, counts, cold, result);
+                  internal::AgeThroughRmap<F>(question, entry, cold);
                   return true;
                 });
   counts.examined += cold;
-  return result;
+  return question.result;
 }
 
 }  // namespace ptage

@@ -83,8 +83,8 @@ _ROWS = [
         "page_table_structure_test",
         "ASplitCopiesAccessedAndDirtyToAll",
         "page_table",
-        "F::SplitLeaf(leaf, level, i), kRelaxed);",
-        "F::SplitLeaf(leaf & ~F::kDirty, level, i), kRelaxed);",
+        "const Word part = F::SplitLeaf(leaf, level, i);",
+        "const Word part = F::SplitLeaf(leaf & ~F::kDirty, level, i);",
     ),
     (
         "AHugeLeafIsClearedForAPart",
@@ -195,7 +195,7 @@ _ROWS = [
         "EmptyEntriesAreNotClosed",
         4,
         "page_table_structure_test",
-        "ATableIsClosedBeforeItIsFlushedAndLetGo",
+        "ATableIsFlushedClosedAndThenLetGo",
         "page_table",
         "    const Word taken = Take(entry);\n" +
         "    if (!F::IsPresent(taken)) continue;\n",

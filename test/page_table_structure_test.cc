@@ -338,45 +338,43 @@ TYPED_TEST(PageTableStructureTest, TablesAreRemovedWithTheTablesBelow) {
   EXPECT_EQ(this->owner_.Find(Gfn{1}).level, Level{F::kLevels});
 }
 
-// During the flush the parent and every entry below are frozen, empty ones too,
-// so that a fault that is already inside cannot fill one; the parent leaves
-// frozen afterwards.
-TYPED_TEST(PageTableStructureTest, ATableIsClosedBeforeItIsFlushedAndLetGo) {
+// From before the flush until every entry below is frozen, empty ones too, the
+// parent is: no CPU and no fault comes in, and what a fault that is already
+// inside maps is handed on.
+TYPED_TEST(PageTableStructureTest, ATableIsFlushedClosedAndThenLetGo) {
   using F = TypeParam;
   this->owner_.MustMap(Gfn{1}, kSmall, this->Leaf(Gfn{1}));
   Table<F>& table = this->owner_.TableOf(Gfn{1});
   SpteCell<F>& parent = this->owner_.ParentOf(Gfn{1});
   int flushes = 0;
   int handed = 0;
-  const auto all_frozen = [&] {
-    for (const auto& entry : table.entries) {
-      ASSERT_EQ(ReadOnce(entry, kRelaxed), F::kFrozen);
-    }
-  };
   this->owner_.flusher().hook = [&](GfnRange range) {
     ++flushes;
     EXPECT_EQ(range, this->kFirst);
-    EXPECT_EQ(handed, 1);
+    EXPECT_EQ(handed, 0);
     EXPECT_EQ(ReadOnce(parent, kRelaxed), F::kFrozen);
-    all_frozen();
     // A fault that comes from the root, and one that is inside already.
-    EXPECT_EQ(this->owner_.Map(Gfn{2}, kSmall, this->Leaf(Gfn{2})),
+    EXPECT_EQ(this->owner_.Map(Gfn{3}, kSmall, this->Leaf(Gfn{3})),
               MapOutcome::kRetry);
-    EXPECT_FALSE(Install<F>(table.entries[2], this->Leaf(Gfn{2})));
+    EXPECT_TRUE(Install<F>(table.entries[0], this->Leaf(Gfn{0})));
   };
   const LocklessWalk walk(this->owner_.domain());
   EXPECT_EQ(this->owner_.tree().RemoveTables(
                 walk, this->kFirst,
                 [&](const TakenLeaf<F>& leaf) {
                   ++handed;
+                  EXPECT_EQ(flushes, 1);
                   EXPECT_EQ(ReadOnce(parent, kRelaxed), F::kFrozen);
                   EXPECT_EQ(ReadOnce(leaf.entry, kRelaxed), F::kFrozen);
                 }),
             1u);
   EXPECT_EQ(flushes, 1);
+  EXPECT_EQ(handed, 2);
   EXPECT_EQ(ReadOnce(parent, kRelaxed), F::kEmpty);
   // Entries of the removed table stay frozen while a walk may be inside.
-  all_frozen();
+  for (const auto& entry : table.entries) {
+    ASSERT_EQ(ReadOnce(entry, kRelaxed), F::kFrozen);
+  }
   this->owner_.flusher().hook = nullptr;
 }
 

@@ -16,8 +16,10 @@
 //     come back, and a removed table must not keep a live entry.
 //   * An accessed or dirty bit reaches the sink of Zap or RemoveTables, or the
 //     entries that replace it: Split copies both to all, Promote gathers them.
-//   * A sink is called while the entry is frozen; it may take the entry out of
-//     its rmap. It must not wait for a thread that waits for this entry.
+//   * A sink is called while the entry is frozen, and when no CPU uses the leaf
+//     any more, unless the caller of Zap flushes by himself; it may take the
+//     entry out of its rmap. It must not wait for a thread that waits for this
+//     entry.
 //
 //   Progress: Lookup wait-free; Map and Claim wait for the structure lock when
 //   tables are missing, else wait-free; Zap waits for owners of frozen entries
@@ -744,8 +746,14 @@ std::uint64_t PageTable<F, M, R, Fl, L>::RemoveIn(Table<F>& table, Level level,
     // The lock keeps the entry an inner one; a walker may set its accessed bit.
     inner = Take(entry);
     Retired* closed = nullptr;
-    CloseTable(ChildOf(inner), level.Below(), covers.begin, sink, closed);
+    // No CPU gets past the frozen entry again. Were the tables closed before
+    // the flush:
+    //   remover: hands a leaf to the sink  | CPU: goes on using the page.
     flusher_.Flush(covers);
+    // Were the entry emptied before they are closed:
+    //   remover: empties it                | reclaim: finds nothing mapped
+    //   remover: hands over accessed       | reclaim: has evicted the page.
+    CloseTable(ChildOf(inner), level.Below(), covers.begin, sink, closed);
     Empty<F>(entry);
     while (closed != nullptr) {
       Retired& next = *closed;

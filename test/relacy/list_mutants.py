@@ -87,6 +87,8 @@ PREDICATES = {
     "IsFrozen": "false",
     "MustRetry": "false",
     "Changed": "false",
+    "IsHere": "true",
+    "StillIn": "true",
 }
 
 TOKEN = re.compile(

@@ -65,6 +65,10 @@ LISTED = {
         ),
     },
     "once/vector": {
+        "WordsInRun:recheck:1": (
+            "RunBroken<Single, GivenAs::kCold>",
+            "an entry that stayed in its rmap is examined",
+        ),
         "WordsHaveLack:recheck:2": (
             "RunBroken<Single, GivenAs::kCold>",
             "an entry that stayed in its rmap is examined",
@@ -107,7 +111,7 @@ LISTED = {
             "OneBuilder",
             "a fault is told that its page is mapped",
         ),
-        "Map:recheck:2": (
+        "Map:recheck:3": (
             "SmallAgainstLarge",
             "exactly one fault wins",
         ),
@@ -123,7 +127,7 @@ LISTED = {
             "ZapAgainst<Rival::kZap>",
             "assertion: !IsFrozen<F>(seen)",
         ),
-        "ZapHere:recheck:2": (
+        "ZapHere:recheck:3": (
             "ZapAgainstChange<Change::kSplit>",
             "what was zapped does not come back",
         ),
@@ -143,12 +147,24 @@ LISTED = {
             "CpuAgainst<Resize::kPromote>",
             "no CPU holds a leaf of another size",
         ),
-        "RemoveIn:swap:2": (
+        "RemoveIn:swap:1": (
             "CpuAgainst<Resize::kRemoveAndMap>",
             "no CPU holds a leaf of another size",
         ),
+        "RemoveIn:swap:2": (
+            "CachedInner",
+            "no CPU uses a leaf that was handed on",
+        ),
+        "RemoveIn:swap:3": (
+            "EmptyAfterRemoval",
+            "nobody reads empty before the access is on record",
+        ),
     },
     "page_table@type_stable": {
+        "BuildTable:swap:1": (
+            "FaultAgainstRebuilding",
+            "each mapping goes to exactly one",
+        ),
         "BuildTable:swap:2": (
             "StableEverything",
             "no page is charged with another's access",
@@ -171,6 +187,18 @@ LISTED = {
         ),
         "ZapHere:recheck:1": (
             "ZapAgainstReuse",
+            "each mapping goes to exactly one",
+        ),
+        "ZapHere:swap:3": (
+            "StableCachedLeaf",
+            "no CPU uses a leaf that was handed on",
+        ),
+        "ZapHere:swap:4": (
+            "StableEmptyAfterRecord",
+            "nobody reads empty before the access is on record",
+        ),
+        "Split:swap:1": (
+            "FaultAgainstVainSplit",
             "each mapping goes to exactly one",
         ),
     },
@@ -565,8 +593,17 @@ STRUCK = [
     ),
     (
         "The new table was not opened, and on this path nobody ever will reach it: whether it " +
-        "is given back before or after the entry is, no thread can tell.",
-        ["page_table:BuildTable:swap:3"],
+        "is given back before or after the entry is, no thread can tell. Who takes it next, at " +
+        "once perhaps, finds its entries frozen, and the entry above is not led to it.",
+        ["page_table:BuildTable:swap:3", "page_table:Split:swap:2"],
+    ),
+    (
+        "The large leaf is frozen before both, with its last bits, so that CPUs get no further, " +
+        "and the new leaves are led to only after both. The flush is for those who still hold " +
+        "the large leaf; it says nothing to a walk that holds a type-stable table from before " +
+        "and finds the new leaves early, nor to the fault or the zap that it belongs to: these " +
+        "own an entry before they change it, and a zap makes its own flush.",
+        ["page_table:Split:swap:3"],
     ),
     (
         "The flush comes after the freeze and before the sink in either order; where the entry " +
@@ -599,7 +636,8 @@ STRUCK = [
         "Nobody else looks at these words yet: the table is reachable only after the release " +
         "that publishes it, which comes after both. Walks that hold a type-stable " +
         "table from before go by its identity and its entries, which stay frozen until it is " +
-        "opened; the words beside it that are exchanged here are not what they ask.",
+        "opened, after both; the other words are for rmaps, which its trees do not have, and for who " +
+        "removes the table, who finds it by way of the entry above.",
         [
             "page_table:NewTable:swap:1",
             "page_table:NewTable:swap:2",
@@ -615,19 +653,25 @@ STRUCK = [
         ["page_table:Promote:swap:2"],
     ),
     (
-        "The entry above has been frozen since before, so that already no walk that begins " +
-        "can reach the table; that is all that retiring it needs. Whether the entry is frozen " +
-        "or holds its next value is nothing to walks that began earlier: the reclaimer " +
-        "waits for them.",
-        ["page_table:Promote:swap:4", "page_table:RemoveIn:swap:3"],
+        "The entry above and every entry of the table have been frozen since before, and CPUs " +
+        "flushed: no walk that begins now can reach the table, and one that is inside reads " +
+        "frozen entries there. Whether the entry above is still frozen or holds its next value " +
+        "is nothing to retiring the table. A reclaimer that waits for walks keeps the frozen " +
+        "entries for those inside; under a type-stable one the table may serve another place " +
+        "at once, and its identity, which who begins a life records before it opens an entry, " +
+        "makes the same entries read as frozen. In the tree itself nobody takes the table before " +
+        "both are done, for that needs the structure lock; and what another tree does with it " +
+        "touches no entry of this one.",
+        ["page_table:Promote:swap:4", "page_table:RemoveIn:swap:4"],
     ),
     (
         "The entry above is frozen before both, so that after the flush no CPU gets to the " +
         "table, and before it a CPU sets bits by compare-and-swap, in entries that are not " +
         "frozen yet: so do threads that are inside by a walk, whom no flush concerns. " +
         "What is set reaches whoever freezes the entry, in either order. Both come before " +
-        "the entry above gets its next value, and before the tables are retired.",
-        ["page_table:Promote:swap:1", "page_table:RemoveIn:swap:1"],
+        "the entry above gets its next value, and before the table is retired, and no sink " +
+        "is called between. A promotion that gives back flushed for nothing.",
+        ["page_table:Promote:swap:1"],
     ),
     (
         "The list belongs to one writer, who holds the lock of its head, and whom readers " +

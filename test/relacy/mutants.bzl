@@ -426,9 +426,23 @@ MUTANTS = {
         (
             "ParentNotFrozen",
             "CachedInner",
-            "no table is used after it was freed",
+            "no CPU uses a leaf that was handed on",
             "    inner = Take(entry);\n",
             "",
+        ),
+        (
+            "FlushedAfterTheEntryIsEmpty",
+            "CpuAgainst<Resize::kRemoveAndMap>",
+            "no CPU holds a leaf of another size",
+            "    flusher_.Flush(covers);\n" +
+            "    // Were the entry emptied before they are closed:\n" +
+            "    //   remover: empties it                | reclaim: finds nothing mapped\n" +
+            "    //   remover: hands over accessed       | reclaim: has evicted the page.\n" +
+            "    CloseTable(ChildOf(inner), level.Below(), covers.begin, sink, closed);\n" +
+            "    Empty<F>(entry);\n",
+            "    CloseTable(ChildOf(inner), level.Below(), covers.begin, sink, closed);\n" +
+            "    Empty<F>(entry);\n" +
+            "    flusher_.Flush(covers);\n",
         ),
         (
             "ZapPassesFrozenBy",
@@ -446,14 +460,6 @@ MUTANTS = {
             "    return MapOutcome::kRetry;\n" +
             "  }\n",
             "",
-        ),
-        (
-            "TwoTablesBuilt",
-            "TwoBuilders",
-            "each mapping goes to exactly one",
-            "  if (ReadEntry(entry) != F::kEmpty) return MapOutcome::kRetry;\n",
-            "  const Word found = ReadEntry(entry);\n" +
-            "  if (found != F::kEmpty) WriteOnce(entry, F::kEmpty, kRelaxed);\n",
         ),
         (
             "SplitWithoutOwning",
@@ -706,11 +712,11 @@ MUTANTS = {
             "HarvestAgainstReuse<Reuse::kAnotherGfn, AgeAction::kTestAndClear>",
             "no page is charged with another's access",
             "  return identity.StillIn(life_) ? seen : F::kFrozen;\n",
-            "  return seen;\n",
+            "  return true ? seen : F::kFrozen;\n",
         ),
         (
             "StableAskedBeforeAlone",
-            "HarvestAgainstReuse<Reuse::kAnotherGfn, AgeAction::kTestAndClear>",
+            "HarvestAskedBefore<AgeAction::kTestAndClear>",
             "no page is charged with another's access",
             "  return identity.StillIn(life_) ? seen : F::kFrozen;\n",
             "  return life_ != kNoTableLife ? seen : F::kFrozen;\n",
@@ -791,7 +797,7 @@ MUTANTS = {
             "each mapping goes to exactly one",
             "    if (!IsHere(*entry, gfn, level)) {\n" +
             "      Empty<F>(*entry);\n",
-            "    if (false) {\n" +
+            "    if (!true) {\n" +
             "      Empty<F>(*entry);\n",
         ),
         (
@@ -800,7 +806,7 @@ MUTANTS = {
             "nothing stays frozen",
             "    if (!IsHere(entry, gfn, level)) {\n" +
             "      Empty<F>(entry);\n",
-            "    if (false) {\n" +
+            "    if (!true) {\n" +
             "      Empty<F>(entry);\n",
         ),
         (
@@ -808,7 +814,7 @@ MUTANTS = {
             "ZapAgainstReuse",
             "each mapping goes to exactly one",
             "if (!IsHere(leaf.entry, leaf.gfn, leaf.level)) {",
-            "if (false) {",
+            "if (!true) {",
         ),
         (
             "OpenedBeforeItIsOwned",

@@ -24,6 +24,10 @@ TEST(PageTableSearch, ATableIsGoneFromEveryCpuBeforeItIsFreed) {
   ExpectHolds<CachedInner>();
 }
 
+TEST(PageTableSearch, WhoFindsARemovedTablesPlaceEmptySeesWhatItHandedOn) {
+  ExpectHolds<EmptyAfterRemoval>();
+}
+
 TEST(PageTableSearch, TwoZapsTakeEachLeafOnce) {
   ExpectHolds<ZapAgainst<Rival::kZap>>();
 }

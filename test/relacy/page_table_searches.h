@@ -214,6 +214,9 @@ class Tree {
     return [this](const TakenLeaf<TinyFormat>& leaf) {
       Require(TinyFormat::FrameOf(leaf.word) == Backing(leaf.gfn),
               "nobody finds a leaf that nobody mapped");
+      if constexpr (requires { flusher_.Caches(); }) {
+        Require(!flusher_.Caches(), "no CPU uses a leaf that was handed on");
+      }
       for (const Gfn gfn : {kA, kB}) {
         if (!leaf.Frames().Contains(gfn)) continue;
         Page& page = pages_of_[gfn.value];
@@ -318,6 +321,30 @@ struct CachedInner : rl::test_suite<CachedInner, 2> {
     }
   }
   void after() { tree.CheckMappings(); }
+};
+
+// What "empty" says to who finds it on the way to a page.
+struct EmptyAfterRemoval : rl::test_suite<EmptyAfterRemoval, 2> {
+  static constexpr Plan kPlan = kEveryInterleaving;
+
+  Tree<> tree;
+  Cell<std::uint32_t> on_record;
+
+  void before() {
+    tree.MapSmall(kA);
+    WriteOnce(on_record, 0u, kRelaxed);
+  }
+  void thread(unsigned index) {
+    if (index == 0) {
+      LocklessWalk<FreesAtTheEnd> walk(tree.reclaimer());
+      tree.pages().RemoveTables(walk, kBoth, [&](const TakenLeaf<TinyFormat>&) {
+        WriteOnce(on_record, 1u, kRelaxed);
+      });
+    } else if (tree.Find(kA).word == TinyFormat::kEmpty) {
+      Require(ReadOnce(on_record, kRelaxed) == 1,
+              "nobody reads empty before the access is on record");
+    }
+  }
 };
 
 // --- Zaps against each other, and against a removal.

@@ -42,6 +42,11 @@ TEST(TypeStableSearch, AHarvestIsNotDeceivedByATableThatComesBack) {
   ExpectHolds<HarvestAgainstReuse<Reuse::kAwayToTree, kLook>>();
 }
 
+TEST(TypeStableSearch, AHarvestAsksAgainForEachEntryThatItTakes) {
+  ExpectHolds<HarvestAskedBefore<kTake>>();
+  ExpectHolds<HarvestAskedBefore<kLook>>();
+}
+
 TEST(TypeStableSearch, AFaultInstallsNothingInAnothersTable) {
   ExpectHolds<FaultAgainstReuse>();
 }
@@ -56,6 +61,18 @@ TEST(TypeStableSearch, AZapTakesNothingOfAnotherTree) {
 
 TEST(TypeStableSearch, NoLeafIsLostInATableThatIsBuiltAnew) {
   ExpectHolds<FaultAgainstRebuilding>();
+}
+
+TEST(TypeStableSearch, NoLeafIsLostInATableThatASplitDidNotNeed) {
+  ExpectHolds<FaultAgainstVainSplit>();
+}
+
+TEST(TypeStableSearch, AZapHandsOnWhatNoCpuUses) {
+  ExpectHolds<StableCachedLeaf>();
+}
+
+TEST(TypeStableSearch, NobodyReadsEmptyBeforeTheAccessIsOnRecord) {
+  ExpectHolds<StableEmptyAfterRecord>();
 }
 
 TEST(TypeStableSearch, EverythingAtOnce) { ExpectHolds<StableEverything>(); }

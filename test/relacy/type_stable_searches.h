@@ -20,6 +20,7 @@
 #include "ptage/reclaim/type_stable.h"
 #include "ptage/spte.h"
 #include "ptage/types.h"
+#include "test/relacy/cpu.h"
 #include "test/relacy/search.h"
 #include "test/relacy/tiny_format.h"
 
@@ -39,11 +40,11 @@ enum class Backs {
 
 // Trees of one pool, and what became of the pages of each.
 template <class F, unsigned kTrees, std::size_t kTables,
-          Backs kBacks = Backs::kApart>
+          Backs kBacks = Backs::kApart, class Fl = NoFlush>
 class StableTrees {
  public:
   using Arena = StableArena<F, BlockingLock>;
-  using Pages = PageTable<F, Arena, TypeStable, NoFlush, BlockingLock>;
+  using Pages = PageTable<F, Arena, TypeStable, Fl, BlockingLock>;
   using Walk = LocklessWalk<TypeStable>;
 
   static constexpr unsigned kFrames = 1u << F::kLevels;
@@ -59,7 +60,7 @@ class StableTrees {
     }
     for (unsigned tree = 0; tree < kTrees; ++tree) MakeTree(tree);
   }
-  // The trees are destroyed by Check: a search that fails may leave entries
+  // The trees are destroyed by hand: a search that fails may leave entries
   // frozen, for which a destructor would wait.
   ~StableTrees() {}
 
@@ -68,6 +69,10 @@ class StableTrees {
     ::new (&trees_[tree].pages)
         Pages(arena_, reclaimer_, flusher_, TableKind::kDirect);
   }
+
+  Pages& At(unsigned tree) { return trees_[tree].pages; }
+  TypeStable& reclaimer() { return reclaimer_; }
+  Fl& flusher() { return flusher_; }
 
   static Pfn Backing(unsigned tree, Gfn gfn) {
     return Pfn{0x20 + (kBacks == Backs::kShared ? 0 : tree * 0x20) + gfn.value};
@@ -135,6 +140,10 @@ class StableTrees {
     for (unsigned tree = 0; tree < kTrees; ++tree) {
       for (unsigned i = 0; i < kFrames; ++i) CheckPage(tree, Gfn{i});
     }
+    Destroy();
+  }
+  // The same, of what a search did by itself.
+  void Destroy() {
     for (unsigned tree = 0; tree < kTrees; ++tree) At(tree).~Pages();
     Require(arena_.InUse() == 0, "no table is lost");
   }
@@ -150,7 +159,6 @@ class StableTrees {
     bool reported = false;
   };
 
-  Pages& At(unsigned tree) { return trees_[tree].pages; }
   static GfnRange Range(unsigned from, unsigned count) {
     return GfnRange{Gfn{from}, Gfn{from + count}};
   }
@@ -158,6 +166,9 @@ class StableTrees {
     return [this, tree](const TakenLeaf<F>& leaf) {
       Require(F::FrameOf(leaf.word) == Backing(tree, leaf.gfn),
               "nobody finds a leaf that nobody mapped");
+      if constexpr (requires { flusher_.Caches(); }) {
+        Require(!flusher_.Caches(), "no CPU uses a leaf that was handed on");
+      }
       for (Gfn gfn = leaf.gfn; gfn < leaf.Frames().end; gfn = gfn + 1) {
         Page& page = pages_of_[tree][gfn.value];
         ++page.handed;
@@ -186,7 +197,7 @@ class StableTrees {
   TableIdentity identities_[kTables];
   Arena arena_{tables_, infos_, identities_, kTables, Pfn{0x100}};
   TypeStable reclaimer_;
-  NoFlush flusher_;
+  Fl flusher_;
   // Made and destroyed by hand.
   union Tree {
     Tree() {}
@@ -321,6 +332,29 @@ struct HarvestAgainstAnotherLevel
   void after() { trees.Check(); }
 };
 
+// The same of the second entry of a table whose first one was asked about
+// before it was taken.
+template <AgeAction kAction>
+struct HarvestAskedBefore : rl::test_suite<HarvestAskedBefore<kAction>, 2> {
+  static constexpr Plan kPlan = UpToPreemptions(3);
+
+  StableTrees<TinyFormat, 1, 2> trees;
+
+  void before() {
+    trees.MapYoung(0, 0);
+    trees.MapCold(0, 1);
+  }
+  void thread(unsigned index) {
+    if (index == 0) {
+      trees.Harvest(0, 0, 2, kAction);
+    } else {
+      trees.Remove(0, 0, 2);
+      trees.MapYoung(0, 3);
+    }
+  }
+  void after() { trees.Check(); }
+};
+
 // --- Those who take entries for good.
 
 struct FaultAgainstReuse : rl::test_suite<FaultAgainstReuse, 2> {
@@ -376,6 +410,25 @@ struct ZapAgainstReuse : rl::test_suite<ZapAgainstReuse, 2> {
   void after() { trees.Check(); }
 };
 
+// A fault that holds a table from before, while it is taken for a split of what
+// is then no large leaf.
+struct FaultAgainstVainSplit : rl::test_suite<FaultAgainstVainSplit, 2> {
+  static constexpr Plan kPlan = UpToPreemptions(3);
+
+  StableTrees<TinyFormat, 1, 2> trees;
+
+  void before() { trees.MapCold(0, 1); }
+  void thread(unsigned index) {
+    if (index == 0) {
+      trees.MapYoung(0, 0);
+    } else {
+      trees.Remove(0, 0, 2);
+      trees.Split(0, 0);
+    }
+  }
+  void after() { trees.Check(); }
+};
+
 // A fault that holds a table from before, while it is built anew for the same
 // place, and a large leaf comes first.
 struct FaultAgainstRebuilding : rl::test_suite<FaultAgainstRebuilding, 3> {
@@ -395,6 +448,53 @@ struct FaultAgainstRebuilding : rl::test_suite<FaultAgainstRebuilding, 3> {
     }
   }
   void after() { trees.Check(); }
+};
+
+// --- What a zap owes, as under any scheme.
+
+// To a CPU that keeps the leaf.
+struct StableCachedLeaf : rl::test_suite<StableCachedLeaf, 2> {
+  static constexpr Plan kPlan = UpToPreemptions(3);
+
+  StableTrees<TinyFormat, 1, 2, Backs::kApart, Cpu> trees;
+
+  void before() { trees.MapYoung(0, 0); }
+  void thread(unsigned index) {
+    if (index != 0) {
+      trees.Zap(0, 0, 1);
+      return;
+    }
+    const LocklessWalk<TypeStable> walk(trees.reclaimer());
+    Entry& leaf = *trees.At(0).Lookup(walk, kA).entry;
+    for (int i = 0; i < 2; ++i) trees.flusher().Walk(leaf, [](Word) {});
+  }
+  void after() { trees.Check(); }
+};
+
+// To who finds nothing any more.
+struct StableEmptyAfterRecord : rl::test_suite<StableEmptyAfterRecord, 2> {
+  static constexpr Plan kPlan = UpToPreemptions(3);
+
+  StableTrees<TinyFormat, 1, 2> trees;
+  Cell<std::uint32_t> on_record;
+
+  void before() {
+    trees.MapYoung(0, 0);
+    WriteOnce(on_record, 0u, kRelaxed);
+  }
+  void thread(unsigned index) {
+    const LocklessWalk<TypeStable> walk(trees.reclaimer());
+    if (index == 0) {
+      trees.At(0).Zap(walk, GfnRange{kA, kB}, ZapFlush::kEach,
+                      [&](const TakenLeaf<TinyFormat>&) {
+                        WriteOnce(on_record, 1u, kRelaxed);
+                      });
+    } else if (trees.At(0).Lookup(walk, kA).word == TinyFormat::kEmpty) {
+      Require(ReadOnce(on_record, kRelaxed) == 1,
+              "nobody reads empty before the access is on record");
+    }
+  }
+  void after() { trees.Destroy(); }
 };
 
 // --- Everything at once, at random.

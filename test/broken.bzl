@@ -82,7 +82,7 @@ _ROWS = [
         2,
         "page_table_structure_test",
         "ASplitCopiesAccessedAndDirtyToAll",
-        "page_table",
+        "page_table/resize",
         "const Word part = F::SplitLeaf(leaf, level, i);",
         "const Word part = F::SplitLeaf(leaf & ~F::kDirty, level, i);",
     ),
@@ -196,11 +196,11 @@ _ROWS = [
         4,
         "page_table_structure_test",
         "ATableIsFlushedClosedAndThenLetGo",
-        "page_table",
-        "    const Word taken = Take(entry);\n" +
+        "page_table/remove",
+        "    const typename F::Word taken = tree.Take(entry);\n" +
         "    if (!F::IsPresent(taken)) continue;\n",
-        "    if (ReadEntry(entry) == F::kEmpty) continue;\n" +
-        "    const Word taken = Take(entry);\n" +
+        "    if (tree.ReadEntry(entry) == F::kEmpty) continue;\n" +
+        "    const typename F::Word taken = tree.Take(entry);\n" +
         "    if (!F::IsPresent(taken)) continue;\n",
     ),
     (
@@ -208,7 +208,7 @@ _ROWS = [
         4,
         "page_table_structure_test",
         "ARemovedTableIsFreedWhenItsWalksHaveEnded",
-        "page_table",
+        "page_table/tables",
         "{ reclaimer_.Retire(retired); }",
         "{ retired.free(retired, retired.owner); }",
     ),
@@ -235,7 +235,7 @@ _ROWS = [
         5,
         "walk_test",
         "ABudgetBoundsTheEntriesThatAreRead",
-        "page_table",
+        "page_table/tables",
         "if (budget == 0) return from;",
         "",
     ),
@@ -244,16 +244,16 @@ _ROWS = [
         4,
         "reclaim/type_stable_test",
         "EveryEntryOfAFreeTableIsFrozen",
-        "page_table",
-        "    CloseTable(*root_, Level{F::kLevels}, Gfn{0}, drop, closed);\n",
-        "    FreeTables(*root_, Level{F::kLevels});\n",
+        "page_table/remove",
+        "    CloseTable(tree, *tree.root(), Level{F::kLevels}, Gfn{0}, drop, closed);\n",
+        "    FreeTables(tree, *tree.root(), Level{F::kLevels});\n",
     ),
     (
         "AnotherPlacesEntriesAreBelieved",
         4,
         "reclaim/type_stable_test",
         "AStaleWalkFindsAnotherPlacesEntriesFrozen",
-        "page_table",
+        "page_table/tables",
         "  return identity.StillIn(life_) ? seen : F::kFrozen;\n",
         "  return seen;\n",
     ),

@@ -61,7 +61,7 @@ class WalkCursor {
 // Calls `visit(const VisitedEntry<F>&)` for each leaf and frozen entry from the
 // cursor on, and moves the cursor behind the last, until the range is done or
 // `budget` entries were read. A budget under the height of the tree does not
-// get anywhere. `kCold`: see page_table.h.
+// get anywhere. `kCold`: see page_table/tables.h.
 template <ColdEntries kCold = ColdEntries::kChecked, class Tree, class Visit>
 void WalkSome(const Tree& tree, const typename Tree::Walk& walk,
               WalkCursor& cursor, std::uint64_t budget, Visit&& visit) {

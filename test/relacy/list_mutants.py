@@ -34,9 +34,9 @@ recheck  A condition that looks again at what another thread may have changed is
          - an `if` that jumps, on a local that was read again, does not.
          PTAGE_ASSERT and `if constexpr` do not count.
 
-Headers are those that core.h includes, what these include of rmap/, and those that
-SEARCHES in listed.bzl names besides. The text is taken as clang-format leaves it: spaces around a comparison, none
-around the brackets of a template.
+Headers are those that core.h includes, what these include of page_table/ and rmap/,
+and those that SEARCHES in listed.bzl names besides. The text is taken as clang-format
+leaves it: spaces around a comparison, none around the brackets of a template.
 """
 
 import argparse
@@ -65,7 +65,7 @@ SHARED_WRITES = {
     "Lock", "Unlock", "LockHead", "UnlockHead",
     # spte.h and memory.h
     "Install", "Freeze", "Restore", "Publish", "Empty", "ZapSeen", "RecordFrame",
-    # page_table.h
+    # page_table/*.h
     "Take", "PutBack", "CloseTable", "RetireTable",
     # rmap/*.h
     "Fill", "Push",
@@ -781,7 +781,7 @@ def headers():
     names = set(re.findall(r'#include "ptage/([^"]+)\.h"',
                            (include / "core.h").read_text()))
     for name in sorted(names):
-        names |= set(re.findall(r'#include "ptage/(rmap/[^"]+)\.h"',
+        names |= set(re.findall(r'#include "ptage/((?:page_table|rmap)/[^"]+)\.h"',
                                 (include / f"{name}.h").read_text()))
     return sorted((names | set(starlark("listed.bzl")["SEARCHES"])) -
                   set(NOT_SEARCHED))

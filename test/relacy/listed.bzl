@@ -14,6 +14,9 @@ SEARCHES = {
     "memory": ["spte", "rmap"],
     "once/vector": ["rmap"],
     "page_table": ["page_table", "type_stable"],
+    "page_table/remove": ["page_table", "type_stable"],
+    "page_table/resize": ["page_table", "type_stable"],
+    "page_table/tables": ["page_table", "type_stable"],
     "reclaim/anonymous_epoch": ["anonymous_epoch"],
     "reclaim/epoch": ["epoch"],
     "reclaim/limbo": ["anonymous_epoch", "epoch"],
@@ -75,18 +78,6 @@ LISTED = {
         ),
     },
     "page_table": {
-        "ReadEntry:order:1": (
-            "ZapAgainstChange<Change::kSplit>",
-            "what was zapped does not come back",
-        ),
-        "ReadSettled:recheck:1": (
-            "ClaimAgainstRemoval",
-            "assertion: !IsFrozen<F>(seen)",
-        ),
-        "Take:recheck:1": (
-            "MapAgainstRemoval",
-            "each mapping goes to exactly one",
-        ),
         "BuildTable:recheck:1": (
             "TwoBuilders",
             "a map is done at last",
@@ -119,10 +110,6 @@ LISTED = {
             "ClaimAgainstRemoval",
             "each mapping goes to exactly one",
         ),
-        "VisitTable:recheck:1": (
-            "ZapAgainstChange<Change::kSplit>",
-            "what was zapped does not come back",
-        ),
         "Zap:recheck:1": (
             "ZapAgainst<Rival::kZap>",
             "assertion: !IsFrozen<F>(seen)",
@@ -131,6 +118,22 @@ LISTED = {
             "ZapAgainstChange<Change::kSplit>",
             "what was zapped does not come back",
         ),
+    },
+    "page_table/remove": {
+        "RemoveIn:swap:1": (
+            "CpuAgainst<Resize::kRemoveAndMap>",
+            "no CPU holds a leaf of another size",
+        ),
+        "RemoveIn:swap:2": (
+            "CachedInner",
+            "no CPU uses a leaf that was handed on",
+        ),
+        "RemoveIn:swap:3": (
+            "EmptyAfterRemoval",
+            "nobody reads empty before the access is on record",
+        ),
+    },
+    "page_table/resize": {
         "Split:swap:4": (
             "CpuAgainst<Resize::kSplit>",
             "no CPU holds a leaf of another size",
@@ -147,17 +150,23 @@ LISTED = {
             "CpuAgainst<Resize::kPromote>",
             "no CPU holds a leaf of another size",
         ),
-        "RemoveIn:swap:1": (
-            "CpuAgainst<Resize::kRemoveAndMap>",
-            "no CPU holds a leaf of another size",
+    },
+    "page_table/tables": {
+        "ReadEntry:order:1": (
+            "ZapAgainstChange<Change::kSplit>",
+            "what was zapped does not come back",
         ),
-        "RemoveIn:swap:2": (
-            "CachedInner",
-            "no CPU uses a leaf that was handed on",
+        "ReadSettled:recheck:1": (
+            "ClaimAgainstRemoval",
+            "assertion: !IsFrozen<F>(seen)",
         ),
-        "RemoveIn:swap:3": (
-            "EmptyAfterRemoval",
-            "nobody reads empty before the access is on record",
+        "Take:recheck:1": (
+            "MapAgainstRemoval",
+            "each mapping goes to exactly one",
+        ),
+        "VisitTable:recheck:1": (
+            "ZapAgainstChange<Change::kSplit>",
+            "what was zapped does not come back",
         ),
     },
     "page_table@type_stable": {
@@ -197,6 +206,8 @@ LISTED = {
             "StableEmptyAfterRecord",
             "nobody reads empty before the access is on record",
         ),
+    },
+    "page_table/resize@type_stable": {
         "Split:swap:1": (
             "FaultAgainstVainSplit",
             "each mapping goes to exactly one",
@@ -595,7 +606,7 @@ STRUCK = [
         "The new table was not opened, and on this path nobody ever will reach it: whether it " +
         "is given back before or after the entry is, no thread can tell. Who takes it next, at " +
         "once perhaps, finds its entries frozen, and the entry above is not led to it.",
-        ["page_table:BuildTable:swap:3", "page_table:Split:swap:2"],
+        ["page_table:BuildTable:swap:3", "page_table/resize:Split:swap:2"],
     ),
     (
         "The large leaf is frozen before both, with its last bits, so that CPUs get no further, " +
@@ -603,7 +614,7 @@ STRUCK = [
         "the large leaf; it says nothing to a walk that holds a type-stable table from before " +
         "and finds the new leaves early, nor to the fault or the zap that it belongs to: these " +
         "own an entry before they change it, and a zap makes its own flush.",
-        ["page_table:Split:swap:3"],
+        ["page_table/resize:Split:swap:3"],
     ),
     (
         "The flush comes after the freeze and before the sink in either order; where the entry " +
@@ -639,10 +650,10 @@ STRUCK = [
         "opened, after both; the other words are for rmaps, which its trees do not have, and for who " +
         "removes the table, who finds it by way of the entry above.",
         [
-            "page_table:NewTable:swap:1",
-            "page_table:NewTable:swap:2",
-            "page_table:NewTable:swap:3",
-            "page_table:NewTable:swap:4",
+            "page_table/tables:NewTable:swap:1",
+            "page_table/tables:NewTable:swap:2",
+            "page_table/tables:NewTable:swap:3",
+            "page_table/tables:NewTable:swap:4",
         ],
     ),
     (
@@ -650,7 +661,7 @@ STRUCK = [
         "with the value that was taken from it. No thread draws from one of them a " +
         "conclusion about another, and who reads one of them acquires what was " +
         "written before it was frozen.",
-        ["page_table:Promote:swap:2"],
+        ["page_table/resize:Promote:swap:2"],
     ),
     (
         "The entry above and every entry of the table have been frozen since before, and CPUs " +
@@ -662,7 +673,7 @@ STRUCK = [
         "makes the same entries read as frozen. In the tree itself nobody takes the table before " +
         "both are done, for that needs the structure lock; and what another tree does with it " +
         "touches no entry of this one.",
-        ["page_table:Promote:swap:4", "page_table:RemoveIn:swap:4"],
+        ["page_table/resize:Promote:swap:4", "page_table/remove:RemoveIn:swap:4"],
     ),
     (
         "The entry above is frozen before both, so that after the flush no CPU gets to the " +
@@ -671,7 +682,7 @@ STRUCK = [
         "What is set reaches whoever freezes the entry, in either order. Both come before " +
         "the entry above gets its next value, and before the table is retired, and no sink " +
         "is called between. A promotion that gives back flushed for nothing.",
-        ["page_table:Promote:swap:1"],
+        ["page_table/resize:Promote:swap:1"],
     ),
     (
         "The list belongs to one writer, who holds the lock of its head, and whom readers " +

@@ -391,60 +391,6 @@ MUTANTS = {
     ],
     "page_table": [
         (
-            "EntriesReadRelaxed",
-            "BuilderAndReader",
-            "nobody finds a leaf that nobody mapped",
-            "return ReadOnce(entry, kAcquire);",
-            "return ReadOnce(entry, kRelaxed);",
-        ),
-        (
-            "EmptyEntriesLeftOpen",
-            "MapAgainstRemoval",
-            "each mapping goes to exactly one",
-            "    const Word taken = Take(entry);\n" +
-            "    if (!F::IsPresent(taken)) continue;\n",
-            "    if (ReadEntry(entry) == F::kEmpty) continue;\n" +
-            "    const Word taken = Take(entry);\n" +
-            "    if (!F::IsPresent(taken)) continue;\n",
-        ),
-        (
-            "TableClosedWithoutOwning",
-            "ZapAgainst<Rival::kRemoval>",
-            "each mapping goes to exactly one",
-            "    const Word taken = Take(entry);\n" +
-            "    if (!F::IsPresent(taken)) continue;\n",
-            "    const Word taken = ReadSettled(entry);\n" +
-            "    if (!F::IsPresent(taken)) continue;\n",
-        ),
-        (
-            "TablesFreedAtOnce",
-            "RemovedUnderAWalk",
-            "nobody finds a leaf that nobody mapped",
-            "{ reclaimer_.Retire(retired); }",
-            "{ retired.free(retired, retired.owner); }",
-        ),
-        (
-            "ParentNotFrozen",
-            "CachedInner",
-            "no CPU uses a leaf that was handed on",
-            "    inner = Take(entry);\n",
-            "",
-        ),
-        (
-            "FlushedAfterTheEntryIsEmpty",
-            "CpuAgainst<Resize::kRemoveAndMap>",
-            "no CPU holds a leaf of another size",
-            "    flusher_.Flush(covers);\n" +
-            "    // Were the entry emptied before they are closed:\n" +
-            "    //   remover: empties it                | reclaim: finds nothing mapped\n" +
-            "    //   remover: hands over accessed       | reclaim: has evicted the page.\n" +
-            "    CloseTable(ChildOf(inner), level.Below(), covers.begin, sink, closed);\n" +
-            "    Empty<F>(entry);\n",
-            "    CloseTable(ChildOf(inner), level.Below(), covers.begin, sink, closed);\n" +
-            "    Empty<F>(entry);\n" +
-            "    flusher_.Flush(covers);\n",
-        ),
-        (
             "ZapPassesFrozenBy",
             "ZapAgainstGivingBack",
             "what was zapped does not come back",
@@ -456,17 +402,70 @@ MUTANTS = {
             "SmallAgainstLarge",
             "exactly one fault wins",
             "  if (!Freeze<F>(entry, F::kEmpty)) {\n" +
-            "    memory_.Free(table);\n" +
+            "    memory().Free(table);\n" +
             "    return MapOutcome::kRetry;\n" +
             "  }\n",
             "",
         ),
+    ],
+    "page_table/remove": [
+        (
+            "EmptyEntriesLeftOpen",
+            "MapAgainstRemoval",
+            "each mapping goes to exactly one",
+            "    const typename F::Word taken = tree.Take(entry);\n" +
+            "    if (!F::IsPresent(taken)) continue;\n",
+            "    if (tree.ReadEntry(entry) == F::kEmpty) continue;\n" +
+            "    const typename F::Word taken = tree.Take(entry);\n" +
+            "    if (!F::IsPresent(taken)) continue;\n",
+        ),
+        (
+            "TableClosedWithoutOwning",
+            "ZapAgainst<Rival::kRemoval>",
+            "each mapping goes to exactly one",
+            "    const typename F::Word taken = tree.Take(entry);\n" +
+            "    if (!F::IsPresent(taken)) continue;\n",
+            "    const typename F::Word taken = tree.ReadSettled(entry);\n" +
+            "    if (!F::IsPresent(taken)) continue;\n",
+        ),
+        (
+            "ParentNotFrozen",
+            "CachedInner",
+            "no CPU uses a leaf that was handed on",
+            "    inner = tree.Take(entry);\n",
+            "",
+        ),
+        (
+            "FlushedAfterTheEntryIsEmpty",
+            "CpuAgainst<Resize::kRemoveAndMap>",
+            "no CPU holds a leaf of another size",
+            "    flusher.Flush(covers);\n" +
+            "    // Were the entry emptied before they are closed:\n" +
+            "    //   remover: empties it                | reclaim: finds nothing mapped\n" +
+            "    //   remover: hands over accessed       | reclaim: has evicted the page.\n" +
+            "    CloseTable(tree, tree.ChildOf(inner), level.Below(), covers.begin, sink,\n" +
+            "               closed);\n" +
+            "    Empty<F>(entry);\n",
+            "    CloseTable(tree, tree.ChildOf(inner), level.Below(), covers.begin, sink,\n" +
+            "               closed);\n" +
+            "    Empty<F>(entry);\n" +
+            "    flusher.Flush(covers);\n",
+        ),
+    ],
+    "page_table/resize": [
         (
             "SplitWithoutOwning",
             "WalkerAgainstChange<Change::kSplit>",
             "no write is lost",
-            "  const Word leaf = Take(*entry);\n",
-            "  const Word leaf = ReadSettled(*entry);\n",
+            "  const Word leaf = tree.Take(*entry);\n",
+            "  const Word leaf = tree.ReadSettled(*entry);\n",
+        ),
+        (
+            "PromotionWithoutOwning",
+            "WalkerAgainstChange<Change::kPromote>",
+            "no write is lost",
+            "    const Word taken = tree.Take(table.entries[i]);\n",
+            "    const Word taken = tree.ReadSettled(table.entries[i]);\n",
         ),
         (
             "SplitDropsBits",
@@ -483,18 +482,27 @@ MUTANTS = {
             "Publish<F>(*entry, large);",
         ),
         (
-            "PromotionWithoutOwning",
-            "WalkerAgainstChange<Change::kPromote>",
-            "no write is lost",
-            "    const Word taken = Take(table.entries[i]);\n",
-            "    const Word taken = ReadSettled(table.entries[i]);\n",
-        ),
-        (
             "GivenBackWithoutBits",
             "GivenBack",
             "no access is lost",
             "if ((accessed[i / 64] >> i % 64 & 1) != 0) taken |= F::kAccessed;",
             "",
+        ),
+    ],
+    "page_table/tables": [
+        (
+            "EntriesReadRelaxed",
+            "BuilderAndReader",
+            "nobody finds a leaf that nobody mapped",
+            "return ReadOnce(entry, kAcquire);",
+            "return ReadOnce(entry, kRelaxed);",
+        ),
+        (
+            "TablesFreedAtOnce",
+            "RemovedUnderAWalk",
+            "nobody finds a leaf that nobody mapped",
+            "{ reclaimer_.Retire(retired); }",
+            "{ retired.free(retired, retired.owner); }",
         ),
     ],
     "sim/vcpu_set": [
@@ -708,6 +716,42 @@ MUTANTS = {
     ],
     "page_table@type_stable": [
         (
+            "InstalledUnasked",
+            "FaultAgainstReuse",
+            "each mapping goes to exactly one",
+            "    if (!tree_.IsHere(*entry, gfn, level)) {\n" +
+            "      Empty<F>(*entry);\n",
+            "    if (!true) {\n" +
+            "      Empty<F>(*entry);\n",
+        ),
+        (
+            "BuiltUnasked",
+            "BuilderAgainstReuse",
+            "nothing stays frozen",
+            "    if (!tree_.IsHere(entry, gfn, level)) {\n" +
+            "      Empty<F>(entry);\n",
+            "    if (!true) {\n" +
+            "      Empty<F>(entry);\n",
+        ),
+        (
+            "ZappedUnasked",
+            "ZapAgainstReuse",
+            "each mapping goes to exactly one",
+            "if (!tree_.IsHere(leaf.entry, leaf.gfn, leaf.level)) {",
+            "if (!true) {",
+        ),
+    ],
+    "page_table/resize@type_stable": [
+        (
+            "SplitOpenedRelaxed",
+            "HarvestAgainstReuse<Reuse::kSplit, AgeAction::kTestAndClear>",
+            "no page is charged with another's access",
+            "WriteOnce(table->entries[i], part, kRelease);",
+            "WriteOnce(table->entries[i], part, kRelaxed);",
+        ),
+    ],
+    "page_table/tables@type_stable": [
+        (
             "StableNotAsked",
             "HarvestAgainstReuse<Reuse::kAnotherGfn, AgeAction::kTestAndClear>",
             "no page is charged with another's access",
@@ -783,38 +827,6 @@ MUTANTS = {
             "each mapping goes to exactly one",
             "WriteOnce(entry, F::kEmpty, kRelease);",
             "WriteOnce(entry, F::kEmpty, kRelaxed);",
-        ),
-        (
-            "SplitOpenedRelaxed",
-            "HarvestAgainstReuse<Reuse::kSplit, AgeAction::kTestAndClear>",
-            "no page is charged with another's access",
-            "WriteOnce(table->entries[i], part, kRelease);",
-            "WriteOnce(table->entries[i], part, kRelaxed);",
-        ),
-        (
-            "InstalledUnasked",
-            "FaultAgainstReuse",
-            "each mapping goes to exactly one",
-            "    if (!IsHere(*entry, gfn, level)) {\n" +
-            "      Empty<F>(*entry);\n",
-            "    if (!true) {\n" +
-            "      Empty<F>(*entry);\n",
-        ),
-        (
-            "BuiltUnasked",
-            "BuilderAgainstReuse",
-            "nothing stays frozen",
-            "    if (!IsHere(entry, gfn, level)) {\n" +
-            "      Empty<F>(entry);\n",
-            "    if (!true) {\n" +
-            "      Empty<F>(entry);\n",
-        ),
-        (
-            "ZappedUnasked",
-            "ZapAgainstReuse",
-            "each mapping goes to exactly one",
-            "if (!IsHere(leaf.entry, leaf.gfn, leaf.level)) {",
-            "if (!true) {",
         ),
         (
             "OpenedBeforeItIsOwned",

@@ -7,9 +7,9 @@
 // Contract
 //   * TypeStable holds nothing back, and Begin and End do nothing. So it keeps
 //     no promise about what a walk holds, but this: it is memory of the same
-//     type. The pool (page_table.h, StableTableMemory) holds tables of one
-//     format only, neither unmaps nor writes a page while a walk may hold it,
-//     puts no links inside, and keeps the identity beside it as well.
+//     type. The pool (page_table/tables.h, StableTableMemory) holds tables of
+//     one format only, neither unmaps nor writes a page while a walk may hold
+//     it, puts no links inside, and keeps the identity beside it as well.
 //   * For direct page tables (PageTable, TdpMmu). A stale entry of theirs can
 //     be told by its table's identity. Nothing tells a scan that a chunk of an
 //     rmap was given to another list, nor a reader that a set of memslots was
@@ -70,7 +70,7 @@
 //      puts back what he took.
 //  10. For that, whoever builds a table writes its entries only from frozen, as
 //      their owner, and opens them only when it is certain that the table will
-//      be reached (page_table.h says what happens else).
+//      be reached (page_table/tables.h says what happens else).
 //
 // Sites (order · partner)
 //   [stable.1] release store of the tree in Record    · [stable.4]

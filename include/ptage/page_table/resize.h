@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//
+// A large leaf becomes a table of leaves, and back. Included by page_table.h.
+//
+// Contract
+//   Concurrently, anything that page_table.h says may happen, but for other
+//   changes of the structure: the caller holds the lock that excludes them, and
+//   is inside a LocklessWalk. Direct trees.
+//
+//   * The entry that changes is frozen, and flushed, before it gets its next
+//     value: no CPU holds a leaf of one size while it can find one of another.
+//   * A split copies the accessed and the dirty bit of the leaf to all that
+//     replace it; a promotion gathers them, from entries that it has frozen.
+//   * A promotion that finds out too late that it cannot gives back what it
+//     took, with its bits.
+//
+//   Progress: both wait for owners of frozen entries, and for the flush.
+//
+// Sites (order · partner)
+//   [table.3] release store in Split     · [table.1], [spte.3]
+//             (type-stable only)
+
+#ifndef PTAGE_PAGE_TABLE_RESIZE_H_
+#define PTAGE_PAGE_TABLE_RESIZE_H_
+
+#include <cstdint>
+
+#include "ptage/memory.h"
+#include "ptage/once.h"
+#include "ptage/page_table/tables.h"
+#include "ptage/reclaim.h"
+#include "ptage/reclaim/type_stable.h"
+#include "ptage/spte.h"
+#include "ptage/types.h"
+
+namespace ptage {
+
+enum class StructureOutcome {
+  kDone,
+  kUnsuitable,  // split: no leaf there; promote: not 512 consecutive leaves
+  kNoMemory,
+};
+
+namespace internal {
+
+template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl>
+StructureOutcome Split(TableTree<F, M, R>& tree, Fl& flusher, Gfn gfn,
+                       Level level);
+
+template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl>
+StructureOutcome Promote(TableTree<F, M, R>& tree, Fl& flusher, Gfn gfn,
+                         Level level);
+
+// ---------------------------------------------------------------------------
+
+template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl>
+StructureOutcome Split(TableTree<F, M, R>& tree, Fl& flusher, Gfn gfn,
+                       Level level) {
+  using Word = typename F::Word;
+  PTAGE_ASSERT(level > Level{1});
+  SpteCell<F>* const entry = tree.FindEntry(gfn, level);
+  if (entry == nullptr) return StructureOutcome::kUnsuitable;
+  Table<F>* const table = tree.NewTable(gfn, level.Below(), entry);
+  if (table == nullptr) return StructureOutcome::kNoMemory;
+  const Word leaf = tree.Take(*entry);
+  if (!F::IsPresent(leaf) || !F::IsLeaf(leaf, level)) {
+    Restore<F>(*entry, leaf);
+    tree.memory().Free(table);
+    return StructureOutcome::kUnsuitable;
+  }
+  for (unsigned i = 0; i < kEntriesPerTable<F>; ++i) {
+    const Word part = F::SplitLeaf(leaf, level, i);
+    if constexpr (kTypeStable<R>) {
+      // Stale walks read the entry before the table is published.
+      // [table.3] release, pairs with [table.1] and [spte.3]: who reads the
+      // leaf finds the table's identity recorded.
+      WriteOnce(table->entries[i], part, kRelease);
+    } else {
+      WriteOnce(table->entries[i], part, kRelaxed);
+    }
+  }
+  flusher.Flush(GfnRange{gfn, gfn + FramesAt<F>(level)});
+  Publish<F>(*entry, F::MakeInner(tree.memory().FrameOf(table)));
+  return StructureOutcome::kDone;
+}
+
+// Gives back the first `count` entries of a table that was to become `large`.
+template <SpteFormat F>
+void PutBack(Table<F>& table, unsigned count, typename F::Word large,
+             Level level, const std::uint64_t* accessed,
+             const std::uint64_t* dirty) {
+  for (unsigned i = 0; i < count; ++i) {
+    typename F::Word taken = F::SplitLeaf(large, level, i);
+    if ((accessed[i / 64] >> i % 64 & 1) != 0) taken |= F::kAccessed;
+    if ((dirty[i / 64] >> i % 64 & 1) != 0) taken |= F::kDirty;
+    Restore<F>(table.entries[i], taken);
+  }
+}
+
+template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl>
+StructureOutcome Promote(TableTree<F, M, R>& tree, Fl& flusher, Gfn gfn,
+                         Level level) {
+  using Word = typename F::Word;
+  PTAGE_ASSERT(level > Level{1} && level <= F::kLargestLeaf);
+  SpteCell<F>* const entry = tree.FindEntry(gfn, level);
+  if (entry == nullptr) return StructureOutcome::kUnsuitable;
+  const Word inner = tree.Take(*entry);
+  const auto give_back = [&] {
+    Restore<F>(*entry, inner);
+    return StructureOutcome::kUnsuitable;
+  };
+  if (!F::IsPresent(inner) || F::IsLeaf(inner, level)) return give_back();
+  Table<F>& table = tree.ChildOf(inner);
+  const Word first = tree.ReadSettled(table.entries[0]);
+  if (!F::IsPresent(first) || !F::IsLeaf(first, level.Below()) ||
+      F::FrameOf(first).value % FramesAt<F>(level) != 0) {
+    return give_back();
+  }
+  const Word large = F::MakeLeaf(F::FrameOf(first), level, F::RightsOf(first));
+  constexpr unsigned kWords = (kEntriesPerTable<F> + 63) / 64;
+  std::uint64_t accessed[kWords] = {};
+  std::uint64_t dirty[kWords] = {};
+  Word gathered = 0;
+  for (unsigned i = 0; i < kEntriesPerTable<F>; ++i) {
+    const Word taken = tree.Take(table.entries[i]);
+    const Word bits = taken & (F::kAccessed | F::kDirty);
+    if ((taken ^ bits) != F::SplitLeaf(large, level, i)) {
+      Restore<F>(table.entries[i], taken);
+      PutBack<F>(table, i, large, level, accessed, dirty);
+      return give_back();
+    }
+    if ((bits & F::kAccessed) != 0) accessed[i / 64] |= 1ull << i % 64;
+    if ((bits & F::kDirty) != 0) dirty[i / 64] |= 1ull << i % 64;
+    gathered |= bits;
+  }
+  flusher.Flush(GfnRange{gfn, gfn + FramesAt<F>(level)});
+  Publish<F>(*entry, large | gathered);
+  tree.RetireTable(tree.memory().InfoOf(&table).retired);
+  return StructureOutcome::kDone;
+}
+
+}  // namespace internal
+
+}  // namespace ptage
+
+#endif  // PTAGE_PAGE_TABLE_RESIZE_H_

@@ -346,13 +346,13 @@ TEST(EpochDomainTest, ABarrierServesWhatAllHaveRetired) {
   std::vector<Object> objects(17);
   domain.Poll();
   EXPECT_EQ(Barrier::calls, 0);  // nothing to free
-  for (int i = 0; i < 8; ++i) domain.Retire(objects[i].retired);
+  for (std::size_t i = 0; i < 8; ++i) domain.Retire(objects[i].retired);
   EXPECT_EQ(Barrier::calls, 1);
   domain.Synchronize();
   EXPECT_EQ(Barrier::calls, 2);
   {
     const LocklessWalk walk(domain);
-    for (int i = 8; i < 17; ++i) domain.Retire(objects[i].retired);
+    for (std::size_t i = 8; i < 17; ++i) domain.Retire(objects[i].retired);
     for (int i = 0; i < 5; ++i) domain.Poll();
     EXPECT_EQ(Barrier::calls, 3);  // looking again takes none
   }

@@ -698,16 +698,16 @@ STRUCK = [
         "The chunk is new: no reader is led to it before the head is published, by a release " +
         "that comes after both stores.",
         [
-            "rmap/lockless_list:Added:swap:1",
-            "rmap/lockless_list:Added:swap:3",
-            "rmap/lockless_list:Added:swap:4",
+            "rmap/lockless_list:Grown:swap:1",
+            "rmap/lockless_list:Grown:swap:2",
+            "rmap/lockless_list:Grown:swap:3",
             "rmap/lockless_list:Fill:swap:1",
         ],
     ),
     (
         "The count is for writers, who exclude each other; no reader looks at it. The two " +
         "stores are of one writer, and its count was read before both.",
-        ["rmap/lockless_list:Added:swap:2", "rmap/lockless_list:Removed:swap:1"],
+        ["rmap/lockless_list:Added:swap:1", "rmap/lockless_list:Removed:swap:1"],
     ),
     (
         "A removal retires one chunk at most: one of the two is null.",

@@ -187,6 +187,13 @@ class LocklessList {
     return LeadsToLater(word) ? Later::kSlots : First::kSlots;
   }
 
+  // Added, for an entry that needs a chunk. Out of line, so that the path of
+  // one that does not saves no registers.
+  template <class Pool>
+  [[gnu::noinline]] static std::uintptr_t Grown(std::uintptr_t word,
+                                                Entry& entry, Pool& pool,
+                                                RmapAdd& outcome);
+
   // Fills a chunk that nobody sees yet; its words are published with the head.
   template <class Chunk>
   static void Fill(Chunk& chunk, Entry* first, Entry* second) {
@@ -210,11 +217,28 @@ template <class Pool>
 std::uintptr_t LocklessList<Chunks>::Added(std::uintptr_t word, Entry& entry,
                                            std::uint32_t cap, Pool& pool,
                                            RmapAdd& outcome) {
-  const RmapWord head(word);
+  const std::uint32_t count = Count(word);
   outcome = RmapAdd::kFull;
-  if (Count(word) >= cap) return word;
+  if (count >= cap) return word;
   outcome = RmapAdd::kDone;
-  if (head.Empty()) return RmapWord::ForSingle(&entry);
+  if (count == 0) return RmapWord::ForSingle(&entry);
+  if (count == 1 || Here(CountsOf(word).Get()) == CapacityOf(word)) {
+    return Grown(word, entry, pool, outcome);
+  }
+  const std::uint64_t counts = CountsOf(word).Get();
+  // Were this relaxed, a reader that finds the entry in a slot that was cleared
+  // and filled again could miss the copy that was moved below.
+  // [list.2] release, pairs with [list.1].
+  WriteOnce(SlotsOf(word)[Here(counts)], &entry, kRelease);
+  CountsOf(word).Set(counts + 1);
+  return word;
+}
+
+template <class Chunks>
+template <class Pool>
+std::uintptr_t LocklessList<Chunks>::Grown(std::uintptr_t word, Entry& entry,
+                                           Pool& pool, RmapAdd& outcome) {
+  const RmapWord head(word);
   if (!head.Many()) {
     First* const first = pool.AllocateFirst();
     if (first == nullptr) {
@@ -225,20 +249,12 @@ std::uintptr_t LocklessList<Chunks>::Added(std::uintptr_t word, Entry& entry,
     first->owner.Set(Counts(2, 0));
     return reinterpret_cast<std::uintptr_t>(first) | RmapWord::kMany;
   }
-  const std::uint64_t counts = CountsOf(word).Get();
-  if (Here(counts) < CapacityOf(word)) {
-    // Were this relaxed, a reader that finds the entry in a slot that was
-    // cleared and filled again could miss the copy that was moved below.
-    // [list.2] release, pairs with [list.1].
-    WriteOnce(SlotsOf(word)[Here(counts)], &entry, kRelease);
-    CountsOf(word).Set(counts + 1);
-    return word;
-  }
   Later* const later = pool.AllocateLater();
   if (later == nullptr) {
     outcome = RmapAdd::kNoMemory;
     return word;
   }
+  const std::uint64_t counts = CountsOf(word).Get();
   Fill(*later, &entry, nullptr);
   later->next.Set(word);
   later->owner.Set(Counts(1, Here(counts) + Behind(counts)));

@@ -284,7 +284,7 @@ void ReclaimSuite::AddRetire(const std::string& name, Role role,
       {name, role, kRetire, [this, &scheme, slots](std::uint64_t ticks) {
          return OnThreads(2, ticks, [&](std::size_t thread, std::uint64_t end) {
            const typename Scheme::Member member(scheme);
-           typename Scheme::Slot& slot = slots[thread].slot;
+           typename Scheme::Slot& slot = slots.get()[thread].slot;
            const std::uint64_t before = NodePool::Given();
            // A turn may free two batches, or wait for who does.
            const Turns turns =

@@ -241,7 +241,7 @@ TYPED_TEST(EpochThreadTest, ASignalHandlerMayBeTheFirstInItsThreadToWalk) {
       [&] { EXPECT_TRUE(static_cast<bool>(LocklessWalk(domain))); });
   for (int i = 0; i < 3; ++i) {
     std::thread([] { std::raise(SIGUSR1); }).join();
-    EXPECT_EQ(ReadOnce(handled, kRelaxed), i + 1u);
+    EXPECT_EQ(ReadOnce(handled, kRelaxed), static_cast<unsigned>(i) + 1);
   }
 }
 
@@ -427,11 +427,12 @@ TYPED_TEST(EpochThreadTest, TheChildFindsNoLockHeld) {
 
 // From here on membarrier fails with `error`, for this thread and those that it
 // starts.
-bool ForbidMembarrier(std::uint32_t error) {
+bool ForbidMembarrier(int error) {
   sock_filter filter[] = {
       BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
       BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_membarrier, 0, 1),
-      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | error),
+      BPF_STMT(BPF_RET | BPF_K,
+               SECCOMP_RET_ERRNO | static_cast<std::uint32_t>(error)),
       BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
   };
   sock_fprog program{sizeof(filter) / sizeof(filter[0]), filter};
@@ -440,7 +441,7 @@ bool ForbidMembarrier(std::uint32_t error) {
 }
 
 TEST(EpochSystemTest, WithoutTheBarrierWalksBeginByALockedOperation) {
-  for (const std::uint32_t error : {ENOSYS, EPERM}) {
+  for (const int error : {ENOSYS, EPERM}) {
     EXPECT_TRUE(TrueInChild([&] {
       if (!ForbidMembarrier(error)) return false;
       EpochDomain<> domain;

@@ -53,6 +53,18 @@ relacy_headers = repository_rule(
 )
 
 def _liburcu_impl(repository_ctx):
+    # The folders are named after the architecture.
+    files = _run(
+        repository_ctx,
+        ["dpkg-query", "--listfiles", "liburcu-dev"],
+        "listing the files of liburcu-dev",
+    ).splitlines()
+    for file in files:
+        name = file.rpartition("/")[2]
+        if file.endswith("/urcu/urcu-memb.h"):
+            repository_ctx.symlink(file.rpartition("/")[0], "urcu")
+        elif name.startswith("liburcu-") and name.endswith(".a"):
+            repository_ctx.symlink(file, name)
     repository_ctx.symlink(Label("//third_party:liburcu.BUILD"), "BUILD.bazel")
 
 liburcu = repository_rule(
@@ -67,24 +79,4 @@ def _xenium_headers_impl(repository_ctx):
 xenium_headers = repository_rule(
     implementation = _xenium_headers_impl,
     doc = "The xenium reclamation schemes from Debian's package libxenium-dev.",
-)
-
-def _urcu_library_impl(repository_ctx):
-    # The folders are named after the architecture.
-    files = _run(
-        repository_ctx,
-        ["dpkg-query", "--listfiles", "liburcu-dev"],
-        "listing the files of liburcu-dev",
-    ).splitlines()
-    for file in files:
-        name = file.rpartition("/")[2]
-        if file.endswith("/urcu/urcu-memb.h"):
-            repository_ctx.symlink(file.rpartition("/")[0], "urcu")
-        elif name.startswith("liburcu-") and name.endswith(".a"):
-            repository_ctx.symlink(file, name)
-    repository_ctx.symlink(Label("//third_party:urcu.BUILD"), "BUILD.bazel")
-
-urcu_library = repository_rule(
-    implementation = _urcu_library_impl,
-    doc = "The userspace RCU library from Debian's package liburcu-dev.",
 )

@@ -4,9 +4,10 @@
 // operating system.
 //
 // Contract
-//   * Let one thread store to X, call LightBarrier and load Y, and another
-//     store to Y, call HeavyBarrier and load X. Then at least one of the loads
-//     sees the other thread's store. Two calls of LightBarrier order nothing.
+//   * Let one thread store to X, call LightBarrier and load Y, and another call
+//     HeavyBarrier and load X, where a store to Y happens before that call,
+//     whoever made it. Then at least one of the loads sees the store to its
+//     word, or a later one. Two calls of LightBarrier order nothing.
 //   * LightBarrier keeps the compiler from moving accesses across it, and is no
 //     instruction. HeavyBarrier makes every thread of the process that is
 //     running pass a full barrier, as does switching to one that is not.

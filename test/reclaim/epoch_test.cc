@@ -9,13 +9,16 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <thread>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "gtest/gtest.h"
+#include "ptage/lock.h"
 #include "ptage/once.h"
 #include "ptage/once/asymmetric.h"
 #include "ptage/reclaim.h"
@@ -460,6 +463,44 @@ TYPED_TEST(EpochDomainTest, SynchronizeFreesWhatWasRetiredBefore) {
   }
   this->domain_.Synchronize();
   EXPECT_EQ(first.freed + second.freed, 2);
+}
+
+// Calls `after` once, when its thread has let go of every lock.
+struct HookedLock : SpinLock {
+  void Lock() {
+    SpinLock::Lock();
+    ++held;
+  }
+  void Unlock() {
+    SpinLock::Unlock();
+    if (--held == 0 && after) std::exchange(after, nullptr)();
+  }
+  static inline thread_local int held = 0;
+  static inline thread_local std::function<void()> after;
+};
+
+// Between two steps of Synchronize another thread ends the epoch, without what
+// waits with the caller, and begins a walk.
+TYPED_TEST(EpochDomainTest, SynchronizeFreesWhatItsCallerRetiredInAnyEpoch) {
+  EpochDomain<4, HookedLock> domain(TestFixture::Options(/*batch=*/2));
+  Object first;
+  Object others[2];
+  Cell<std::uint32_t> step(0u);
+  domain.Retire(first.retired);
+  std::thread other;
+  HookedLock::after = [&] {
+    other = std::thread([&] {
+      for (Object& object : others) domain.Retire(object.retired);
+      const LocklessWalk walk(domain);
+      WriteOnce(step, 1u, kRelease);
+      while (ReadOnce(step, kAcquire) != 2) std::this_thread::yield();
+    });
+    while (ReadOnce(step, kAcquire) != 1) std::this_thread::yield();
+  };
+  domain.Synchronize();
+  EXPECT_EQ(first.freed, 1);
+  WriteOnce(step, 2u, kRelease);
+  other.join();
 }
 
 TYPED_TEST(EpochDomainTest, SynchronizeWaitsForAWalkThatBeganBefore) {

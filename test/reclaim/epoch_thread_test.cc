@@ -9,6 +9,7 @@
 #include <pthread.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <sys/ucontext.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -25,6 +26,7 @@
 
 #include "gtest/gtest.h"
 #include "ptage/once.h"
+#include "ptage/once/thread.h"
 #include "ptage/reclaim.h"
 #include "ptage/reclaim/epoch.h"
 #include "test/reclaim/epoch_domains.h"
@@ -319,6 +321,59 @@ TYPED_TEST(EpochThreadTest, SignalsMayArriveAtAnyTime) {
     EXPECT_TRUE(static_cast<bool>(LocklessWalk(*domain)));
   }
 }
+
+#if defined(__x86_64__) && !defined(PTAGE_TEST_SANITIZED)
+
+// The processor stops after each instruction of Begin, and at one of them a
+// handler walks in another domain: the walk must be in its own all the same.
+TYPED_TEST(EpochThreadTest, AHandlerInAnotherDomainLeavesBeginInItsOwn) {
+  static EpochDomain<4>* other;
+  static volatile int left;
+  static volatile bool stepping;
+  EpochDomain<4> domain(this->kOptions);
+  // Its slot of the thread is the same one.
+  std::vector<std::optional<EpochDomain<4>>> more(kThreadSlots);
+  for (auto& each : more) each.emplace(this->kOptions);
+  other = &*more.back();
+  const auto walk = [](auto& in) { const LocklessWalk section(in); };
+  struct sigaction action = {};
+  struct sigaction before = {};
+  action.sa_flags = SA_SIGINFO;
+  action.sa_sigaction = [](int, siginfo_t*, void* context) {
+    constexpr greg_t kTrapFlag = 0x100;
+    if (!stepping) {
+      static_cast<ucontext_t*>(context)->uc_mcontext.gregs[REG_EFL] &=
+          ~kTrapFlag;
+      return;
+    }
+    const int now = left;
+    left = now - 1;
+    if (now == 0) const LocklessWalk section(*other);
+  };
+  ASSERT_EQ(sigaction(SIGTRAP, &action, &before), 0);
+  walk(*other);
+  for (int at = 0;; ++at) {
+    walk(domain);
+    walk(domain);
+    Object object;
+    left = at;
+    stepping = true;
+    asm volatile("pushfq; orq $0x100, (%%rsp); popfq" ::: "memory", "cc");
+    const auto section = domain.Begin();
+    stepping = false;
+    const bool met = left < 0;
+    domain.Retire(object.retired);
+    domain.Poll();
+    EXPECT_EQ(object.freed, 0) << "instruction " << at;
+    domain.End(section);
+    domain.Poll();
+    EXPECT_EQ(object.freed, 1);
+    if (!met) break;
+  }
+  ASSERT_EQ(sigaction(SIGTRAP, &before, nullptr), 0);
+}
+
+#endif
 
 // --- Fork.
 

@@ -177,6 +177,11 @@ class EpochDomain final : private ThreadWatcher {
     alignas(64) Stash stash;
   };
 
+  bool IsOurs(const Place* place) const {
+    return reinterpret_cast<std::uintptr_t>(place) -
+               reinterpret_cast<std::uintptr_t>(places_) <
+           sizeof(places_);
+  }
   Place* Mine();
   Place* FindOrClaim();
   // For a walk inside that of `outer`.
@@ -264,8 +269,11 @@ EpochDomain<kPlaces, L, B>::Begin() {
   const ThreadState& thread = ThisThread();
   if (thread.last_key.Get() == fast_key_) [[likely]] {
     Place* const place = static_cast<Place*>(thread.last_value.Get());
-    if (place == nullptr) __builtin_unreachable();
-    if (ReadOnce(place->announced, kRelaxed) == kIdle) [[likely]] {
+    // A handler may come between the two loads, and fill the slot anew:
+    //   Begin: reads the key, its own  | handler: walks in another domain
+    //   Begin: announces in a place of that domain, where no look finds it.
+    if (IsOurs(place) && ReadOnce(place->announced, kRelaxed) == kIdle)
+        [[likely]] {
       // [epoch.1] acquire, pairs with [epoch.7]: who announces a later epoch
       // than that of N's batch sees N unlinked.
       const std::uint64_t now = ReadOnce(epoch_, kAcquire);
@@ -321,7 +329,10 @@ inline typename EpochDomain<kPlaces, L, B>::Place*
 EpochDomain<kPlaces, L, B>::Mine() {
   const ThreadState& thread = ThisThread();
   if (thread.keys[slot_].Get() == slot_key_) [[likely]] {
-    return static_cast<Place*>(thread.values[slot_].Get());
+    Place* const place = static_cast<Place*>(thread.values[slot_].Get());
+    // See Begin.
+    if (IsOurs(place)) [[likely]]
+      return place;
   }
   return FindOrClaim();
 }
@@ -397,9 +408,9 @@ void EpochDomain<kPlaces, L, B>::Unregister() {
 template <unsigned kPlaces, BasicLock L, AsymmetricBarrier B>
 bool EpochDomain<kPlaces, L, B>::SeemsInside() const {
   const ThreadState& thread = ThisThread();
-  return thread.keys[slot_].Get() == slot_key_ &&
-         ReadOnce(static_cast<Place*>(thread.values[slot_].Get())->announced,
-                  kRelaxed) != kIdle;
+  if (thread.keys[slot_].Get() != slot_key_) return false;
+  const Place* const place = static_cast<Place*>(thread.values[slot_].Get());
+  return IsOurs(place) && ReadOnce(place->announced, kRelaxed) != kIdle;
 }
 
 // --- Grace periods.
@@ -436,8 +447,14 @@ void EpochDomain<kPlaces, L, B>::Synchronize() {
   std::uint64_t begun;
   {
     // What the callers before us unlinked, they unlinked in this epoch or in an
-    // earlier one.
+    // earlier one. What was retired must be in the batch of this epoch too:
+    //   caller: reads the epoch, e       | other: closes batch e, without what
+    //                                    |   waits in the caller's stash
+    //                                    | walk: begins, announces e + 1
+    //   caller: closes batch e + 1, which the walk holds; finds e ended.
     ScopedLock<L> hold(lock_);
+    for (Place& place : places_) Collect(place.stash);
+    Collect(others_);
     begun = CurrentEpoch();
   }
   for (unsigned turn = 1;; ++turn) {

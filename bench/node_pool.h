@@ -18,6 +18,7 @@
 #include <cstdint>
 #include <new>
 #include <utility>
+#include <vector>
 
 #include "ptage/config.h"
 #include "ptage/lock.h"
@@ -65,6 +66,8 @@ class NodePool {
     SpinLock lock;
     Free* magazines = nullptr;
     std::uint64_t made = 0;
+    // All memory, so that none looks lost to a leak checker.
+    std::vector<void*> blocks;
   };
 
   static Magazine FromDepot();
@@ -107,6 +110,7 @@ inline void NodePool::Give(void* node) {
 
 [[gnu::noinline]] inline NodePool::Magazine NodePool::FromDepot() {
   Depot& depot = TheDepot();
+  std::byte* memory;
   {
     ScopedLock<SpinLock> hold(depot.lock);
     if (Free* const first = depot.magazines; first != nullptr) {
@@ -114,9 +118,10 @@ inline void NodePool::Give(void* node) {
       return Magazine{first, first->count};
     }
     depot.made += kMagazine;
+    memory = static_cast<std::byte*>(
+        ::operator new(kMagazine * kNodeBytes, std::align_val_t{kNodeBytes}));
+    depot.blocks.push_back(memory);
   }
-  auto* const memory = static_cast<std::byte*>(
-      ::operator new(kMagazine * kNodeBytes, std::align_val_t{kNodeBytes}));
   Magazine fresh = {};
   for (std::size_t i = kMagazine; i-- > 0;) {
     fresh.first = ::new (memory + i * kNodeBytes) Free{.next = fresh.first};

@@ -141,8 +141,8 @@ MUTANTS = {
             "EpochReadRelaxedFast",
             "RegisteredWalk<kStore>",
             "DATA RACE",
-            "const std::uint64_t now = ReadOnce(epoch_, kAcquire);\n      // [epoch.2]",
-            "const std::uint64_t now = ReadOnce(epoch_, kRelaxed);\n      // [epoch.2]",
+            "const std::uint64_t now = ReadOnce(epoch_, kAcquire);\n  // [epoch.2]",
+            "const std::uint64_t now = ReadOnce(epoch_, kRelaxed);\n  // [epoch.2]",
         ),
         (
             "EpochReadRelaxed",
@@ -162,8 +162,8 @@ MUTANTS = {
             "NoLightBarrierFast",
             "RegisteredWalk<kStore>",
             "DATA RACE",
-            "WriteOnce(place->announced, now, kRelease);\n      B::Light();",
-            "WriteOnce(place->announced, now, kRelease);",
+            "\n  WriteOnce(place->announced, now, kRelease);\n  B::Light();",
+            "\n  WriteOnce(place->announced, now, kRelease);",
         ),
         (
             "NoLightBarrier",

@@ -7,9 +7,10 @@
 //   * A `Local<T>` is a word of one thread, which that thread's signal handlers
 //     may read and write too: accesses are whole, and in the order in which
 //     they are written.
-//   * Each thread has a few slots, of a key and a pointer. They start empty.
-//     They are in the static thread-local storage: reaching one takes no call,
-//     and allocates nothing, so that a handler may be the first to.
+//   * Each thread has a few slots, of one word. They start at 0, and are 0
+//     again when the thread's end is told. They are in the static thread-local
+//     storage: reaching one takes no call, and allocates nothing, so that a
+//     handler may be the first to.
 //   * A thread's identity is the same for as long as it lives, and differs from
 //     those of all others alive; it may be that of one that has ended.
 //   * WatchThisThread sees to it that the thread's end is told to every
@@ -50,16 +51,19 @@ class Local {
 
 inline constexpr unsigned kThreadSlots = 8;
 
-// `key` tells whose `value` it is; 0: nobody's.
+// Whoever shares a slot with others tells by its word whose it is. One word,
+// for of two, whose it is and what, a handler could change the second after the
+// first was read.
 struct ThreadState {
-  // The slot that was filled last once more, at an address that is a constant.
-  Local<std::uint64_t> last_key;
-  Local<void*> last_value;
-  Local<std::uint64_t> keys[kThreadSlots];
-  Local<void*> values[kThreadSlots];
-  // Whether a call of FillThreadSlot is under way.
-  Local<bool> filling;
+  // For whoever came last, at an address that is a constant.
+  Local<std::uint64_t> last;
+  Local<std::uint64_t> slots[kThreadSlots];
   Local<bool> watched;
+
+  void Clear() {
+    last.Set(0);
+    for (auto& slot : slots) slot.Set(0);
+  }
 };
 
 [[nodiscard]] inline ThreadState& ThisThread();
@@ -69,22 +73,6 @@ struct ThreadState {
 
 // A number that no other call returns; never 0.
 [[nodiscard]] inline std::uint64_t NewNumber();
-
-// Fills one of the caller's slots; does nothing if it interrupts such a call.
-inline void FillThreadSlot(unsigned slot, std::uint64_t key, void* value) {
-  ThreadState& thread = ThisThread();
-  // A handler that filled the slot between these stores would leave its value
-  // under our key.
-  if (thread.filling.Get()) return;
-  thread.filling.Set(true);
-  thread.last_key.Set(0);
-  thread.keys[slot].Set(0);
-  thread.values[slot].Set(value);
-  thread.last_value.Set(value);
-  thread.keys[slot].Set(key);
-  thread.last_key.Set(key);
-  thread.filling.Set(false);
-}
 
 // What is told. Each function is called with the list locked: it must not make
 // or destroy a watcher.
@@ -140,8 +128,7 @@ struct PlayedThreads {
   // has got its identity.
   static void ThreadExits() {
     ThreadState& thread = ThisThread();
-    thread.last_key.Set(0);
-    for (auto& slot : thread.keys) slot.Set(0);
+    thread.Clear();
     only->OnThreadExit(ThisThreadId());
   }
   // From here on the calling thread is the child's. Precondition: the others
@@ -208,8 +195,7 @@ struct ThreadWatchers {
   static void ThreadExits(void*) {
     ThreadState& thread = ThisThread();
     thread.watched.Set(false);
-    thread.last_key.Set(0);
-    for (auto& slot : thread.keys) slot.Set(0);
+    thread.Clear();
     pthread_mutex_lock(&mutex);
     for (ThreadWatcher* w = first; w != nullptr; w = w->next_) {
       w->OnThreadExit(ThisThreadId());

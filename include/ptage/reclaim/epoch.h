@@ -159,6 +159,8 @@ class EpochDomain final : private ThreadWatcher {
   static constexpr std::uint64_t kEpochsApart = 8;
   static constexpr std::uint64_t kIdle = 0;
   static constexpr std::uint64_t kNobody = 0;
+  // Keys are multiples of it.
+  static constexpr std::uint64_t kKeyUnit = std::uint64_t{1} << 20;
 
   // What one thread has retired and nobody has collected.
   struct Stash {
@@ -176,11 +178,20 @@ class EpochDomain final : private ThreadWatcher {
     Cell<std::uint64_t> owner;  // a thread's identity, or kNobody
     alignas(64) Stash stash;
   };
+  static_assert(kPlaces <= kKeyUnit / sizeof(Place));
 
-  bool IsOurs(const Place* place) const {
-    return reinterpret_cast<std::uintptr_t>(place) -
-               reinterpret_cast<std::uintptr_t>(places_) <
-           sizeof(places_);
+  // What a thread keeps of its place: where it is among the places, in bytes,
+  // above key_. Zero is nobody's, and so is another domain's to us.
+  std::uint64_t TicketOf(const Place* place) const {
+    return key_ +
+           static_cast<std::uint64_t>(reinterpret_cast<const char*>(place) -
+                                      reinterpret_cast<const char*>(places_));
+  }
+  // Null if the ticket is not ours.
+  Place* PlaceOf(std::uint64_t ticket) {
+    const std::uint64_t offset = ticket - key_;
+    if (offset >= sizeof(places_)) return nullptr;
+    return reinterpret_cast<Place*>(reinterpret_cast<char*>(places_) + offset);
   }
   Place* Mine();
   Place* FindOrClaim();
@@ -190,7 +201,7 @@ class EpochDomain final : private ThreadWatcher {
   void GiveBack(Place& place);
   Section BeginSlowly();
   // Whether the caller is inside a walk, as far as can be told at once.
-  bool SeemsInside() const;
+  bool SeemsInside();
 
   // Serves what is in `own`, or in every stash if it is null.
   void Advance(std::uint64_t wanted, Stash* own);
@@ -208,12 +219,9 @@ class EpochDomain final : private ThreadWatcher {
   void AfterForkInParent() override;
   void AfterForkInChild() override;
 
-  // What Begin reads: the epoch, and the key under which a thread has its place
-  // at hand. Where walks begin by a
-  // locked operation no slot has fast_key_, so that Begin needs to ask nothing.
+  // What Begin reads: the epoch, and what tells this domain's tickets.
   Cell<std::uint64_t> epoch_;
-  const std::uint64_t fast_key_;
-  const std::uint64_t slot_key_;
+  const std::uint64_t key_;
   const unsigned slot_;
   const bool asymmetric_;
   const EpochOptions options_;
@@ -232,12 +240,9 @@ class EpochDomain final : private ThreadWatcher {
 template <unsigned kPlaces, BasicLock L, AsymmetricBarrier B>
 EpochDomain<kPlaces, L, B>::EpochDomain(const EpochOptions& options)
     : epoch_(kFirstEpoch),
-      fast_key_(2 * NewNumber()),
-      slot_key_(options.readers == EpochReaders::kFastest && B::Prepare()
-                    ? fast_key_
-                    : fast_key_ + 1),
-      slot_(static_cast<unsigned>(fast_key_ / 2 % kThreadSlots)),
-      asymmetric_(slot_key_ == fast_key_),
+      key_(kKeyUnit * NewNumber()),
+      slot_(static_cast<unsigned>(key_ / kKeyUnit % kThreadSlots)),
+      asymmetric_(options.readers == EpochReaders::kFastest && B::Prepare()),
       options_(options),
       held_(0),
       ended_by_exit_(0) {
@@ -266,27 +271,22 @@ EpochDomain<kPlaces, L, B>::~EpochDomain() {
 template <unsigned kPlaces, BasicLock L, AsymmetricBarrier B>
 inline typename EpochDomain<kPlaces, L, B>::Section
 EpochDomain<kPlaces, L, B>::Begin() {
-  const ThreadState& thread = ThisThread();
-  if (thread.last_key.Get() == fast_key_) [[likely]] {
-    Place* const place = static_cast<Place*>(thread.last_value.Get());
-    // A handler may come between the two loads, and fill the slot anew:
-    //   Begin: reads the key, its own  | handler: walks in another domain
-    //   Begin: announces in a place of that domain, where no look finds it.
-    if (IsOurs(place) && ReadOnce(place->announced, kRelaxed) == kIdle)
-        [[likely]] {
-      // [epoch.1] acquire, pairs with [epoch.7]: who announces a later epoch
-      // than that of N's batch sees N unlinked.
-      const std::uint64_t now = ReadOnce(epoch_, kAcquire);
-      // [epoch.2] release, pairs with [epoch.5]: a look that finds this walk
-      // has seen those before it end. The barrier comes before the walk reads:
-      //   walk: announces (in its store buffer) | writer: unlinks N; looks
-      //   walk: reads the pointer to N          | writer: frees N
-      WriteOnce(place->announced, now, kRelease);
-      B::Light();
-      return Section(place);
-    }
+  // Where walks begin by a locked operation, the last ticket is never ours.
+  Place* const place = PlaceOf(ThisThread().last.Get());
+  if (place == nullptr || ReadOnce(place->announced, kRelaxed) != kIdle)
+      [[unlikely]] {
+    return BeginSlowly();
   }
-  return BeginSlowly();
+  // [epoch.1] acquire, pairs with [epoch.7]: who announces a later epoch than
+  // that of N's batch sees N unlinked.
+  const std::uint64_t now = ReadOnce(epoch_, kAcquire);
+  // [epoch.2] release, pairs with [epoch.5]: a look that finds this walk has
+  // seen those before it end. The barrier comes before the walk reads:
+  //   walk: announces (in its store buffer) | writer: unlinks N; looks
+  //   walk: reads the pointer to N          | writer: frees N
+  WriteOnce(place->announced, now, kRelease);
+  B::Light();
+  return Section(place);
 }
 
 template <unsigned kPlaces, BasicLock L, AsymmetricBarrier B>
@@ -299,7 +299,7 @@ EpochDomain<kPlaces, L, B>::BeginSlowly() {
     if (place == nullptr) return Section();
   } else if (asymmetric_) {
     // At hand for the next.
-    FillThreadSlot(slot_, slot_key_, place);
+    ThisThread().last.Set(TicketOf(place));
   }
   // [epoch.1] acquire, pairs with [epoch.7].
   const std::uint64_t now = ReadOnce(epoch_, kAcquire);
@@ -327,14 +327,8 @@ inline void EpochDomain<kPlaces, L, B>::End(Section section) {
 template <unsigned kPlaces, BasicLock L, AsymmetricBarrier B>
 inline typename EpochDomain<kPlaces, L, B>::Place*
 EpochDomain<kPlaces, L, B>::Mine() {
-  const ThreadState& thread = ThisThread();
-  if (thread.keys[slot_].Get() == slot_key_) [[likely]] {
-    Place* const place = static_cast<Place*>(thread.values[slot_].Get());
-    // See Begin.
-    if (IsOurs(place)) [[likely]]
-      return place;
-  }
-  return FindOrClaim();
+  Place* const place = PlaceOf(ThisThread().slots[slot_].Get());
+  return place != nullptr ? place : FindOrClaim();
 }
 
 template <unsigned kPlaces, BasicLock L, AsymmetricBarrier B>
@@ -349,7 +343,10 @@ EpochDomain<kPlaces, L, B>::FindOrClaim() {
     }
   }
   if (mine == nullptr) mine = Claim(places_);
-  if (mine != nullptr) FillThreadSlot(slot_, slot_key_, mine);
+  if (mine != nullptr) {
+    ThisThread().slots[slot_].Set(TicketOf(mine));
+    if (asymmetric_) ThisThread().last.Set(TicketOf(mine));
+  }
   return mine;
 }
 
@@ -397,7 +394,7 @@ void EpochDomain<kPlaces, L, B>::GiveBack(Place& place) {
 template <unsigned kPlaces, BasicLock L, AsymmetricBarrier B>
 void EpochDomain<kPlaces, L, B>::Unregister() {
   const std::uint64_t me = ThisThreadId();
-  FillThreadSlot(slot_, 0, nullptr);
+  ThisThread().Clear();
   for (Place& place : places_) {
     if (ReadOnce(place.owner, kRelaxed) != me) continue;
     PTAGE_ASSERT(ReadOnce(place.announced, kRelaxed) == kIdle);
@@ -406,11 +403,9 @@ void EpochDomain<kPlaces, L, B>::Unregister() {
 }
 
 template <unsigned kPlaces, BasicLock L, AsymmetricBarrier B>
-bool EpochDomain<kPlaces, L, B>::SeemsInside() const {
-  const ThreadState& thread = ThisThread();
-  if (thread.keys[slot_].Get() != slot_key_) return false;
-  const Place* const place = static_cast<Place*>(thread.values[slot_].Get());
-  return IsOurs(place) && ReadOnce(place->announced, kRelaxed) != kIdle;
+bool EpochDomain<kPlaces, L, B>::SeemsInside() {
+  const Place* const place = PlaceOf(ThisThread().slots[slot_].Get());
+  return place != nullptr && ReadOnce(place->announced, kRelaxed) != kIdle;
 }
 
 // --- Grace periods.

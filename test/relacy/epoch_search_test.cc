@@ -55,6 +55,10 @@ TEST(EpochSearch, WhoHasSynchronizedMayFree) {
   ExpectHoldsForBoth<FreedByTheCaller>();
 }
 
+TEST(EpochSearch, APlaceThatComesIntoUseIsLookedAtOrItsWalkSeesTheNewEpoch) {
+  ExpectHoldsForBoth<PlaceBroughtIntoUse>();
+}
+
 TEST(EpochSearch, TheLimitIsReported) { ExpectHoldsForBoth<Limited>(); }
 
 TEST(EpochSearch, AThreadThatEndsInsideAWalkEndsIt) {

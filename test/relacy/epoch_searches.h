@@ -312,6 +312,29 @@ struct FreedByTheCaller : rl::test_suite<FreedByTheCaller<kReaders>, 2> {
   }
 };
 
+// A writer without a place, and the only place, which one thread may bring into
+// use and another take.
+template <EpochReaders kReaders>
+struct PlaceBroughtIntoUse : rl::test_suite<PlaceBroughtIntoUse<kReaders>, 3> {
+  static constexpr Plan kPlan = UpToPreemptions(3);
+
+  EpochNodes<1, kReaders> linked;
+
+  void before() { linked.Start(); }
+  void thread(unsigned index) {
+    if (index == 0) {
+      linked.Walk();
+    } else if (index == 1) {
+      static_cast<void>(linked.domain().Register());
+    } else {
+      linked.Unlink();
+      linked.domain().Synchronize();
+      Node& node = linked.node(0);
+      node.retired.free(node.retired, node.retired.owner);
+    }
+  }
+};
+
 // A limit of one object, and another thread that polls.
 template <EpochReaders kReaders>
 struct Limited : rl::test_suite<Limited<kReaders>, 3> {

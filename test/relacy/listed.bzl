@@ -268,7 +268,7 @@ LISTED = {
         ),
         "FindOrClaim:recheck:1": (
             "Synchronized<kExchange>",
-            "assertion: !SeemsInside()",
+            "DATA RACE",
         ),
         "Another:recheck:1": (
             "NestedBesideAnother<kExchange>",
@@ -302,11 +302,27 @@ LISTED = {
             "RetiredMeanwhile<kExchange>",
             "what was retired is freed once",
         ),
+        "Use:recheck:1": (
+            "ExitBesideAWalk<kExchange>",
+            "DATA RACE",
+        ),
+        "Use:recheck:2": (
+            "PlaceBroughtIntoUse<kExchange>",
+            "nothing is freed under a walk",
+        ),
+        "Use:recheck:3": (
+            "PlaceBroughtIntoUse<kExchange>",
+            "DATA RACE",
+        ),
         "OldestWalk:recheck:1": (
             "FreedByTheCaller<kExchange>",
             "DATA RACE",
         ),
         "OldestWalk:recheck:2": (
+            "FreedByTheCaller<kExchange>",
+            "DATA RACE",
+        ),
+        "OldestWalk:recheck:3": (
             "FreedByTheCaller<kExchange>",
             "DATA RACE",
         ),

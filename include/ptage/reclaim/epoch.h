@@ -69,6 +69,10 @@
 //   [epoch.7] release store in NextEpoch                 · [epoch.1]
 //   [epoch.8] acquire compare-and-swap in Claim          · [epoch.9]
 //   [epoch.9] release store in GiveBack                  · [epoch.8]
+//   [epoch.10] acquire load in Use                       · [epoch.12]
+//   [epoch.11] acquire compare-and-swap in Use           · [epoch.12]
+//   [epoch.12] release addition of zero in OldestWalk    · [epoch.10],
+//                                                          [epoch.11]
 
 #ifndef PTAGE_RECLAIM_EPOCH_H_
 #define PTAGE_RECLAIM_EPOCH_H_
@@ -156,7 +160,7 @@ class EpochDomain final : private ThreadWatcher {
  private:
   static constexpr std::uint64_t kFirstEpoch = 1;
   // In one epoch of so many Retire serves all threads.
-  static constexpr std::uint64_t kEpochsApart = 8;
+  static constexpr std::uint64_t kEpochsApart = 64;
   static constexpr std::uint64_t kIdle = 0;
   static constexpr std::uint64_t kNobody = 0;
   // Keys are multiples of it.
@@ -198,6 +202,8 @@ class EpochDomain final : private ThreadWatcher {
   // For a walk inside that of `outer`.
   Place* Another(Place* outer);
   Place* Claim(Place* first);
+  // Before the place of this number is claimed.
+  void Use(std::uint64_t number);
   void GiveBack(Place& place);
   Section BeginSlowly();
   // Whether the caller is inside a walk, as far as can be told at once.
@@ -225,6 +231,8 @@ class EpochDomain final : private ThreadWatcher {
   const unsigned slot_;
   const bool asymmetric_;
   const EpochOptions options_;
+  // Places of this number and above nobody has ever claimed. Grows only.
+  Cell<std::uint64_t> used_;
 
   Place places_[kPlaces];
   Stash others_;              // of threads without a place
@@ -244,6 +252,7 @@ EpochDomain<kPlaces, L, B>::EpochDomain(const EpochOptions& options)
       slot_(static_cast<unsigned>(key_ / kKeyUnit % kThreadSlots)),
       asymmetric_(options.readers == EpochReaders::kFastest && B::Prepare()),
       options_(options),
+      used_(0),
       held_(0),
       ended_by_exit_(0) {
   PTAGE_ASSERT(options.batch > 0);
@@ -371,9 +380,13 @@ typename EpochDomain<kPlaces, L, B>::Place* EpochDomain<kPlaces, L, B>::Claim(
     Place* first) {
   if (!WatchThisThread()) return nullptr;
   for (unsigned i = 0; i < kPlaces; ++i) {
-    Place& place =
-        places_[(static_cast<unsigned>(first - places_) + i) % kPlaces];
+    const unsigned number =
+        (static_cast<unsigned>(first - places_) + i) % kPlaces;
+    Place& place = places_[number];
     if (ReadOnce(place.owner, kRelaxed) != kNobody) continue;
+    // First, so that a handler that comes in between finds no place of ours
+    // that others do not look at.
+    Use(number);
     // [epoch.8] acquire, pairs with [epoch.9]: the owner before has stored to
     // the place for the last time,
     //   before: leaves, gives the place back | new: announces
@@ -383,6 +396,22 @@ typename EpochDomain<kPlaces, L, B>::Place* EpochDomain<kPlaces, L, B>::Claim(
     }
   }
   return nullptr;
+}
+
+template <unsigned kPlaces, BasicLock L, AsymmetricBarrier B>
+void EpochDomain<kPlaces, L, B>::Use(std::uint64_t number) {
+  for (;;) {
+    // [epoch.10] acquire, pairs with [epoch.12], which the exchange of whoever
+    // brought the place into use hands on.
+    const std::uint64_t used = ReadOnce(used_, kAcquire);
+    if (used > number) return;
+    // [epoch.11] acquire, pairs with [epoch.12]: either a look sees the place,
+    // or the walk sees the epoch that began before the look. Else
+    //   walk: reads the epoch e         | writer: unlinks N; ends e
+    //   walk: announces e in a new      | writer: looks at the others
+    //         place; reads the pointer  | writer: frees N
+    if (TryCmpxchg(used_, used, number + 1, kAcquire)) return;
+  }
 }
 
 template <unsigned kPlaces, BasicLock L, AsymmetricBarrier B>
@@ -508,7 +537,12 @@ std::uint64_t EpochDomain<kPlaces, L, B>::NextEpoch() {
 template <unsigned kPlaces, BasicLock L, AsymmetricBarrier B>
 std::uint64_t EpochDomain<kPlaces, L, B>::OldestWalk() {
   std::uint64_t oldest = CurrentEpoch();
-  for (Place& place : places_) {
+  // [epoch.12] release, pairs with [epoch.10] and [epoch.11]: a walk in a place
+  // that comes into use after this sees the epoch that has begun. Adding zero
+  // puts the look into the order of what brings places into use.
+  const std::uint64_t used = FetchAdd(used_, 0, kRelease);
+  for (std::uint64_t i = 0; i < used; ++i) {
+    Place& place = places_[i];
     std::uint64_t seen;
     if (asymmetric_) {
       // [epoch.5] acquire, pairs with [epoch.2] and [epoch.4].

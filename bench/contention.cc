@@ -90,7 +90,7 @@ constexpr std::size_t kSetterTables = 1;
 ReclaimPlan PlanOfReclaim(bool quick) {
   return ReclaimPlan{.rounds = quick ? 25u : 100u,
                      .read_ns = quick ? 0.5e6 : 1e6,
-                     .grace_ns = quick ? 1e6 : 2e6,
+                     .grace_ns = quick ? 0.5e6 : 1e6,
                      .retire_ns = quick ? 2e6 : 4e6};
 }
 

@@ -85,8 +85,8 @@ class PtageScheme {
   };
 
   // `batch`: how many nodes a thread retires before it looks what may be freed.
-  explicit PtageScheme(std::uint64_t batch)
-      : domain_(EpochOptions{.batch = batch}) {}
+  PtageScheme(EpochReaders readers, std::uint64_t batch)
+      : domain_(EpochOptions{.readers = readers, .batch = batch}) {}
 
   void Pair(const Head&) {
     const LocklessWalk<EpochDomain<>> walk(domain_);

@@ -751,6 +751,12 @@ STRUCK = [
         ["reclaim/epoch:Retire:swap:1"],
     ),
     (
+        "Two words of the thread itself, which no other thread looks at. A handler that comes in " +
+        "between finds the place by the one word, or by the owner's word in it, which was " +
+        "written before both, and may store the same two tickets.",
+        ["reclaim/epoch:FindOrClaim:swap:1"],
+    ),
+    (
         "The child has one thread, which does not look before both are stored.",
         ["reclaim/epoch:AfterForkInChild:swap:1"],
     ),

@@ -72,7 +72,12 @@ class Plain {
   T value_;
 };
 
-inline void Prefetch(const void* address) { __builtin_prefetch(address); }
+inline void Prefetch(const void* address) {
+  __builtin_prefetch(address);
+  // To gcc a prefetch has no effect, so that calls of a function which does no
+  // more than this would be left out.
+  asm volatile("");
+}
 
 inline void SpinPause() {
 #if defined(__x86_64__) || defined(__i386__)

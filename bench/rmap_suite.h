@@ -26,6 +26,7 @@
 #include "bench/huge_array.h"
 #include "bench/metrics.h"
 #include "bench/report.h"
+#include "bench/rmap_steps.h"
 #include "bench/rmap_worlds.h"
 #include "bench/rounds.h"
 #include "bench/stats.h"
@@ -40,11 +41,30 @@
 
 namespace ptage::bench {
 
+// Reads the bytes once, in order, in the widest loads that there are. Nobody
+// else is at work on them. Precondition: a multiple of 512, aligned to 64.
+inline void ReadStream(const void* begin, std::size_t bytes) {
+  using Line [[gnu::vector_size(64), gnu::may_alias]] = std::uint64_t;
+  const Line* line = static_cast<const Line*>(begin);
+  const Line* const end = line + bytes / sizeof(Line);
+  Line all[4] = {};
+  for (; line != end; line += 8) {
+    for (std::size_t i = 0; i < 8; ++i) all[i % 4] |= line[i];
+  }
+  all[0] |= all[1] | all[2] | all[3];
+  asm volatile("" : : "m"(all[0]));
+}
+
 struct RmapPlan {
   // Entries of what does not fit into the caches, and of what does.
   std::size_t entries = std::size_t{1} << 24;
   std::size_t cached_entries = std::size_t{1} << 12;
+  // Entries that a measurement asks, and eight times the updates that it makes,
+  // at least: enough to be seen on the clock.
+  std::size_t least = std::size_t{1} << 20;
   std::uint64_t rounds = 15;
+  // Of a round of `rmap/many/steps`, at least.
+  std::uint64_t scans = 100'000;
   std::uint64_t seed = 1;
   // Whether the metric is asked for.
   std::function<bool(const std::string& id)> wanted;
@@ -149,10 +169,12 @@ class RmapSuite {
                   std::size_t above, std::size_t below, Figures& figures);
 
   void RunSingle(Layout layout, Figures& figures);
+  void RunRuns(const std::string& id, Layout layout, Figures& figures);
   template <unsigned kPerHead>
   void RunMany(std::size_t entries, const std::string& suffix,
                Figures& figures);
   void RunWrite(unsigned entries, Figures& figures);
+  void RunSteps(Figures& figures);
 
   const RmapPlan& plan_;
   const TickRate& rate_;
@@ -230,6 +252,34 @@ inline void RmapSuite::RunSingle(Layout layout, Figures& figures) {
   Put(base + "vs_limit", times, 0, 3, figures);
 }
 
+// Entries that follow one another as their heads do: the limit is to read both
+// once, in their order in memory.
+inline void RmapSuite::RunRuns(const std::string& id, Layout layout,
+                               Figures& figures) {
+  if (!plan_.wanted(id) || !plan_.go_on()) return;
+  const std::size_t count = plan_.entries;
+  ColdEntries entries(count);
+  const std::vector<std::uint32_t> head_of =
+      HeadOfEach(count, 1, layout, plan_.seed);
+  for (std::size_t k = 0; k < count; ++k) {
+    if (head_of[k] == kNowhere) WriteOnce(entries[k], Ept::Word{0}, kRelaxed);
+  }
+  LocklessWorld<7, 14> ours(entries, head_of, count);
+  BitLockedWorld<6> bit(entries, head_of, count);
+  SingleEntryWorld<6> single(entries, head_of, count);
+  const Side limit{"both read as a stream", [&] {
+                     return Time(count, [&] {
+                       ReadStream(ours.heads(), count * sizeof(RmapHead));
+                       ReadStream(&entries[0], count * sizeof(entries[0]));
+                     });
+                   }};
+  const RoundFigures times = InTurn(
+      id.substr(id.find("run")),
+      {AskedAsRange("Lockless", ours, 1), limit, Best("BitLocked", bit, 1),
+       AskedAsRange("SingleEntryLockless", single, 1)});
+  Put(id, times, 1, 0, figures);
+}
+
 template <unsigned kPerHead>
 void RmapSuite::RunMany(std::size_t count, const std::string& suffix,
                         Figures& figures) {
@@ -237,14 +287,13 @@ void RmapSuite::RunMany(std::size_t count, const std::string& suffix,
       absl::StrCat("rmap/many/", kPerHead, suffix, "/vs_bit_locked");
   if (!plan_.wanted(id) || !plan_.go_on()) return;
   const std::size_t heads = count / kPerHead;
-  // Enough of them to be seen on the clock.
-  const std::size_t repeats =
-      std::max<std::size_t>(1, (std::size_t{1} << 20) / count);
+  const std::size_t repeats = std::max<std::size_t>(1, plan_.least / count);
   ColdEntries entries(count);
   const std::vector<std::uint32_t> head_of =
       HeadOfEach(heads, kPerHead, Layout::kShuffled, plan_.seed);
   LocklessWorld<7, 14> ours(entries, head_of, heads);
-  LocklessWorld<7, 30> ours_long(entries, head_of, heads);
+  LocklessWorld<15, 14> ours_long(entries, head_of, heads);
+  LocklessWorld<7, 30> ours_longer(entries, head_of, heads);
   BitLockedWorld<6> bit(entries, head_of, heads);
   BitLockedWorld<14> bit_long(entries, head_of, heads);
   BitLockedWorld<30> bit_longer(entries, head_of, heads);
@@ -253,8 +302,10 @@ void RmapSuite::RunMany(std::size_t count, const std::string& suffix,
       absl::StrCat(kPerHead, " entries each", suffix.empty() ? "" : ", cached"),
       {Fastest({Best("Lockless 7 + 14", ours, repeats),
                 AskedAsRange("Lockless 7 + 14", ours, repeats),
-                Best("Lockless 7 + 30", ours_long, repeats),
-                AskedAsRange("Lockless 7 + 30", ours_long, repeats)}),
+                Best("Lockless 15 + 14", ours_long, repeats),
+                AskedAsRange("Lockless 15 + 14", ours_long, repeats),
+                Best("Lockless 7 + 30", ours_longer, repeats),
+                AskedAsRange("Lockless 7 + 30", ours_longer, repeats)}),
        Fastest({Best("BitLocked 6", bit, repeats),
                 Best("BitLocked 14", bit_long, repeats),
                 Best("BitLocked 30", bit_longer, repeats)}),
@@ -266,7 +317,8 @@ inline void RmapSuite::RunWrite(unsigned per_head, Figures& figures) {
   const std::string id = absl::StrCat("rmap/write/vs_bit_locked/", per_head);
   if (!plan_.wanted(id) || !plan_.go_on()) return;
   constexpr std::size_t kHeads = 256;
-  constexpr std::size_t kRepeats = 512;
+  const std::size_t repeats =
+      std::max<std::size_t>(1, plan_.least / (8 * kHeads));
   ColdEntries entries(kHeads * per_head + 1);
   const std::vector<std::uint32_t> head_of =
       HeadOfEach(kHeads, per_head, Layout::kShuffled, plan_.seed);
@@ -275,8 +327,8 @@ inline void RmapSuite::RunWrite(unsigned per_head, Figures& figures) {
   SpteCell<Ept>& added = entries[kHeads * per_head];
   const auto churn = [&](const char* name, auto& world) {
     return Side{name, [&] {
-                  return Time(kHeads * kRepeats, [&] {
-                    for (std::size_t i = 0; i < kRepeats; ++i) {
+                  return Time(kHeads * repeats, [&] {
+                    for (std::size_t i = 0; i < repeats; ++i) {
                       world.ChurnAll(added);
                     }
                   });
@@ -288,9 +340,37 @@ inline void RmapSuite::RunWrite(unsigned per_head, Figures& figures) {
   Put(id, times, 1, 0, figures);
 }
 
+inline void RmapSuite::RunSteps(Figures& figures) {
+  const std::string id = "rmap/many/steps";
+  if (!plan_.wanted(id) || !plan_.go_on()) return;
+  std::vector<double> most;
+  std::uint64_t scans = 0;
+  for (std::uint64_t round = 0; round < plan_.rounds && plan_.go_on();
+       ++round) {
+    const ScanSteps steps = StepsBesideAWriter(plan_.scans, plan_.seed + round);
+    most.push_back(steps.most);
+    scans += steps.scans;
+  }
+  if (most.empty()) {
+    figures[id] = Figure{.missing = "too few rounds"};
+    return;
+  }
+  figures[id] = Figure{.summary = Summarize(most)};
+  table_.AddHeading(
+      absl::StrCat("slots read, of those behind the head's word: "
+                   "at most ",
+                   *std::max_element(most.begin(), most.end()), " in ", scans,
+                   " scans beside a writer"));
+}
+
 inline void RmapSuite::Run(Figures& figures) {
   RunSingle(Layout::kInOrder, figures);
   RunSingle(Layout::kShuffled, figures);
+  RunRuns("rmap/run/vs_streaming", Layout::kInOrder, figures);
+  RunRuns("rmap/run/vs_streaming/shuffled", Layout::kTablesShuffled, figures);
+  RunRuns("rmap/run/vs_streaming/empty10", Layout::kTenthUnmapped, figures);
+  RunRuns("rmap/run/vs_streaming/outliers1", Layout::kHundredthElsewhere,
+          figures);
   RunMany<2>(plan_.entries, "", figures);
   RunMany<4>(plan_.entries, "", figures);
   RunMany<14>(plan_.entries, "", figures);
@@ -301,6 +381,7 @@ inline void RmapSuite::Run(Figures& figures) {
   RunMany<100>(plan_.cached_entries, "/cached", figures);
   RunWrite(1, figures);
   RunWrite(14, figures);
+  RunSteps(figures);
 }
 
 }  // namespace ptage::bench

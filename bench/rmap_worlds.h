@@ -68,6 +68,9 @@ class ColdEntries {
     }
   }
 
+  [[nodiscard]] std::size_t size() const {
+    return tables_.size() * kEntriesPerTable<Ept>;
+  }
   [[nodiscard]] SpteCell<Ept>& operator[](std::size_t i) {
     return tables_[i / kEntriesPerTable<Ept>]
         .entries[i % kEntriesPerTable<Ept>];
@@ -80,12 +83,19 @@ class ColdEntries {
   Arena arena_;
 };
 
-// Which head the k-th entry goes to, so that each gets as many.
+// Which head the k-th entry goes to.
 enum class Layout {
-  kInOrder,   // entry k to head k ÷ entries per head
-  kShuffled,  // any to any
+  kInOrder,             // entry k to head k ÷ entries per head
+  kShuffled,            // any to any
+  kTablesShuffled,      // whole tables of entries to any as many heads
+  kTenthUnmapped,       // in order, but one in ten to none
+  kHundredthElsewhere,  // in order, but one in a hundred is another's
 };
+// An entry that goes to no head.
+inline constexpr std::uint32_t kNowhere = ~std::uint32_t{0};
 
+// Each head gets `per_head` entries, except where entries go nowhere. One entry
+// a head is a precondition of the last three.
 [[nodiscard]] inline std::vector<std::uint32_t> HeadOfEach(std::size_t heads,
                                                            std::size_t per_head,
                                                            Layout layout,
@@ -94,10 +104,47 @@ enum class Layout {
   for (std::size_t k = 0; k < head_of.size(); ++k) {
     head_of[k] = static_cast<std::uint32_t>(k / per_head);
   }
-  if (layout == Layout::kShuffled) {
-    internal::SplitMix random(seed);
-    for (std::size_t left = head_of.size(); left > 1; --left) {
-      std::swap(head_of[left - 1], head_of[random.Below(left)]);
+  internal::SplitMix random(seed);
+  const auto shuffle = [&random](auto& all) {
+    for (std::size_t left = all.size(); left > 1; --left) {
+      std::swap(all[left - 1], all[random.Below(left)]);
+    }
+  };
+  switch (layout) {
+    case Layout::kInOrder:
+      break;
+    case Layout::kShuffled:
+      shuffle(head_of);
+      break;
+    case Layout::kTablesShuffled: {
+      constexpr std::size_t kPerTable = kEntriesPerTable<Ept>;
+      PTAGE_ASSERT(per_head == 1 && heads % kPerTable == 0);
+      std::vector<std::size_t> tables(heads / kPerTable);
+      std::iota(tables.begin(), tables.end(), std::size_t{0});
+      shuffle(tables);
+      for (std::size_t k = 0; k < heads; ++k) {
+        head_of[k] = static_cast<std::uint32_t>(
+            tables[k / kPerTable] * kPerTable + k % kPerTable);
+      }
+      break;
+    }
+    case Layout::kTenthUnmapped:
+      PTAGE_ASSERT(per_head == 1);
+      for (std::uint32_t& head : head_of) {
+        if (random.Below(10) == 0) head = kNowhere;
+      }
+      break;
+    case Layout::kHundredthElsewhere: {
+      PTAGE_ASSERT(per_head == 1);
+      // These change places.
+      std::vector<std::uint32_t> moved;
+      for (std::size_t k = 0; k < heads; ++k) {
+        if (random.Below(100) == 0) moved.push_back(head_of[k]);
+      }
+      std::vector<std::uint32_t> to = moved;
+      shuffle(to);
+      for (std::size_t i = 0; i < moved.size(); ++i) head_of[moved[i]] = to[i];
+      break;
     }
   }
   return head_of;
@@ -148,10 +195,11 @@ class RmapWorld {
  protected:
   explicit RmapWorld(std::size_t heads) : heads_(heads) {}
 
-  // Entry k goes to head `head_of[k]`.
+  // Entry k goes to head `head_of[k]`, if it goes anywhere.
   void Fill(ColdEntries& entries, const std::vector<std::uint32_t>& head_of) {
     auto& rmaps = static_cast<Self&>(*this).rmaps();
     for (std::size_t k = 0; k < head_of.size(); ++k) {
+      if (head_of[k] == kNowhere) continue;
       const RmapAdd added = rmaps.Add(heads_[head_of[k]], entries[k]);
       PTAGE_ASSERT(added == RmapAdd::kDone);
     }
@@ -257,11 +305,23 @@ class LocklessWorld : public RmapWorld<LocklessWorld<kFirst, kLater>> {
   }
   [[nodiscard]] Domain& domain() { return domain_; }
   [[nodiscard]] Rmaps& rmaps() { return rmaps_; }
+  // The slots of the chunks that a scan of this word can reach. The word leads
+  // to a list, and was read inside a walk of domain() that goes on.
+  [[nodiscard]] static std::uint32_t SlotsBehind(std::uintptr_t word) {
+    std::uint32_t slots = Chunks::First::kSlots;
+    while (List::LeadsToLater(word)) {
+      slots += Chunks::Later::kSlots;
+      const auto* const later =
+          reinterpret_cast<const typename Chunks::Later*>(word & ~kBits);
+      word = later->next.Get();
+    }
+    return slots;
+  }
   void PrefetchList(std::uintptr_t word) const {
     const ptage::internal::RmapWord head(word);
     if (!head.Many()) return;
     const char* const chunk = reinterpret_cast<const char*>(word & ~kBits);
-    const std::size_t size = (word & kLaterBit) != 0
+    const std::size_t size = List::LeadsToLater(word)
                                  ? sizeof(typename Chunks::Later)
                                  : sizeof(typename Chunks::First);
     for (std::size_t line = 0; line < size; line += 64) Prefetch(chunk + line);
@@ -276,8 +336,6 @@ class LocklessWorld : public RmapWorld<LocklessWorld<kFirst, kLater>> {
  private:
   static constexpr std::size_t kSpare = 1 << 12;
   static constexpr std::uintptr_t kBits = 63;
-  // As in lockless_list.h: the word leads to a later chunk.
-  static constexpr std::uintptr_t kLaterBit = 4;
 
   static constexpr std::size_t Laters(std::size_t per_head) {
     return per_head <= kFirst ? 0 : (per_head - kFirst - 1) / kLater + 1;

@@ -84,8 +84,8 @@ TEST(MetricsTest, WhatIsNotBuiltIsListedAsSuch) {
   const std::map<std::string, Metric> metrics = ById();
   for (const char* id :
        {"contention/shadow/fast_only/recall", "walk/linear/test/2",
-        "walk/hot_parent/clear/unverified", "rmap/run/vs_streaming/empty10",
-        "mmu/fault/scaling", "memory/table_info/share", "policy/cost"}) {
+        "walk/hot_parent/clear/unverified", "mmu/fault/scaling",
+        "memory/table_info/share", "policy/cost"}) {
     const auto found = metrics.find(id);
     ASSERT_NE(found, metrics.end()) << id;
     EXPECT_FALSE(found->second.built) << id;

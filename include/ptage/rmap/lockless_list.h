@@ -43,6 +43,7 @@
 #define PTAGE_RMAP_LOCKLESS_LIST_H_
 
 #include <concepts>
+#include <cstddef>
 #include <cstdint>
 
 #include "ptage/once.h"
@@ -361,23 +362,27 @@ inline std::uint32_t LocklessList<Chunks>::ScanShort(std::uintptr_t word,
 template <class Chunks>
 void LocklessList<Chunks>::PrefetchNear(std::uintptr_t word) {
   const char* const chunk = reinterpret_cast<const char*>(word & ~kBits);
-  Prefetch(chunk);
-  if (LeadsToLater(word)) Prefetch(chunk + 64);
+  const std::size_t size = LeadsToLater(word) ? sizeof(Later) : sizeof(First);
+  for (std::size_t line = 0; line < size; line += 64) Prefetch(chunk + line);
 }
 
 template <class Chunks>
 void LocklessList<Chunks>::PrefetchFar(std::uintptr_t word) {
-  const auto fetch = [](const auto& slots) {
-    // Relaxed: nothing is decided, nor reached, by what is read.
-    for (const Slot& slot : slots) Prefetch(ReadOnce(slot, kRelaxed));
-  };
   if (!RmapWord(word).Many()) return;
+  // From the top down: what Scan asks first is fetched first.
+  std::uint32_t read = 0;
+  const auto fetch = [](Entry& entry) {
+    Prefetch(&entry);
+    return true;
+  };
   if (LeadsToLater(word)) {
-    fetch(LaterOf(word).slots);
-    PrefetchNear(LaterOf(word).next.Get());
-  } else {
-    fetch(FirstOf(word).slots);
+    ScanSlots(LaterOf(word).slots, read, fetch);
+    word = LaterOf(word).next.Get();
+    PrefetchNear(word);
+    // Of a longer list the rest is fetched while its beginning is asked.
+    if (LeadsToLater(word)) return;
   }
+  ScanSlots(FirstOf(word).slots, read, fetch);
 }
 
 }  // namespace internal

@@ -124,6 +124,9 @@ class RangeAger {
  private:
   // Pages whose lists, or entries elsewhere, are being fetched.
   static constexpr std::uint64_t kWaiting = 16;
+  // Lists that follow one another: how far ahead each is fetched, and twice as
+  // far its first chunk.
+  static constexpr std::uint64_t kAhead = 8;
   // Pages that are aged one by one before the next look for a run.
   static constexpr std::uint64_t kScattered = 64;
   static constexpr unsigned kPerTable = kEntriesPerTable<F>;
@@ -181,12 +184,50 @@ class RangeAger {
     waited_ = 0;
   }
 
+  // A guess: do lists follow one another from page i on?
+  bool LooksLikeLists(std::uint64_t i) const {
+    if (count_ - i < kAhead) return false;
+    bool all = true;
+    for (unsigned k = 1; k < 4; ++k) all &= RmapWord(ReadHead(i + k)).Many();
+    return all;
+  }
+  void FetchNearAt(std::uint64_t i) const {
+    const std::uintptr_t word = ReadHead(i);
+    if (RmapWord(word).Many()) D::PrefetchNear(word);
+  }
+  void FetchFarAt(std::uint64_t i) const {
+    const std::uintptr_t word = ReadHead(i);
+    if (RmapWord(word).Many()) D::PrefetchFar(word);
+  }
+  // Ages lists that follow one another, from page i on; returns the first page
+  // that has none. What is fetched is found by its place, so that a list costs
+  // little more than to ask it, which matters where all of it is in the cache.
+  [[gnu::noinline]] std::uint64_t AgeLists(std::uint64_t i) {
+    const std::uint64_t left = count_ - i;
+    std::uint64_t far = i + (left < kAhead ? left : kAhead);
+    std::uint64_t near = i + (left < 2 * kAhead ? left : 2 * kAhead);
+    for (std::uint64_t k = i; k < near; ++k) FetchNearAt(k);
+    for (std::uint64_t k = i; k < far; ++k) FetchFarAt(k);
+    for (; near < count_; ++near, ++far, ++i) {
+      if (!RmapWord(ReadHead(i)).Many()) return i;
+      FetchNearAt(near);
+      FetchFarAt(far);
+      AgeNow(i);
+    }
+    for (; i < count_ && RmapWord(ReadHead(i)).Many(); ++i) {
+      if (far < count_) FetchFarAt(far++);
+      AgeNow(i);
+    }
+    return i;
+  }
+
   // Ages pages from i on; returns the first that is left.
   std::uint64_t AgeFrom(std::uint64_t i) {
     const std::uintptr_t word = ReadHead(i);
     const RmapWord head(word);
     if (head.Empty()) return PassEmpty(i + 1);
     if (head.Many()) {
+      if (LooksLikeLists(i)) return AgeLists(i);
       AgeLater(i);
       return i + 1;
     }

@@ -197,8 +197,9 @@ TYPED_TEST(RangeTest, AFrozenEntryInARunIsUnknownToFastAndYoungToSlow) {
 }
 
 // Against a question of each head, over layouts drawn at random: runs that
-// begin and end anywhere, shuffled and backward entries, holes, lists, frozen
-// and absent entries, and records of other frames.
+// begin and end anywhere, shuffled and backward entries, holes, lists one by
+// one and many together, frozen and absent entries, and records of other
+// frames.
 TYPED_TEST(RangeTest, ARangeIsAnsweredAsItsHeadsAreOneByOne) {
   using F = typename TypeParam::Format;
   using Word = typename F::Word;
@@ -225,7 +226,19 @@ TYPED_TEST(RangeTest, ARangeIsAnsweredAsItsHeadsAreOneByOne) {
     const auto word = [&] {
       return random() % 100 < young ? Truth<F>::kYoung : Truth<F>::kCold;
     };
+    std::size_t lists = 0;
     for (std::size_t i = 0; i < this->kFrames; ++i) {
+      // Lists that follow one another, in some layouts and as entries last.
+      if (layout % 5 == 3 && lists == 0 && random() % 30 == 0) {
+        lists = random() % 40;
+      }
+      if (lists != 0 && free.size() - next > 2 * (this->kFrames - i)) {
+        --lists;
+        this->Map(i, free[next++], word());
+        this->Map(i, free.back(), word());
+        free.pop_back();
+        continue;
+      }
       if (random() % 100 >= odd) {
         this->Map(i, free[next++], word());
         continue;

@@ -66,6 +66,9 @@ concept Shareable = std::is_trivially_copyable_v<T> &&
 //   class Plain<T>            Plain(); explicit Plain(T); Get(); Set(T)
 //   void Prefetch(address)    a hint that the line there will soon be read; any
 //                             address will do
+//   void PrefetchLater(a)     the same for one that is read after many others:
+//                             into the second level of the cache, where more
+//                             may be on their way
 //   void SpinPause()          one turn of a loop that waits for another thread
 //   unsigned ThreadHint()     a number that tends to differ between threads
 //   that

@@ -651,6 +651,10 @@ STRUCK = [
         ],
     ),
     (
+        "It only chooses what is fetched ahead, which changes no answer.",
+        ["rmap/range:TableAhead:recheck:1"],
+    ),
+    (
         "The load only spares a compare-and-swap that would fail: that one takes the word " +
         "from idle alone, whatever was read before.",
         [

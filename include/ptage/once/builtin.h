@@ -78,6 +78,10 @@ inline void Prefetch(const void* address) {
   // more than this would be left out.
   asm volatile("");
 }
+inline void PrefetchLater(const void* address) {
+  __builtin_prefetch(address, 0, 2);
+  asm volatile("");
+}
 
 inline void SpinPause() {
 #if defined(__x86_64__) || defined(__i386__)

@@ -85,6 +85,7 @@ class Plain {
 };
 
 inline void Prefetch(const void*) {}
+inline void PrefetchLater(const void*) {}
 
 // Tells the scheduler that this thread waits, or a full search would let it
 // spin for ever.

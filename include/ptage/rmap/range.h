@@ -256,17 +256,18 @@ class RangeAger {
   }
 
   // Where tables of consecutive frames are not neighbours, the processor's own
-  // prefetcher starts anew with each. So the table of frame `next` is fetched,
-  // a line for each that is read of the one before. Null where that is
+  // prefetcher starts anew with each. So a line of the table after the next is
+  // fetched for each that is read. Null where frame `next` has the entry
   // `follows`, which comes next in memory anyway.
   const Entry* TableAhead(std::uint64_t next, const Entry* follows) const {
-    if (count_ - next <= kPerTable) return nullptr;
-    // The head that the next call reads here.
-    Prefetch(&heads_[next + kPerTable]);
-    const RmapWord head(ReadOnce(heads_[next].word, kRelaxed));
-    if (head.Empty() || head.Many()) return nullptr;
-    const Entry* const ahead = head.Single<Entry>();
-    return ahead == follows ? nullptr : ahead;
+    if (count_ - next <= 2 * kPerTable) return nullptr;
+    // The head that the next call reads below.
+    Prefetch(&heads_[next + 2 * kPerTable]);
+    if (ReadOnce(heads_[next].word, kRelaxed) == RmapWord::ForSingle(follows)) {
+      return nullptr;
+    }
+    const RmapWord head(ReadOnce(heads_[next + kPerTable].word, kRelaxed));
+    return head.Empty() || head.Many() ? nullptr : head.Single<Entry>();
   }
 
   // A guess: does one of the next heads continue what the i-th begins?
@@ -308,7 +309,9 @@ class RangeAger {
     for (unsigned done = 0; done < run; done += kBlock) {
       const std::uint64_t at = i + done;
       if (ahead != nullptr) {
-        for (unsigned k = 0; k < kBlock; k += 8) Prefetch(ahead + done + k);
+        for (unsigned k = 0; k < kBlock; k += 8) {
+          PrefetchLater(ahead + done + k);
+        }
       }
       if (run - done >= kBlock &&
           BlockInRun(WordsAt(at), RmapWord::ForSingle(entry + done),

@@ -4,12 +4,14 @@
 // threads. An item is one operation. Entries and heads of two threads lie in
 // different cache lines, except where a name says "shared".
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <new>
 
 #include "absl/synchronization/mutex.h"
+#include "bench/rmap_worlds.h"
 #include "benchmark/benchmark.h"
 #include "ptage/config.h"
 #include "ptage/memory.h"
@@ -144,11 +146,11 @@ BENCHMARK(TestClearYoungSharedEntries)->ThreadRange(1, kMostThreads);
 
 // Heads of `kEntries` frames, each with as many entries as were asked for.
 template <unsigned kPerHead>
-class RmapWorld {
+class Fixture {
  public:
   static constexpr Level kLevel{1};
 
-  RmapWorld()
+  Fixture()
       : tables_(new(std::align_val_t{4096}) Table<Ept>[kTables]),
         infos_(std::make_unique<TableInfo<Ept>[]>(kTables)),
         gfns_(std::make_unique<Cell<std::uint64_t>[]>(kTables * kEntries)),
@@ -243,8 +245,8 @@ enum class Heads { kOwn, kShared };
 
 // A world for each thread, or one for both.
 template <unsigned kPerHead>
-RmapWorld<kPerHead>& WorldOf(const benchmark::State& state, Heads heads) {
-  static RmapWorld<kPerHead> worlds[kMostThreads];
+Fixture<kPerHead>& WorldOf(const benchmark::State& state, Heads heads) {
+  static Fixture<kPerHead> worlds[kMostThreads];
   return worlds[heads == Heads::kShared ? 0 : state.thread_index()];
 }
 
@@ -261,7 +263,7 @@ constexpr auto kLockless = [](auto& world) -> auto& {
 
 template <auto kRmaps, unsigned kPerHead, AgeMode kMode, Heads kHeads>
 void AgeRmap(benchmark::State& state) {
-  RmapWorld<kPerHead>& world = WorldOf<kPerHead>(state, kHeads);
+  Fixture<kPerHead>& world = WorldOf<kPerHead>(state, kHeads);
   for (auto _ : state) world.AgeAll(kRmaps(world), kMode);
   CountItems(state);
 }
@@ -312,7 +314,7 @@ BENCHMARK_TEMPLATE(AgeRmap, kLockless, 14, AgeMode::kFastOnly, Heads::kShared)
 // The MMU lock, which its writers hold anyway, is taken once for all heads.
 template <unsigned kPerHead>
 void AddAndRemoveSingleEntryLockless(benchmark::State& state) {
-  RmapWorld<kPerHead>& world = WorldOf<kPerHead>(state, Heads::kOwn);
+  Fixture<kPerHead>& world = WorldOf<kPerHead>(state, Heads::kOwn);
   SpteCell<Ept> entry(Ept::kFrozen);
   for (auto _ : state) {
     absl::MutexLock lock(&world.mmu_lock());
@@ -331,7 +333,7 @@ BENCHMARK_TEMPLATE(AddAndRemoveSingleEntryLockless, 14)
 
 template <auto kRmaps, unsigned kPerHead>
 void AddAndRemove(benchmark::State& state) {
-  RmapWorld<kPerHead>& world = WorldOf<kPerHead>(state, Heads::kOwn);
+  Fixture<kPerHead>& world = WorldOf<kPerHead>(state, Heads::kOwn);
   SpteCell<Ept> entry(Ept::kFrozen);
   for (auto _ : state) {
     for (unsigned i = 0; i < kEntries; ++i) {
@@ -352,6 +354,47 @@ BENCHMARK_TEMPLATE(AddAndRemove, kLockless, 1)
 BENCHMARK_TEMPLATE(AddAndRemove, kLockless, 14)
     ->Name("AddAndRemoveRmap/14/Lockless")
     ->ThreadRange(1, kMostThreads);
+
+// What a chunk's size and a list's length do to a scan. All that is read lies
+// in the cache, but for the longest lists.
+template <class World>
+void AgeLists(benchmark::State& state) {
+  constexpr std::size_t kLeast = 1 << 12;
+  const auto length = static_cast<std::size_t>(state.range(0));
+  const std::size_t heads = std::max<std::size_t>(1, kLeast / length);
+  ColdEntries entries(heads * length);
+  World world(entries, HeadOfEach(heads, length, Layout::kShuffled, 1), heads);
+  AgeCounts counts;
+  for (auto _ : state) world.AskAll(0, counts);
+  state.SetItemsProcessed(state.iterations() *
+                          static_cast<std::int64_t>(heads * length));
+}
+void Lengths(benchmark::internal::Benchmark* lists) {
+  for (const int length : {1, 2, 4, 7, 14, 30, 100, 1'000, 10'000, 100'000}) {
+    lists->Arg(length);
+  }
+}
+BENCHMARK_TEMPLATE(AgeLists, LocklessWorld<7, 14>)
+    ->Name("AgeLists/Lockless_7_14")
+    ->Apply(Lengths);
+BENCHMARK_TEMPLATE(AgeLists, LocklessWorld<7, 30>)
+    ->Name("AgeLists/Lockless_7_30")
+    ->Apply(Lengths);
+BENCHMARK_TEMPLATE(AgeLists, LocklessWorld<15, 14>)
+    ->Name("AgeLists/Lockless_15_14")
+    ->Apply(Lengths);
+BENCHMARK_TEMPLATE(AgeLists, LocklessWorld<15, 30>)
+    ->Name("AgeLists/Lockless_15_30")
+    ->Apply(Lengths);
+BENCHMARK_TEMPLATE(AgeLists, BitLockedWorld<6>)
+    ->Name("AgeLists/BitLocked_6")
+    ->Apply(Lengths);
+BENCHMARK_TEMPLATE(AgeLists, BitLockedWorld<14>)
+    ->Name("AgeLists/BitLocked_14")
+    ->Apply(Lengths);
+BENCHMARK_TEMPLATE(AgeLists, BitLockedWorld<30>)
+    ->Name("AgeLists/BitLocked_30")
+    ->Apply(Lengths);
 
 void EnterAndExitEpoch(benchmark::State& state) {
   static EpochDomain<> domain;

@@ -78,9 +78,11 @@ class ChurnedWorldTest : public testing::Test {
   Team team_{{UsableCpus().back()}};
 };
 
-using Kinds = testing::Types<ChurnedLockless<>, ChurnedLockless<StallingChunks>,
-                             ChurnedBitLocked<6>, ChurnedBitLocked<14>,
-                             ChurnedSingleEntry<6>>;
+using Kinds =
+    testing::Types<ChurnedLockless<>, ChurnedLockless<RmapChunks<Ept, 15>>,
+                   ChurnedLockless<StallingChunks<>>,
+                   ChurnedLockless<StallingChunks<15>>, ChurnedBitLocked<6>,
+                   ChurnedBitLocked<14>, ChurnedSingleEntry<6>>;
 TYPED_TEST_SUITE(ChurnedWorldTest, Kinds);
 
 TYPED_TEST(ChurnedWorldTest, EveryScanAsksWhatStaysAndTheListsComeBackWhole) {
@@ -140,7 +142,8 @@ class StalledRemoveTest : public testing::Test {
 };
 
 using StalledKinds =
-    testing::Types<ChurnedLockless<StallingChunks>, ChurnedBitLocked<6>,
+    testing::Types<ChurnedLockless<StallingChunks<>>,
+                   ChurnedLockless<StallingChunks<15>>, ChurnedBitLocked<6>,
                    ChurnedBitLocked<14>, ChurnedSingleEntry<6>>;
 TYPED_TEST_SUITE(StalledRemoveTest, StalledKinds);
 
@@ -161,7 +164,8 @@ TYPED_TEST(StalledRemoveTest, KeepsOtherWritersOutWhileItStalls) {
   EXPECT_EQ(this->Ask(AgeMode::kSlow), kChurnedEntries - 2);
 }
 
-using StalledLocklessTest = StalledRemoveTest<ChurnedLockless<StallingChunks>>;
+using StalledLocklessTest =
+    StalledRemoveTest<ChurnedLockless<StallingChunks<>>>;
 
 TEST_F(StalledLocklessTest, StallsWhileTheTopEntryIsInTwoPlaces) {
   int stalls = 0;
@@ -203,15 +207,16 @@ TEST(ContendedRmapsTest, OnlyWantedFiguresAreMeasured) {
   EXPECT_EQ(figures.count("rmap/many/14/contended/p999_vs_bit_locked"), 1u);
   EXPECT_EQ(figures.count("rmap/many/14/stalled_writer/vs_bit_locked"), 0u);
   EXPECT_NE(model.Table().find("Lockless"), std::string::npos);
-  // Nobody writes, or somebody does, under four disciplines.
+  // Nobody writes, or somebody does, under three disciplines, of which two
+  // have chunks of two sizes.
   const std::string& json = model.LatencyJson();
-  EXPECT_NE(json.find("{\"writer\": \"none\", \"rmaps\": \"Lockless\", "
-                      "\"below_ns\": ["),
+  EXPECT_NE(json.find("{\"writer\": \"none\", \"rmaps\": \"Lockless, 7 and "
+                      "14 a chunk\", \"below_ns\": ["),
             json.npos)
       << json;
   EXPECT_NE(json.find("\"contended\""), json.npos);
   EXPECT_EQ(json.find("\"stalled_writer\""), json.npos);
-  EXPECT_EQ(std::count(json.begin(), json.end(), '{'), 8);
+  EXPECT_EQ(std::count(json.begin(), json.end(), '{'), 10);
 }
 
 TEST(ContendedRmapsTest, NothingWantedIsNothingRun) {

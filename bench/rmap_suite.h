@@ -305,6 +305,7 @@ void RmapSuite::RunMany(std::size_t count, const std::string& suffix,
   LocklessWorld<7, 14> ours(entries, head_of, heads);
   LocklessWorld<15, 14> ours_long(entries, head_of, heads);
   LocklessWorld<7, 30> ours_longer(entries, head_of, heads);
+  LocklessWorld<15, 30> ours_longest(entries, head_of, heads);
   BitLockedWorld<6> bit(entries, head_of, heads);
   BitLockedWorld<14> bit_long(entries, head_of, heads);
   BitLockedWorld<30> bit_longer(entries, head_of, heads);
@@ -316,7 +317,9 @@ void RmapSuite::RunMany(std::size_t count, const std::string& suffix,
                 Best("Lockless 15 + 14", ours_long, repeats),
                 AskedAsRange("Lockless 15 + 14", ours_long, repeats),
                 Best("Lockless 7 + 30", ours_longer, repeats),
-                AskedAsRange("Lockless 7 + 30", ours_longer, repeats)}),
+                AskedAsRange("Lockless 7 + 30", ours_longer, repeats),
+                Best("Lockless 15 + 30", ours_longest, repeats),
+                AskedAsRange("Lockless 15 + 30", ours_longest, repeats)}),
        Fastest({Best("BitLocked 6", bit, repeats),
                 Best("BitLocked 14", bit_long, repeats),
                 Best("BitLocked 30", bit_longer, repeats)}),

@@ -129,6 +129,8 @@ class RangeAger {
   static constexpr std::uint64_t kAhead = 8;
   // Pages that are aged one by one before the next look for a run.
   static constexpr std::uint64_t kScattered = 64;
+  // How far ahead their entries are fetched.
+  static constexpr std::uint64_t kFetched = 32;
   static constexpr unsigned kPerTable = kEntriesPerTable<F>;
   // Fewer are not worth a vector.
   static constexpr unsigned kShortestRun = kPerTable < 8 ? 2 : 8;
@@ -281,13 +283,24 @@ class RangeAger {
     return any;
   }
 
+  // Fetches the entry of a page with one; any address will do.
+  void FetchAt(std::uint64_t i) const {
+    Prefetch(RmapWord(ReadOnce(heads_[i].word, kRelaxed)).Single<Entry>());
+  }
+
   // Ages some pages one by one. As few instructions as can be lie between two
   // heads: the processor then has the entries of many on their way at once.
   [[gnu::noinline]] std::uint64_t AgeScattered(std::uint64_t i) {
     const std::uint64_t left = count_ - i;
     const std::uint64_t end = i + (left < kScattered ? left : kScattered);
+    // What the heads lead to is fetched so far ahead, as far as there are
+    // heads.
+    const std::uint64_t fetched =
+        count_ < kFetched ? 0
+                          : (end < count_ - kFetched ? end : count_ - kFetched);
     std::uint64_t examined = 0;
     for (; i < end; ++i) {
+      if (i < fetched) FetchAt(i + kFetched);
       const RmapWord head(ReadHead(i));
       if (head.Empty()) continue;
       if (head.Many()) {

@@ -12,8 +12,9 @@
 //     each with its deepest nesting. A walk that finds no place does not begin
 //     (it tests false); who has none may still retire.
 //   * Begin and End may be called by any thread at any time, also by a signal
-//     handler, inside a walk or inside Begin. Walks of one thread may end in
-//     any order, in the thread that began them.
+//     handler, inside a walk or inside Begin, which ends what it began before
+//     it returns. Walks of one thread may otherwise end in any order, in the
+//     thread that began them.
 //   * Retire, Poll, Synchronize and stats may be called by any thread, also
 //     inside a walk, but for Synchronize; not by a signal handler. They take
 //     the domain's locks, never while they call `free`; a `free` function may

@@ -37,9 +37,9 @@ _ROWS = [
         "ALostRaceAnswersYoungAndLeavesTheOthersValue",
         "spte",
         "return TryCmpxchg(entry, seen,\n" +
-        "                    static_cast<typename F::Word>(seen & ~F::kAccessed),\n" +
+        "                    static_cast<typename F::Word>(seen & ~kBit),\n" +
         "                    kRelaxed)",
-        "return (WriteOnce(entry, seen & ~F::kAccessed, kRelaxed), true)",
+        "return (WriteOnce(entry, seen & ~kBit, kRelaxed), true)",
     ),
     (
         "ALostRaceIsCold",
@@ -56,7 +56,7 @@ _ROWS = [
         "spte_test",
         "WhatIsNotClearedIsNotWritten",
         "spte",
-        "if (!IsYoung<F>(seen)) return SpteAge::kCold;",
+        "if ((seen & kBit) == 0) return SpteAge::kCold;",
         "",
     ),
     (

@@ -15,6 +15,7 @@
 #include "ptage/memory/arena.h"
 #include "ptage/memory/stable_arena.h"
 #include "ptage/once.h"
+#include "ptage/once/block.h"
 #include "ptage/once/vector.h"
 #include "ptage/page_table.h"
 #include "ptage/reclaim.h"

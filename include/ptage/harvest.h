@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //
 // The one worker of aging a tree: tests, or tests and clears, every leaf of a
-// range, entry by entry, into bitmaps.
+// range; leaf tables by blocks of 64 entries, scattered ones side by side.
 //
 // Contract
 //   Concurrently, anything may happen to the tree, and other threads may
@@ -11,18 +11,34 @@
 //   * Every bit that was cleared is in the output when the call returns, also
 //     when it stops for its budget.
 //   * A leaf that reaches beyond the range is tested, never cleared: its one
-//   bit
-//     belongs to all its frames.
+//     bit belongs to all its frames.
 //   * A frozen entry is unknown to fast-only, young to slow, for every frame
 //     under it.
+//   * The output is told of frames in ascending order, of young ones and of
+//     unknown ones each.
+//
+//   Of a block three things are taken as the vectors saw them: which entries
+//   are cold or empty, which are frozen, and, where nothing is to be cleared,
+//   which are young. Each was so when it was read, and entries of a direct tree
+//   keep their frame while the walk lasts. An entry that is to be cleared is
+//   read again, and changed by compare-and-swap against that value. Under a
+//   type-stable reclaimer whatever looks young is read again by the rules of
+//   page_table/tables.h.
+//
+//   Nothing here flushes a TLB, see spte.h. A cleared dirty bit speaks of later
+//   writes only once every CPU was flushed.
 //
 //   Progress: wait-free, in entries of the range, in either mode.
 
 #ifndef PTAGE_HARVEST_H_
 #define PTAGE_HARVEST_H_
 
+#include <bit>
 #include <cstdint>
+#include <type_traits>
 
+#include "ptage/once/block.h"
+#include "ptage/once/vector.h"
 #include "ptage/page_table.h"
 #include "ptage/spte.h"
 #include "ptage/types.h"
@@ -30,49 +46,351 @@
 
 namespace ptage {
 
+// The bit that is harvested: "young" below, and in all answers, means that an
+// entry has it.
+enum class HarvestBit { kAccessed, kDirty };
+
+// Where answers go: AgeOutput, or one of harvest/outputs.h. Frames that it is
+// told of lie in the range that was asked for; bit i of a set of lanes is the
+// frame `first + i`.
+template <class O>
+concept HarvestOutput = requires(O& output, GfnRange range, Gfn first,
+                                 std::uint64_t lanes, const AgeCounts& counts) {
+  output.SetYoung(range);
+  output.SetYoung(first, lanes);
+  output.SetUnknown(range);
+  output.SetUnknown(first, lanes);
+  output.Count(counts);
+};
+
 // Ages leaves from the cursor on, until the range is done or `budget` entries
-// were read. Bits and counts go to `output`, which spans the range; `was_fast`
-// of the answer is false, for an MMU to set. Direct trees, whose entries keep
-// their frame while the walk lasts.
-template <class Tree>
+// were read; one that is read twice counts once. Bits and counts go to
+// `output`, which spans the range; `was_fast` of the answer is false, for an
+// MMU to set. Direct trees, whose entries keep their frame while the walk
+// lasts. kLoads is for comparisons: every processor has its best by default.
+template <HarvestBit kBit = HarvestBit::kAccessed,
+          Loads kLoads = Loads::kWidest, class Tree, HarvestOutput Output>
 AgeResult HarvestSome(const Tree& tree, const typename Tree::Walk& walk,
                       WalkCursor& cursor, std::uint64_t budget,
-                      AgeAction action, AgeMode mode, const AgeOutput& output) {
-  using F = typename Tree::Format;
-  AgeResult result;
-  AgeCounts counts;
-  const GfnRange range = cursor.Rest();
-  // Of another place's entries, under a type-stable reclaimer, none is taken
-  // for young; a cold one may be counted.
-  constexpr ColdEntries kCold = ColdEntries::kUnchecked;
-  WalkSome<kCold>(
-      tree, walk, cursor, budget, [&](const VisitedEntry<F>& visited) {
-        // Most entries are cold, and need nothing of what follows.
-        if (!IsFrozen<F>(visited.seen) && !IsYoung<F>(visited.seen)) {
-          ++counts.examined;
-          return;
-        }
-        const bool whole = range.Contains(visited.covers);
-        const SpteAge age =
-            AgeSeen<F>(visited.entry, visited.seen,
-                       whole ? action : AgeAction::kTest, [] { return true; });
-        const AgeResult answer = ToResult(age, mode);
-        result |= answer;
-        counts += CountsOf(age);
-        if (answer.young) output.SetYoung(visited.asked);
-        if (!answer.complete) output.SetUnknown(visited.asked);
-      });
-  output.Count(counts);
-  return result;
-}
+                      AgeAction action, AgeMode mode, Output&& output);
 
 // The same for a whole range at once.
-template <class Tree>
+template <HarvestBit kBit = HarvestBit::kAccessed,
+          Loads kLoads = Loads::kWidest, class Tree, HarvestOutput Output>
 AgeResult Harvest(const Tree& tree, const typename Tree::Walk& walk,
                   GfnRange range, AgeAction action, AgeMode mode,
-                  const AgeOutput& output) {
+                  Output&& output) {
   WalkCursor cursor(range);
-  return HarvestSome(tree, walk, cursor, kNoBudget, action, mode, output);
+  return HarvestSome<kBit, kLoads>(tree, walk, cursor, kNoBudget, action, mode,
+                                   output);
+}
+
+// ---------------------------------------------------------------------------
+
+namespace internal {
+
+// One call of HarvestSome.
+template <HarvestBit kBit, Loads kLoads, class Tree, class Output>
+class Harvester {
+  using Tables = typename Tree::Tables;
+
+ public:
+  using F = typename Tree::Format;
+
+  Harvester(const Tables& tables, GfnRange range, std::uint64_t budget,
+            AgeAction action, AgeMode mode, Output& output)
+      : tables_(tables),
+        range_(range),
+        action_(action),
+        mode_(mode),
+        output_(output),
+        budget_(budget) {}
+  Harvester(const Harvester&) = delete;
+  Harvester& operator=(const Harvester&) = delete;
+
+  // Returns the first frame that is left.
+  Gfn Run() {
+    if (range_.Empty()) return range_.end;
+    return HarvestTable(*tables_.root(), Level{F::kLevels}, Gfn{0}, range_);
+  }
+  [[nodiscard]] AgeResult result() const { return result_; }
+  [[nodiscard]] const AgeCounts& counts() const { return counts_; }
+
+ private:
+  using Word = typename F::Word;
+  using Entry = SpteCell<F>;
+  using Here = typename Tables::Here;
+
+  static constexpr Word kWanted =
+      kBit == HarvestBit::kAccessed ? F::kAccessed : F::kDirty;
+  // Nearly every entry that is present has it.
+  static constexpr Word LowestPresentBit() {
+    if constexpr (VectorTestable<F>) return F::kPresentBits & -F::kPresentBits;
+    return 0;
+  }
+  static constexpr bool kStable = Tables::kStable;
+  // Of another place's entries, under a type-stable reclaimer, none is taken
+  // for young; a cold one may be counted.
+  static constexpr ColdEntries kCold = ColdEntries::kUnchecked;
+
+  static constexpr unsigned kPerTable = kEntriesPerTable<F>;
+  static constexpr bool kInBlocks =
+      VectorTestable<F> && kPerTable % kBlock == 0;
+  static constexpr unsigned kBlocks = kInBlocks ? kPerTable / kBlock : 1;
+  // Leaf tables that are read side by side: eight streams keep memory busier
+  // than any prefetch from one table to the next (docs/harvest.md).
+  static constexpr unsigned kSide = 8;
+
+  struct LeafTable {
+    Table<F>* table;
+    Gfn base;
+  };
+
+  // Tables above the leaves' level. Each of these returns the first frame of
+  // `range` that is left, or its end.
+  Gfn HarvestTable(Table<F>& table, Level level, Gfn base, GfnRange range);
+  // A table of level 1, from where the range begins.
+  Gfn HarvestPart(Table<F>& table, Gfn base, GfnRange range);
+
+  // Whole tables of level 1, whose entries are paid for.
+  void HarvestGroup();
+  void HarvestWhole(Table<F>& table, Gfn base);
+  void HarvestSideBySide();
+
+  // Consecutive entries of a table of level 1; `first` is the first one's
+  // frame.
+  void HarvestBlock(Here& here, Entry* entries, Gfn first,
+                    const BlockSeen& seen);
+  void HarvestEntries(Here& here, Entry* entries, unsigned count, Gfn first);
+  // Those of them that looked young or frozen.
+  void TakeYoung(Here& here, Entry* entries, Gfn first, std::uint64_t young,
+                 std::uint64_t frozen);
+
+  // One entry, of any level, as it was read.
+  void HarvestEntry(Entry& entry, Word seen, GfnRange covers);
+
+  const Tables& tables_;
+  const GfnRange range_;
+  const AgeAction action_;
+  const AgeMode mode_;
+  Output& output_;
+  std::uint64_t budget_;
+  AgeResult result_;
+  AgeCounts counts_;
+  // Leaf tables that wait to be read together.
+  unsigned waiting_ = 0;
+  LeafTable group_[kSide];
+};
+
+template <HarvestBit kBit, Loads kLoads, class Tree, class Output>
+Gfn Harvester<kBit, kLoads, Tree, Output>::HarvestTable(Table<F>& table,
+                                                        Level level, Gfn base,
+                                                        GfnRange range) {
+  if (level == Level{1}) return HarvestPart(table, base, range);
+  const std::uint64_t frames = FramesAt<F>(level);
+  Here here(tables_, table, base, level);
+  for (std::uint64_t index = (range.begin - base) / frames; index < kPerTable;
+       ++index) {
+    const GfnRange covers{base + index * frames, base + (index + 1) * frames};
+    if (covers.begin >= range.end) break;
+    const GfnRange part = range.Clip(covers);
+    if (budget_ == 0) {
+      HarvestGroup();
+      return part.begin;
+    }
+    --budget_;
+    Entry& entry = table.entries[index];
+    const Word seen = here.template Read<kCold>(entry);
+    if (F::IsPresent(seen) && !F::IsLeaf(seen, level)) {
+      Table<F>& child = tables_.ChildOf(seen);
+      if (level == Level{2} && part == covers && budget_ >= kPerTable) {
+        budget_ -= kPerTable;
+        group_[waiting_++] = LeafTable{&child, covers.begin};
+        if (waiting_ == kSide) HarvestGroup();
+        continue;
+      }
+      HarvestGroup();
+      const Gfn next = HarvestTable(child, level.Below(), covers.begin, part);
+      if (next < part.end) return next;
+    } else if (F::IsPresent(seen) || IsFrozen<F>(seen)) {
+      HarvestGroup();
+      HarvestEntry(entry, seen, covers);
+    }
+  }
+  HarvestGroup();
+  return range.end;
+}
+
+template <HarvestBit kBit, Loads kLoads, class Tree, class Output>
+Gfn Harvester<kBit, kLoads, Tree, Output>::HarvestPart(Table<F>& table,
+                                                       Gfn base,
+                                                       GfnRange range) {
+  const std::uint64_t entries =
+      range.Frames() < budget_ ? range.Frames() : budget_;
+  budget_ -= entries;
+  Here here(tables_, table, base, Level{1});
+  const Gfn end = range.begin + entries;
+  for (Gfn gfn = range.begin; gfn < end;) {
+    const std::uint64_t left = end - gfn;
+    const auto count = static_cast<unsigned>(left < kBlock ? left : kBlock);
+    HarvestEntries(here, &table.entries[gfn - base], count, gfn);
+    gfn = gfn + count;
+  }
+  return end;
+}
+
+template <HarvestBit kBit, Loads kLoads, class Tree, class Output>
+void Harvester<kBit, kLoads, Tree, Output>::HarvestGroup() {
+  bool scattered = false;
+  for (unsigned i = 1; i < waiting_; ++i) {
+    scattered |= group_[i].table != group_[0].table + i;
+  }
+  if (kInBlocks && scattered && waiting_ == kSide) {
+    HarvestSideBySide();
+  } else {
+    for (unsigned i = 0; i < waiting_; ++i) {
+      HarvestWhole(*group_[i].table, group_[i].base);
+    }
+  }
+  waiting_ = 0;
+}
+
+template <HarvestBit kBit, Loads kLoads, class Tree, class Output>
+void Harvester<kBit, kLoads, Tree, Output>::HarvestWhole(Table<F>& table,
+                                                         Gfn base) {
+  if constexpr (kInBlocks) {
+    Here here(tables_, table, base, Level{1});
+    for (unsigned i = 0; i < kPerTable; i += kBlock) {
+      Entry* const entries = &table.entries[i];
+      const Entry* const blocks[1] = {entries};
+      BlockSeen seen[1];
+      SeeBlocks<1, kLoads>(blocks, LowestPresentBit(), kWanted, seen);
+      HarvestBlock(here, entries, base + i, seen[0]);
+    }
+  } else {
+    budget_ += kPerTable;
+    (void)HarvestPart(table, base, GfnRange{base, base + kPerTable});
+  }
+}
+
+template <HarvestBit kBit, Loads kLoads, class Tree, class Output>
+void Harvester<kBit, kLoads, Tree, Output>::HarvestSideBySide() {
+  if constexpr (kInBlocks) {
+    BlockSeen seen[kBlocks][kSide];
+    for (unsigned b = 0; b < kBlocks; ++b) {
+      const Entry* blocks[kSide];
+      for (unsigned s = 0; s < kSide; ++s) {
+        blocks[s] = &group_[s].table->entries[b * kBlock];
+      }
+      SeeBlocks<kSide, kLoads>(blocks, LowestPresentBit(), kWanted, seen[b]);
+    }
+    for (unsigned s = 0; s < kSide; ++s) {
+      Table<F>& table = *group_[s].table;
+      const Gfn base = group_[s].base;
+      Here here(tables_, table, base, Level{1});
+      for (unsigned b = 0; b < kBlocks; ++b) {
+        HarvestBlock(here, &table.entries[b * kBlock], base + b * kBlock,
+                     seen[b][s]);
+      }
+    }
+  }
+}
+
+template <HarvestBit kBit, Loads kLoads, class Tree, class Output>
+void Harvester<kBit, kLoads, Tree, Output>::HarvestBlock(
+    Here& here, Entry* entries, Gfn first, const BlockSeen& seen) {
+  if (!seen.all) {
+    HarvestEntries(here, entries, kBlock, first);
+    return;
+  }
+  counts_.examined += kBlock;
+  if (seen.has != 0) TakeYoung(here, entries, first, seen.has, 0);
+}
+
+template <HarvestBit kBit, Loads kLoads, class Tree, class Output>
+void Harvester<kBit, kLoads, Tree, Output>::HarvestEntries(Here& here,
+                                                           Entry* entries,
+                                                           unsigned count,
+                                                           Gfn first) {
+  if constexpr (VectorTestable<F>) {
+    const WordsSeen seen = SeeWords(entries, count, Word{F::kPresentBits},
+                                    kWanted, Word{F::kFrozen});
+    counts_.examined += CountLanes(seen.any);
+    if ((seen.both | seen.equal) != 0) {
+      TakeYoung(here, entries, first, seen.both, seen.equal);
+    }
+  } else {
+    for (unsigned i = 0; i < count; ++i) {
+      HarvestEntry(entries[i], here.template Read<kCold>(entries[i]),
+                   GfnRange{first + i, first + i + 1});
+    }
+  }
+}
+
+template <HarvestBit kBit, Loads kLoads, class Tree, class Output>
+void Harvester<kBit, kLoads, Tree, Output>::TakeYoung(Here& here,
+                                                      Entry* entries, Gfn first,
+                                                      std::uint64_t young,
+                                                      std::uint64_t frozen) {
+  if (kStable || action_ == AgeAction::kTestAndClear) {
+    const AgeAction action = action_;
+    for (std::uint64_t rest = young; rest != 0; rest &= rest - 1) {
+      const auto i = static_cast<unsigned>(std::countr_zero(rest));
+      const SpteAge age =
+          AgeSeen<F, kWanted>(entries[i], here.template Read<kCold>(entries[i]),
+                              action, [] { return true; });
+      if (age == SpteAge::kYoung) continue;
+      if (age == SpteAge::kLostRace) {
+        ++counts_.lost_races;
+        continue;
+      }
+      // Changed since the block was read; the later answer counts.
+      const std::uint64_t lane = rest & -rest;
+      young ^= lane;
+      if (age == SpteAge::kFrozen) frozen |= lane;
+      if (age != SpteAge::kCold) --counts_.examined;
+    }
+  }
+  if (young != 0) {
+    counts_.young += CountLanes(young);
+    result_.young = true;
+  }
+  if (frozen != 0) {
+    counts_.unanswered += CountLanes(frozen);
+    const AgeResult answer = ToResult(SpteAge::kFrozen, mode_);
+    result_ |= answer;
+    if (answer.young) young |= frozen;
+    if (!answer.complete) output_.SetUnknown(first, frozen);
+  }
+  if (young != 0) output_.SetYoung(first, young);
+}
+
+template <HarvestBit kBit, Loads kLoads, class Tree, class Output>
+void Harvester<kBit, kLoads, Tree, Output>::HarvestEntry(Entry& entry,
+                                                         Word seen,
+                                                         GfnRange covers) {
+  const bool whole = range_.Contains(covers);
+  const SpteAge age = AgeSeen<F, kWanted>(
+      entry, seen, whole ? action_ : AgeAction::kTest, [] { return true; });
+  const AgeResult answer = ToResult(age, mode_);
+  result_ |= answer;
+  counts_ += CountsOf(age);
+  if (answer.young) output_.SetYoung(range_.Clip(covers));
+  if (!answer.complete) output_.SetUnknown(range_.Clip(covers));
+}
+
+}  // namespace internal
+
+template <HarvestBit kBit, Loads kLoads, class Tree, HarvestOutput Output>
+AgeResult HarvestSome(const Tree& tree, const typename Tree::Walk& walk,
+                      WalkCursor& cursor, std::uint64_t budget,
+                      AgeAction action, AgeMode mode, Output&& output) {
+  PTAGE_ASSERT(static_cast<bool>(walk));
+  internal::Harvester<kBit, kLoads, Tree, std::remove_reference_t<Output>>
+      harvester(tree.tables(), cursor.Rest(), budget, action, mode, output);
+  cursor.MoveTo(harvester.Run());
+  output.Count(harvester.counts());
+  return harvester.result();
 }
 
 }  // namespace ptage

@@ -68,6 +68,7 @@ class PageTable {
   static constexpr bool kStable = Tree::kStable;
 
  public:
+  using Tables = Tree;
   using Format = F;
   using Memory = M;
   using Word = typename F::Word;
@@ -89,6 +90,8 @@ class PageTable {
   [[nodiscard]] bool valid() const { return tree_.root() != nullptr; }
   [[nodiscard]] Table<F>* root() const { return tree_.root(); }
   [[nodiscard]] M& memory() const { return tree_.memory(); }
+  // For other headers of this library, which go through the tables themselves.
+  [[nodiscard]] const Tables& tables() const { return tree_; }
 
   // Preconditions below: the tree is valid; frames are less than kFrames; a
   // frame given with a level is aligned to it.

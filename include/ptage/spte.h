@@ -14,9 +14,9 @@
 //   * A cold entry costs one load and no store.
 //   * A lost race answers young, since the value read was young; that is true
 //     whoever won. So a young bit may be reported twice, never not at all.
-//   * Dirty and permission bits are never lost. An accessed bit leaves an entry
-//     only into a caller's hands: by test-and-clear, or with the value that
-//     Freeze took.
+//   * Permission bits are never lost. An accessed or dirty bit leaves an entry
+//     only into a caller's hands: by test-and-clear of that bit, or with the
+//     value that Freeze took.
 //   * *Frozen* (F::kFrozen) is owned by the thread that put it there. Freeze,
 //     Restore, Publish and Empty below are the only functions that write it or
 //     overwrite it.
@@ -149,8 +149,9 @@ enum class SpteAge {
 template <SpteFormat F, class Belongs>
 SpteAge AgeEntry(SpteCell<F>& entry, AgeAction action, Belongs&& belongs);
 
-// The same of an entry from which `seen` was just read, with acquire.
-template <SpteFormat F, class Belongs>
+// The same of an entry from which `seen` was just read, with acquire. `kBit` is
+// the bit in question: F::kAccessed or F::kDirty.
+template <SpteFormat F, typename F::Word kBit = F::kAccessed, class Belongs>
 SpteAge AgeSeen(SpteCell<F>& entry, typename F::Word seen, AgeAction action,
                 Belongs&& belongs);
 
@@ -229,12 +230,12 @@ SpteAge AgeEntry(SpteCell<F>& entry, AgeAction action, Belongs&& belongs) {
   return AgeSeen<F>(entry, ReadOnce(entry, kAcquire), action, belongs);
 }
 
-template <SpteFormat F, class Belongs>
+template <SpteFormat F, typename F::Word kBit, class Belongs>
 SpteAge AgeSeen(SpteCell<F>& entry, typename F::Word seen, AgeAction action,
                 Belongs&& belongs) {
   if (IsFrozen<F>(seen)) return SpteAge::kFrozen;
   if (!F::IsPresent(seen)) return SpteAge::kAbsent;
-  if (!IsYoung<F>(seen)) return SpteAge::kCold;
+  if ((seen & kBit) == 0) return SpteAge::kCold;
   // Were the record read before the entry:
   //   ager: record says A | owner: zaps A, records B, installs B
   //   ager: reads B's young entry, takes it for A's and clears it
@@ -245,8 +246,7 @@ SpteAge AgeSeen(SpteCell<F>& entry, typename F::Word seen, AgeAction action,
   //   ager: reads young | owner: zaps, and installs another page, accessed
   //   ager: clears that page's bit, and nobody reports its access.
   // [spte.2] relaxed: nothing is published by it.
-  return TryCmpxchg(entry, seen,
-                    static_cast<typename F::Word>(seen & ~F::kAccessed),
+  return TryCmpxchg(entry, seen, static_cast<typename F::Word>(seen & ~kBit),
                     kRelaxed)
              ? SpteAge::kYoung
              : SpteAge::kLostRace;

@@ -158,11 +158,30 @@ class Bitmap {
   }
   // Sets the bits from … to − 1.
   constexpr void SetRange(std::uint64_t from, std::uint64_t to) const {
-    if (!Wanted()) return;
-    for (std::uint64_t bit = from; bit < to; ++bit) Set(bit);
+    for (std::uint64_t bit = from; bit < to;) {
+      const std::uint64_t left = to - bit;
+      SetLanes(bit,
+               left < 64 ? (std::uint64_t{1} << left) - 1 : ~std::uint64_t{0});
+      bit += left < 64 ? left : 64;
+    }
+  }
+  // Sets bit `from + i` for each bit i of `lanes`.
+  constexpr void SetLanes(std::uint64_t from, std::uint64_t lanes) const {
+    if (!Wanted() || lanes == 0) return;
+    const unsigned shift = from % 64;
+    const std::uint64_t above = shift == 0 ? 0 : lanes >> (64 - shift);
+    // What is not set is not touched: the words next to the last may be another
+    // thread's.
+    if (lanes << shift != 0) Or(from / 64, lanes << shift);
+    if (above != 0) Or(from / 64 + 1, above);
   }
 
  private:
+  constexpr void Or(std::uint64_t word, std::uint64_t lanes) const {
+    PTAGE_ASSERT(bits_ - 64 * word >= 64 || lanes >> (bits_ - 64 * word) == 0);
+    words_[word] |= lanes;
+  }
+
   std::uint64_t* words_ = nullptr;
   std::uint64_t bits_ = 0;
 };
@@ -182,6 +201,13 @@ struct AgeOutput {
   }
   constexpr void SetUnknown(GfnRange range) const {
     unknown.SetRange(range.begin - begin, range.end - begin);
+  }
+  // The same of the frame `first + i` for each bit i of `lanes`.
+  constexpr void SetYoung(Gfn first, std::uint64_t lanes) const {
+    young.SetLanes(first - begin, lanes);
+  }
+  constexpr void SetUnknown(Gfn first, std::uint64_t lanes) const {
+    unknown.SetLanes(first - begin, lanes);
   }
   constexpr void Count(const AgeCounts& more) const {
     if (counts != nullptr) *counts += more;

@@ -51,15 +51,15 @@ MUTANTS = {
             "WalkedEntry",
             "no write is lost",
             "return TryCmpxchg(entry, seen,\n" +
-            "                    static_cast<typename F::Word>(seen & ~F::kAccessed),\n" +
+            "                    static_cast<typename F::Word>(seen & ~kBit),\n" +
             "                    kRelaxed)",
-            "return (WriteOnce(entry, seen & ~F::kAccessed, kRelaxed), true)",
+            "return (WriteOnce(entry, seen & ~kBit, kRelaxed), true)",
         ),
         (
             "DirtyClearedToo",
             "WalkedEntry",
             "no write is lost",
-            "static_cast<typename F::Word>(seen & ~F::kAccessed)",
+            "static_cast<typename F::Word>(seen & ~kBit)",
             "static_cast<typename F::Word>(seen & ~(F::kAccessed | F::kDirty))",
         ),
         (

@@ -50,9 +50,9 @@ CONTROLS = [
         "blind_clear",
         "spte",
         "return TryCmpxchg(entry, seen,\n" +
-        "                    static_cast<typename F::Word>(seen & ~F::kAccessed),\n" +
+        "                    static_cast<typename F::Word>(seen & ~kBit),\n" +
         "                    kRelaxed)",
-        "return (WriteOnce(entry, seen & ~F::kAccessed, kRelaxed), true)",
+        "return (WriteOnce(entry, seen & ~kBit, kRelaxed), true)",
     ),
     # What was retired is freed under walks that hold it.
     (

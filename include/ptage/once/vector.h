@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //
 // Questions to up to 64 consecutive shared words at once: which of them are
-// equal to a run of values, which have some bits and lack others. The only
-// place where live tables and heads are read by vector loads.
+// equal to a run of values, which have some bits and lack others. Here and in
+// once/block.h alone are live tables and heads read by vector loads.
 //
 // Contract
 //   * A word is a lane of 8 bytes, aligned to 8; each is read once and whole.
@@ -32,6 +32,7 @@
 //   [vector.1] acquire loads in WhereInRun     · [head.2], [lockless.2],
 //                                                [single.2]
 //   [vector.2] acquire loads in WhereHasLacks  · [spte.4], [spte.5], [spte.6]
+//   [vector.3] acquire loads in SeeWords       · [spte.4], [spte.5], [spte.6]
 
 #ifndef PTAGE_ONCE_VECTOR_H_
 #define PTAGE_ONCE_VECTOR_H_
@@ -61,6 +62,20 @@ inline constexpr unsigned kBlock = 64;
   return count == kBlock ? ~std::uint64_t{0} : (std::uint64_t{1} << count) - 1;
 }
 
+// How many lanes are in the set. Without an instruction for it the compiler
+// would call its library, which a freestanding program need not have.
+[[nodiscard]] constexpr unsigned CountLanes(std::uint64_t lanes) {
+#if defined(__POPCNT__)
+  return static_cast<unsigned>(__builtin_popcountll(lanes));
+#else
+  lanes -= lanes >> 1 & 0x5555'5555'5555'5555;
+  lanes =
+      (lanes & 0x3333'3333'3333'3333) + (lanes >> 2 & 0x3333'3333'3333'3333);
+  lanes = (lanes + (lanes >> 4)) & 0x0F0F'0F0F'0F0F'0F0F;
+  return static_cast<unsigned>(lanes * 0x0101'0101'0101'0101 >> 56);
+#endif
+}
+
 // Bit i: cells[i] is `first + i * stride`. Precondition: count <= kBlock.
 template <Shareable T>
 [[nodiscard]] std::uint64_t WhereInRun(const Cell<T>* cells, unsigned count,
@@ -77,6 +92,18 @@ template <Shareable T>
 [[nodiscard]] bool BlockInRun(const Cell<T>* cells, T first, T stride);
 template <Shareable T>
 [[nodiscard]] bool BlockHasLacks(const Cell<T>* cells, T has, T lacks);
+
+// What words hold; bit i is about the i-th.
+struct WordsSeen {
+  std::uint64_t any = 0;    // a bit of `any`
+  std::uint64_t both = 0;   // a bit of `any` and one of `also`
+  std::uint64_t equal = 0;  // `equal`
+};
+
+// All three from one read of each. Precondition: count <= kBlock.
+template <Shareable T>
+[[nodiscard]] WordsSeen SeeWords(const Cell<T>* cells, unsigned count, T any,
+                                 T also, T equal);
 
 // ---------------------------------------------------------------------------
 
@@ -118,6 +145,20 @@ template <Shareable T>
   return where;
 }
 
+template <Shareable T>
+inline void SeeEachWord(const Cell<T>* cells, unsigned count, T any, T also,
+                        T equal, WordsSeen& seen, unsigned lane) {
+  for (unsigned i = 0; i < count; ++i, ++lane) {
+    // Were this relaxed: as above.
+    // [vector.3] acquire, pairs with [spte.4], [spte.5] and [spte.6].
+    const T word = ReadOnce(cells[i], kAcquire);
+    const bool is_any = (word & any) != 0;
+    seen.any |= std::uint64_t{is_any} << lane;
+    seen.both |= std::uint64_t{is_any && (word & also) != 0} << lane;
+    seen.equal |= std::uint64_t{word == equal} << lane;
+  }
+}
+
 }  // namespace internal
 
 #if defined(PTAGE_INTERNAL_WORD_BY_WORD)
@@ -142,6 +183,14 @@ template <Shareable T>
 bool BlockHasLacks(const Cell<T>* cells, T has, T lacks) {
   return WhereHasLacks(cells, kBlock, has, lacks) == FirstLanes(kBlock);
 }
+template <Shareable T>
+WordsSeen SeeWords(const Cell<T>* cells, unsigned count, T any, T also,
+                   T equal) {
+  PTAGE_ASSERT(count <= kBlock);
+  WordsSeen seen;
+  internal::SeeEachWord(cells, count, any, also, equal, seen, 0);
+  return seen;
+}
 
 #else
 
@@ -156,15 +205,16 @@ inline constexpr unsigned kLanes = 4;
 #else
 inline constexpr unsigned kLanes = 2;
 #endif
-using Lanes [[gnu::vector_size(kLanes * 8)]] = long long;
-using SharedLanes
+using Vector [[gnu::vector_size(kLanes * 8)]] = long long;
+using SharedVector
     [[gnu::vector_size(kLanes * 8), gnu::aligned(8), gnu::may_alias]] =
         long long;
 
 // One load, which the compiler neither repeats nor leaves out.
 template <Shareable T>
-[[nodiscard, gnu::always_inline]] inline Lanes LoadLanes(const Cell<T>* cells) {
-  return *reinterpret_cast<const volatile SharedLanes*>(cells);
+[[nodiscard, gnu::always_inline]] inline Vector LoadLanes(
+    const Cell<T>* cells) {
+  return *reinterpret_cast<const volatile SharedVector*>(cells);
 }
 
 // Keeps the compiler from moving accesses up before the loads.
@@ -172,7 +222,8 @@ template <Shareable T>
   asm volatile("" ::: "memory");
 }
 
-[[nodiscard, gnu::always_inline]] inline unsigned WhereEqual(Lanes a, Lanes b) {
+[[nodiscard, gnu::always_inline]] inline unsigned WhereEqual(Vector a,
+                                                             Vector b) {
 #if defined(__AVX512F__)
   return __builtin_ia32_cmpq512_mask(a, b, 0, 0xFF);
 #elif defined(__AVX2__)
@@ -187,12 +238,12 @@ template <Shareable T>
 }
 inline constexpr unsigned kAllLanes = (1u << kLanes) - 1;
 
-[[nodiscard, gnu::always_inline]] inline Lanes Everywhere(std::uint64_t word) {
-  return Lanes{} + static_cast<long long>(word);
+[[nodiscard, gnu::always_inline]] inline Vector Everywhere(std::uint64_t word) {
+  return Vector{} + static_cast<long long>(word);
 }
-[[nodiscard, gnu::always_inline]] inline Lanes Ramp(std::uint64_t first,
-                                                    std::uint64_t stride) {
-  Lanes ramp{};
+[[nodiscard, gnu::always_inline]] inline Vector Ramp(std::uint64_t first,
+                                                     std::uint64_t stride) {
+  Vector ramp{};
   for (unsigned i = 0; i < kLanes; ++i) {
     ramp[i] = static_cast<long long>(first + i * stride);
   }
@@ -210,8 +261,8 @@ std::uint64_t WhereInRun(const Cell<T>* cells, unsigned count, T first,
   } else {
     using namespace internal;
     std::uint64_t where = 0;
-    Lanes wanted = Ramp(first, stride);
-    const Lanes step = Everywhere(stride * kLanes);
+    Vector wanted = Ramp(first, stride);
+    const Vector step = Everywhere(stride * kLanes);
     unsigned i = 0;
     for (; i + kLanes <= count; i += kLanes) {
       where |= std::uint64_t{WhereEqual(LoadLanes(cells + i), wanted)} << i;
@@ -236,13 +287,13 @@ std::uint64_t WhereHasLacks(const Cell<T>* cells, unsigned count, T has,
   } else {
     using namespace internal;
     std::uint64_t where = 0;
-    const Lanes wanted = Everywhere(has);
-    const Lanes unwanted = Everywhere(lacks);
+    const Vector wanted = Everywhere(has);
+    const Vector unwanted = Everywhere(lacks);
     unsigned i = 0;
     for (; i + kLanes <= count; i += kLanes) {
-      const Lanes words = LoadLanes(cells + i);
-      const unsigned so = WhereEqual(words & unwanted, Lanes{}) &
-                          (WhereEqual(words & wanted, Lanes{}) ^ kAllLanes);
+      const Vector words = LoadLanes(cells + i);
+      const unsigned so = WhereEqual(words & unwanted, Vector{}) &
+                          (WhereEqual(words & wanted, Vector{}) ^ kAllLanes);
       where |= std::uint64_t{so} << i;
     }
     LanesAreRead();
@@ -259,16 +310,16 @@ bool BlockInRun(const Cell<T>* cells, T first, T stride) {
     return WhereInRun(cells, kBlock, first, stride) == FirstLanes(kBlock);
   } else {
     using namespace internal;
-    Lanes wanted = Ramp(first, stride);
-    const Lanes step = Everywhere(stride * kLanes);
-    Lanes wrong{};
+    Vector wanted = Ramp(first, stride);
+    const Vector step = Everywhere(stride * kLanes);
+    Vector wrong{};
 #pragma GCC unroll 8
     for (unsigned i = 0; i < kBlock; i += kLanes) {
       wrong |= LoadLanes(cells + i) ^ wanted;
       wanted += step;
     }
     LanesAreRead();
-    return WhereEqual(wrong, Lanes{}) == kAllLanes;
+    return WhereEqual(wrong, Vector{}) == kAllLanes;
   }
 }
 
@@ -278,25 +329,51 @@ bool BlockHasLacks(const Cell<T>* cells, T has, T lacks) {
     return WhereHasLacks(cells, kBlock, has, lacks) == FirstLanes(kBlock);
   } else {
     using namespace internal;
-    const Lanes wanted = Everywhere(has);
-    Lanes seen{};
+    const Vector wanted = Everywhere(has);
+    Vector seen{};
     unsigned missing = 0;
 #pragma GCC unroll 8
     for (unsigned i = 0; i < kBlock; i += kLanes) {
-      const Lanes words = LoadLanes(cells + i);
+      const Vector words = LoadLanes(cells + i);
       seen |= words;
-      missing |= WhereEqual(words & wanted, Lanes{});
+      missing |= WhereEqual(words & wanted, Vector{});
     }
     LanesAreRead();
     return missing == 0 &&
-           WhereEqual(seen & Everywhere(lacks), Lanes{}) == kAllLanes;
+           WhereEqual(seen & Everywhere(lacks), Vector{}) == kAllLanes;
   }
+}
+
+template <Shareable T>
+WordsSeen SeeWords(const Cell<T>* cells, unsigned count, T any, T also,
+                   T equal) {
+  PTAGE_ASSERT(count <= kBlock);
+  WordsSeen seen;
+  if constexpr (sizeof(T) != 8) {
+    internal::SeeEachWord(cells, count, any, also, equal, seen, 0);
+  } else {
+    using namespace internal;
+    const Vector some = Everywhere(any);
+    const Vector more = Everywhere(also);
+    const Vector same = Everywhere(equal);
+    unsigned i = 0;
+    for (; i + kLanes <= count; i += kLanes) {
+      const Vector words = LoadLanes(cells + i);
+      const unsigned is_any = WhereEqual(words & some, Vector{}) ^ kAllLanes;
+      const unsigned is_both =
+          is_any & (WhereEqual(words & more, Vector{}) ^ kAllLanes);
+      seen.any |= std::uint64_t{is_any} << i;
+      seen.both |= std::uint64_t{is_both} << i;
+      seen.equal |= std::uint64_t{WhereEqual(words, same)} << i;
+    }
+    LanesAreRead();
+    SeeEachWord(cells + i, count - i, any, also, equal, seen, i);
+  }
+  return seen;
 }
 
 #endif
 
 }  // namespace ptage
-
-#undef PTAGE_INTERNAL_WORD_BY_WORD
 
 #endif  // PTAGE_ONCE_VECTOR_H_

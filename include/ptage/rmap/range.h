@@ -340,16 +340,6 @@ class RangeAger {
     return i + run;
   }
 
-  // The bits that are set. Without an instruction for it the compiler would
-  // call its library, which a freestanding program need not have.
-  static constexpr std::uint64_t CountLanes(std::uint64_t lanes) {
-    lanes -= lanes >> 1 & 0x5555'5555'5555'5555;
-    lanes =
-        (lanes & 0x3333'3333'3333'3333) + (lanes >> 2 & 0x3333'3333'3333'3333);
-    lanes = (lanes + (lanes >> 4)) & 0x0F0F'0F0F'0F0F'0F0F;
-    return lanes * 0x0101'0101'0101'0101 >> 56;
-  }
-
   // The same of up to kBlock pages. Returns whether it was worth it.
   [[gnu::noinline]] bool AgeBlock(std::uint64_t i, Entry* entry,
                                   unsigned lanes) {

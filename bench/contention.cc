@@ -37,6 +37,7 @@
 #include "bench/table.h"
 #include "bench/team.h"
 #include "bench/trace_folder.h"
+#include "bench/walk_suite.h"
 
 namespace ptage::bench {
 namespace {
@@ -293,6 +294,14 @@ int Main(const std::vector<std::string>& arguments,
   rmap_plan.go_on = [] { return interrupted == 0; };
   RmapSuite rmap_suite(rmap_plan, rate);
   rmap_suite.Run(figures);
+  WalkPlan walk_plan;
+  walk_plan.tables = scale.rmap_entries / kEntriesPerTable<Ept>;
+  walk_plan.rounds = scale.rmap_rounds;
+  walk_plan.seed = options->seed;
+  walk_plan.wanted = wanted;
+  walk_plan.go_on = rmap_plan.go_on;
+  WalkSuite walk_suite(walk_plan, rate, team);
+  walk_suite.Run(figures);
   ContendedPlan contended_plan;
   contended_plan.rounds = options->quick ? 10 : 100;
   contended_plan.window_ns = 8e6;
@@ -321,6 +330,8 @@ int Main(const std::vector<std::string>& arguments,
   PrintTables(result, replays);
   const std::string rmaps = rmap_suite.Table();
   if (!rmaps.empty()) absl::PrintF("\n%s", rmaps);
+  const std::string walks = walk_suite.Table();
+  if (!walks.empty()) absl::PrintF("\n%s", walks);
   const std::string contended = contended_rmaps.Table();
   if (!contended.empty()) absl::PrintF("\n%s", contended);
   absl::PrintF(

@@ -165,6 +165,12 @@ inline void AddWalk(std::vector<Metric>& metrics) {
            AtMost("walk/dense/clear", 1.10),
            AtMost("walk/sparse/clear", 1.15),
            AtLeast("walk/vs_per_entry", 3),
+           AtLeast("walk/parallel/2", 1.9),
+       }) {
+    metric.built = true;
+    metrics.push_back(std::move(metric));
+  }
+  for (Metric metric : {
            AtLeast("walk/skip_cold/0.1", 120),
            AtLeast("walk/skip_cold/100", 0.90),
            AtLeast("walk/hot_parent/clear", 10),
@@ -172,7 +178,6 @@ inline void AddWalk(std::vector<Metric>& metrics) {
            AtMost("walk/profile/cost", 1.5),
            AtLeast("walk/profile/precision", 0.95),
            AtLeast("walk/profile/recall", 0.95),
-           AtLeast("walk/parallel/2", 1.9),
            AtMost("walk/foreign/memory", 1.20),
            AtMost("walk/foreign/l2", 1.10),
        }) {

@@ -30,6 +30,7 @@
 #include "bench/rmap_worlds.h"
 #include "bench/rounds.h"
 #include "bench/stats.h"
+#include "bench/streams.h"
 #include "bench/table.h"
 #include "ptage/once.h"
 #include "ptage/reclaim.h"
@@ -40,23 +41,6 @@
 #include "ptage/types.h"
 
 namespace ptage::bench {
-
-// Reads as many bytes from each of `begins` once, in order and side by side, in
-// the widest loads that there are. Nobody else is at work on them.
-// Precondition: a multiple of 512, aligned to 64.
-template <std::size_t kStreams>
-void ReadStreams(const void* const (&begins)[kStreams], std::size_t bytes) {
-  using Line [[gnu::vector_size(64), gnu::may_alias]] = std::uint64_t;
-  Line all[kStreams * 4] = {};
-  for (std::size_t at = 0; at != bytes / sizeof(Line); at += 8) {
-    for (std::size_t s = 0; s < kStreams; ++s) {
-      const Line* const lines = static_cast<const Line*>(begins[s]) + at;
-      for (std::size_t i = 0; i < 8; ++i) all[s * 4 + i % 4] |= lines[i];
-    }
-  }
-  for (const Line& some : all) all[0] |= some;
-  asm volatile("" : : "m"(all[0]));
-}
 
 struct RmapPlan {
   // Entries of what does not fit into the caches, and of what does.

@@ -10,6 +10,8 @@
 // IWYU pragma: begin_exports
 #include "ptage/config.h"
 #include "ptage/harvest.h"
+#include "ptage/harvest/outputs.h"
+#include "ptage/harvest/split.h"
 #include "ptage/lock.h"
 #include "ptage/memory.h"
 #include "ptage/memory/arena.h"

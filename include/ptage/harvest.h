@@ -137,8 +137,12 @@ class Harvester {
   static constexpr bool kInBlocks =
       VectorTestable<F> && kPerTable % kBlock == 0;
   static constexpr unsigned kBlocks = kInBlocks ? kPerTable / kBlock : 1;
-  // Leaf tables that are read side by side: eight streams keep memory busier
-  // than any prefetch from one table to the next (docs/harvest.md).
+  // Leaf tables that are gathered before any is read.
+  static constexpr unsigned kGroup = 64;
+  // Scattered ones of them that are read side by side: eight streams keep
+  // memory busier than any prefetch from one table to the next
+  // (docs/harvest.md). The first block of each is fetched while the eight
+  // before are read.
   static constexpr unsigned kSide = 8;
 
   struct LeafTable {
@@ -152,15 +156,31 @@ class Harvester {
   // A table of level 1, from where the range begins.
   Gfn HarvestPart(Table<F>& table, Gfn base, GfnRange range);
 
-  // Whole tables of level 1, whose entries are paid for.
+  // Whole tables of level 1, whose entries are paid for: the group that waits.
   void HarvestGroup();
-  void HarvestWhole(Table<F>& table, Gfn base);
-  void HarvestSideBySide();
+  void HarvestOneByOne(unsigned from);
+  void TestOneByOne(unsigned from);
+  // As many as go into eights; returns how many.
+  unsigned HarvestSideBySide();
+  // The t-th of the group, which was read beside others.
+  void HarvestSeen(unsigned t, const BlockSeen (&seen)[kBlocks][kSide]);
 
+  // Counts that stay in registers.
+  struct Tally {
+    std::uint64_t examined = 0;
+    std::uint64_t young = 0;
+  };
+  void Add(const Tally& tally) {
+    counts_.examined += tally.examined;
+    counts_.young += tally.young;
+    result_.young |= tally.young != 0;
+  }
+
+  // The b-th block of a table of level 1, as it was read.
+  void HarvestBlock(const LeafTable& leaf, unsigned b, const BlockSeen& seen,
+                    Tally& tally);
   // Consecutive entries of a table of level 1; `first` is the first one's
   // frame.
-  void HarvestBlock(Here& here, Entry* entries, Gfn first,
-                    const BlockSeen& seen);
   void HarvestEntries(Here& here, Entry* entries, unsigned count, Gfn first);
   // Those of them that looked young or frozen.
   void TakeYoung(Here& here, Entry* entries, Gfn first, std::uint64_t young,
@@ -179,7 +199,7 @@ class Harvester {
   AgeCounts counts_;
   // Leaf tables that wait to be read together.
   unsigned waiting_ = 0;
-  LeafTable group_[kSide];
+  LeafTable group_[kGroup];
 };
 
 template <HarvestBit kBit, Loads kLoads, class Tree, class Output>
@@ -206,7 +226,7 @@ Gfn Harvester<kBit, kLoads, Tree, Output>::HarvestTable(Table<F>& table,
       if (level == Level{2} && part == covers && budget_ >= kPerTable) {
         budget_ -= kPerTable;
         group_[waiting_++] = LeafTable{&child, covers.begin};
-        if (waiting_ == kSide) HarvestGroup();
+        if (waiting_ == kGroup) HarvestGroup();
         continue;
       }
       HarvestGroup();
@@ -245,65 +265,130 @@ void Harvester<kBit, kLoads, Tree, Output>::HarvestGroup() {
   for (unsigned i = 1; i < waiting_; ++i) {
     scattered |= group_[i].table != group_[0].table + i;
   }
-  if (kInBlocks && scattered && waiting_ == kSide) {
-    HarvestSideBySide();
-  } else {
-    for (unsigned i = 0; i < waiting_; ++i) {
-      HarvestWhole(*group_[i].table, group_[i].base);
-    }
-  }
+  HarvestOneByOne(scattered ? HarvestSideBySide() : 0);
   waiting_ = 0;
 }
 
 template <HarvestBit kBit, Loads kLoads, class Tree, class Output>
-void Harvester<kBit, kLoads, Tree, Output>::HarvestWhole(Table<F>& table,
-                                                         Gfn base) {
-  if constexpr (kInBlocks) {
-    Here here(tables_, table, base, Level{1});
-    for (unsigned i = 0; i < kPerTable; i += kBlock) {
-      Entry* const entries = &table.entries[i];
-      const Entry* const blocks[1] = {entries};
-      BlockSeen seen[1];
-      SeeBlocks<1, kLoads>(blocks, LowestPresentBit(), kWanted, seen);
-      HarvestBlock(here, entries, base + i, seen[0]);
+void Harvester<kBit, kLoads, Tree, Output>::HarvestOneByOne(unsigned from) {
+  if constexpr (!kInBlocks) {
+    for (unsigned t = from; t < waiting_; ++t) {
+      const LeafTable leaf = group_[t];
+      budget_ += kPerTable;
+      (void)HarvestPart(*leaf.table, leaf.base,
+                        GfnRange{leaf.base, leaf.base + kPerTable});
     }
+  } else if (!kStable && action_ == AgeAction::kTest) {
+    TestOneByOne(from);
   } else {
-    budget_ += kPerTable;
-    (void)HarvestPart(table, base, GfnRange{base, base + kPerTable});
-  }
-}
-
-template <HarvestBit kBit, Loads kLoads, class Tree, class Output>
-void Harvester<kBit, kLoads, Tree, Output>::HarvestSideBySide() {
-  if constexpr (kInBlocks) {
-    BlockSeen seen[kBlocks][kSide];
-    for (unsigned b = 0; b < kBlocks; ++b) {
-      const Entry* blocks[kSide];
-      for (unsigned s = 0; s < kSide; ++s) {
-        blocks[s] = &group_[s].table->entries[b * kBlock];
-      }
-      SeeBlocks<kSide, kLoads>(blocks, LowestPresentBit(), kWanted, seen[b]);
-    }
-    for (unsigned s = 0; s < kSide; ++s) {
-      Table<F>& table = *group_[s].table;
-      const Gfn base = group_[s].base;
-      Here here(tables_, table, base, Level{1});
+    Tally tally;
+    for (unsigned t = from; t < waiting_; ++t) {
+      const LeafTable leaf = group_[t];
       for (unsigned b = 0; b < kBlocks; ++b) {
-        HarvestBlock(here, &table.entries[b * kBlock], base + b * kBlock,
-                     seen[b][s]);
+        const Entry* const block[1] = {&leaf.table->entries[b * kBlock]};
+        BlockSeen seen[1];
+        SeeBlocks<1, kLoads>(block, LowestPresentBit(), kWanted, seen);
+        HarvestBlock(leaf, b, seen[0], tally);
       }
     }
+    Add(tally);
   }
 }
 
 template <HarvestBit kBit, Loads kLoads, class Tree, class Output>
-void Harvester<kBit, kLoads, Tree, Output>::HarvestBlock(
-    Here& here, Entry* entries, Gfn first, const BlockSeen& seen) {
+void Harvester<kBit, kLoads, Tree, Output>::TestOneByOne(unsigned from) {
+  std::uint64_t young = 0;
+  std::uint64_t full = 0;
+  const LeafTable* const end = group_ + waiting_;
+  for (const LeafTable* leaf = group_ + from; leaf < end; ++leaf) {
+    Entry* const entries = leaf->table->entries;
+    const Gfn base = leaf->base;
+    for (unsigned at = 0; at < kPerTable; at += kBlock) {
+      const Entry* const block[1] = {entries + at};
+      BlockSeen seen[1];
+      SeeBlocks<1, kLoads>(block, LowestPresentBit(), kWanted, seen);
+      if (seen[0].all) [[likely]] {
+        ++full;
+        young += CountLanes(seen[0].has);
+        output_.SetYoung(base + at, seen[0].has);
+      } else {
+        Here here(tables_, *leaf->table, base, Level{1});
+        HarvestEntries(here, entries + at, kBlock, base + at);
+      }
+    }
+  }
+  Add(Tally{full * kBlock, young});
+}
+
+template <HarvestBit kBit, Loads kLoads, class Tree, class Output>
+unsigned Harvester<kBit, kLoads, Tree, Output>::HarvestSideBySide() {
+  unsigned done = 0;
+  if constexpr (kInBlocks) {
+    // While some tables are read, those before them are worked on, so that
+    // memory does not rest meanwhile.
+    BlockSeen seen[2][kBlocks][kSide];
+    unsigned worked_on = 0;
+    for (unsigned turn = 0; waiting_ - done >= kSide; ++turn) {
+      const LeafTable* const leaves = group_ + done;
+      for (unsigned t = done + kSide; t < waiting_ && t < done + 2 * kSide;
+           ++t) {
+        for (unsigned i = 0; i < kBlock; i += 64 / sizeof(Entry)) {
+          PrefetchLater(&group_[t].table->entries[i]);
+        }
+      }
+      for (unsigned b = 0; b < kBlocks; ++b) {
+        const Entry* blocks[kSide];
+        for (unsigned t = 0; t < kSide; ++t) {
+          blocks[t] = &leaves[t].table->entries[b * kBlock];
+        }
+        SeeBlocks<kSide, kLoads>(blocks, LowestPresentBit(), kWanted,
+                                 seen[turn % 2][b]);
+        while (turn > 0 &&
+               worked_on < done - kSide + (b + 1) * kSide / kBlocks) {
+          HarvestSeen(worked_on, seen[(turn - 1) % 2]);
+          ++worked_on;
+        }
+      }
+      done += kSide;
+    }
+    for (; worked_on < done; ++worked_on) {
+      HarvestSeen(worked_on, seen[(done / kSide - 1) % 2]);
+    }
+  }
+  return done;
+}
+
+template <HarvestBit kBit, Loads kLoads, class Tree, class Output>
+void Harvester<kBit, kLoads, Tree, Output>::HarvestSeen(
+    unsigned t, const BlockSeen (&seen)[kBlocks][kSide]) {
+  const LeafTable leaf = group_[t];
+  Tally tally;
+  for (unsigned b = 0; b < kBlocks; ++b) {
+    HarvestBlock(leaf, b, seen[b][t % kSide], tally);
+  }
+  Add(tally);
+}
+
+template <HarvestBit kBit, Loads kLoads, class Tree, class Output>
+void Harvester<kBit, kLoads, Tree, Output>::HarvestBlock(const LeafTable& leaf,
+                                                         unsigned b,
+                                                         const BlockSeen& seen,
+                                                         Tally& tally) {
+  const Gfn first = leaf.base + b * kBlock;
+  if (!kStable && seen.all && action_ == AgeAction::kTest) {
+    // Most blocks: nothing is left to be asked of an entry.
+    tally.examined += kBlock;
+    tally.young += CountLanes(seen.has);
+    output_.SetYoung(first, seen.has);
+    return;
+  }
+  Entry* const entries = &leaf.table->entries[b * kBlock];
+  Here here(tables_, *leaf.table, leaf.base, Level{1});
   if (!seen.all) {
     HarvestEntries(here, entries, kBlock, first);
     return;
   }
-  counts_.examined += kBlock;
+  tally.examined += kBlock;
   if (seen.has != 0) TakeYoung(here, entries, first, seen.has, 0);
 }
 

@@ -153,17 +153,21 @@ class Harvester {
   // Tables above the leaves' level. Each of these returns the first frame of
   // `range` that is left, or its end.
   Gfn HarvestTable(Table<F>& table, Level level, Gfn base, GfnRange range);
+  // Adds leaf tables to the group as long as the entries of a table of level 2
+  // lead to some, and skips empty entries; returns the first that is neither.
+  std::uint64_t Gather(Here& here, Table<F>& table, Gfn base, GfnRange range,
+                       std::uint64_t index);
   // A table of level 1, from where the range begins.
   Gfn HarvestPart(Table<F>& table, Gfn base, GfnRange range);
 
   // Whole tables of level 1, whose entries are paid for: the group that waits.
   void HarvestGroup();
-  void HarvestOneByOne(unsigned from);
-  void TestOneByOne(unsigned from);
-  // As many as go into eights; returns how many.
+  // As many of them as go into eights; returns how many.
   unsigned HarvestSideBySide();
-  // The t-th of the group, which was read beside others.
+  // The t-th, which was read beside others.
   void HarvestSeen(unsigned t, const BlockSeen (&seen)[kBlocks][kSide]);
+  // Some that follow one another, by their frames and in memory.
+  void HarvestRun(const LeafTable& first, unsigned tables);
 
   // Counts that stay in registers.
   struct Tally {
@@ -176,15 +180,17 @@ class Harvester {
     result_.young |= tally.young != 0;
   }
 
-  // The b-th block of a table of level 1, as it was read.
-  void HarvestBlock(const LeafTable& leaf, unsigned b, const BlockSeen& seen,
+  // Consecutive entries of a table of level 1, `first` being the first one's
+  // frame: kBlock of them, as they were read; up to kBlock; and, of these, the
+  // ones that looked young or frozen.
+  void HarvestBlock(Entry* entries, Gfn first, const BlockSeen& seen,
                     Tally& tally);
-  // Consecutive entries of a table of level 1; `first` is the first one's
-  // frame.
-  void HarvestEntries(Here& here, Entry* entries, unsigned count, Gfn first);
-  // Those of them that looked young or frozen.
-  void TakeYoung(Here& here, Entry* entries, Gfn first, std::uint64_t young,
+  void HarvestEntries(Entry* entries, unsigned count, Gfn first);
+  void TakeYoung(Entry* entries, Gfn first, std::uint64_t young,
                  std::uint64_t frozen);
+  Here HereAt(const Entry* entries, Gfn first) const {
+    return Here(tables_, *tables_.memory().TableOf(*entries), first, Level{1});
+  }
 
   // One entry, of any level, as it was read.
   void HarvestEntry(Entry& entry, Word seen, GfnRange covers);
@@ -211,34 +217,47 @@ Gfn Harvester<kBit, kLoads, Tree, Output>::HarvestTable(Table<F>& table,
   Here here(tables_, table, base, level);
   for (std::uint64_t index = (range.begin - base) / frames; index < kPerTable;
        ++index) {
+    if (level == Level{2}) index = Gather(here, table, base, range, index);
     const GfnRange covers{base + index * frames, base + (index + 1) * frames};
-    if (covers.begin >= range.end) break;
+    if (index == kPerTable || covers.begin >= range.end) break;
+    HarvestGroup();
     const GfnRange part = range.Clip(covers);
-    if (budget_ == 0) {
-      HarvestGroup();
-      return part.begin;
-    }
+    if (budget_ == 0) return part.begin;
     --budget_;
     Entry& entry = table.entries[index];
     const Word seen = here.template Read<kCold>(entry);
     if (F::IsPresent(seen) && !F::IsLeaf(seen, level)) {
-      Table<F>& child = tables_.ChildOf(seen);
-      if (level == Level{2} && part == covers && budget_ >= kPerTable) {
-        budget_ -= kPerTable;
-        group_[waiting_++] = LeafTable{&child, covers.begin};
-        if (waiting_ == kGroup) HarvestGroup();
-        continue;
-      }
-      HarvestGroup();
-      const Gfn next = HarvestTable(child, level.Below(), covers.begin, part);
+      const Gfn next = HarvestTable(tables_.ChildOf(seen), level.Below(),
+                                    covers.begin, part);
       if (next < part.end) return next;
     } else if (F::IsPresent(seen) || IsFrozen<F>(seen)) {
-      HarvestGroup();
       HarvestEntry(entry, seen, covers);
     }
   }
   HarvestGroup();
   return range.end;
+}
+
+template <HarvestBit kBit, Loads kLoads, class Tree, class Output>
+std::uint64_t Harvester<kBit, kLoads, Tree, Output>::Gather(
+    Here& here, Table<F>& table, Gfn base, GfnRange range,
+    std::uint64_t index) {
+  std::uint64_t budget = budget_;
+  for (; index < kPerTable && budget > kPerTable; ++index) {
+    const Gfn first = base + index * kPerTable;
+    if (first < range.begin || first + kPerTable > range.end) break;
+    const Word seen = here.template Read<kCold>(table.entries[index]);
+    if (!F::IsPresent(seen) && !IsFrozen<F>(seen)) {
+      --budget;
+      continue;
+    }
+    if (!F::IsPresent(seen) || F::IsLeaf(seen, Level{2})) break;
+    budget -= 1 + kPerTable;
+    group_[waiting_++] = LeafTable{&tables_.ChildOf(seen), first};
+    if (waiting_ == kGroup) HarvestGroup();
+  }
+  budget_ = budget;
+  return index;
 }
 
 template <HarvestBit kBit, Loads kLoads, class Tree, class Output>
@@ -248,12 +267,11 @@ Gfn Harvester<kBit, kLoads, Tree, Output>::HarvestPart(Table<F>& table,
   const std::uint64_t entries =
       range.Frames() < budget_ ? range.Frames() : budget_;
   budget_ -= entries;
-  Here here(tables_, table, base, Level{1});
   const Gfn end = range.begin + entries;
   for (Gfn gfn = range.begin; gfn < end;) {
     const std::uint64_t left = end - gfn;
     const auto count = static_cast<unsigned>(left < kBlock ? left : kBlock);
-    HarvestEntries(here, &table.entries[gfn - base], count, gfn);
+    HarvestEntries(&table.entries[gfn - base], count, gfn);
     gfn = gfn + count;
   }
   return end;
@@ -263,61 +281,49 @@ template <HarvestBit kBit, Loads kLoads, class Tree, class Output>
 void Harvester<kBit, kLoads, Tree, Output>::HarvestGroup() {
   bool scattered = false;
   for (unsigned i = 1; i < waiting_; ++i) {
-    scattered |= group_[i].table != group_[0].table + i;
+    scattered |= group_[i].table != group_[i - 1].table + 1;
   }
-  HarvestOneByOne(scattered ? HarvestSideBySide() : 0);
+  unsigned next = scattered ? HarvestSideBySide() : 0;
+  while (next < waiting_) {
+    unsigned run = 1;
+    for (; next + run < waiting_; ++run) {
+      const LeafTable& before = group_[next + run - 1];
+      if (group_[next + run].table != before.table + 1 ||
+          group_[next + run].base != before.base + kPerTable) {
+        break;
+      }
+    }
+    HarvestRun(group_[next], run);
+    next += run;
+  }
   waiting_ = 0;
 }
 
 template <HarvestBit kBit, Loads kLoads, class Tree, class Output>
-void Harvester<kBit, kLoads, Tree, Output>::HarvestOneByOne(unsigned from) {
+void Harvester<kBit, kLoads, Tree, Output>::HarvestRun(const LeafTable& first,
+                                                       unsigned tables) {
   if constexpr (!kInBlocks) {
-    for (unsigned t = from; t < waiting_; ++t) {
-      const LeafTable leaf = group_[t];
+    for (unsigned t = 0; t < tables; ++t) {
+      const Gfn base = first.base + t * kPerTable;
       budget_ += kPerTable;
-      (void)HarvestPart(*leaf.table, leaf.base,
-                        GfnRange{leaf.base, leaf.base + kPerTable});
+      (void)HarvestPart(first.table[t], base, GfnRange{base, base + kPerTable});
     }
-  } else if (!kStable && action_ == AgeAction::kTest) {
-    TestOneByOne(from);
   } else {
+    // One loop over the blocks of all of them: a loop in a loop would have its
+    // end mispredicted for each table.
+    Entry* entries = first.table->entries;
+    Gfn gfn = first.base;
     Tally tally;
-    for (unsigned t = from; t < waiting_; ++t) {
-      const LeafTable leaf = group_[t];
-      for (unsigned b = 0; b < kBlocks; ++b) {
-        const Entry* const block[1] = {&leaf.table->entries[b * kBlock]};
-        BlockSeen seen[1];
-        SeeBlocks<1, kLoads>(block, LowestPresentBit(), kWanted, seen);
-        HarvestBlock(leaf, b, seen[0], tally);
-      }
+    for (unsigned left = tables * kBlocks; left != 0; --left) {
+      const Entry* const block[1] = {entries};
+      BlockSeen seen[1];
+      SeeBlocks<1, kLoads>(block, LowestPresentBit(), kWanted, seen);
+      HarvestBlock(entries, gfn, seen[0], tally);
+      entries += kBlock;
+      gfn = gfn + kBlock;
     }
     Add(tally);
   }
-}
-
-template <HarvestBit kBit, Loads kLoads, class Tree, class Output>
-void Harvester<kBit, kLoads, Tree, Output>::TestOneByOne(unsigned from) {
-  std::uint64_t young = 0;
-  std::uint64_t full = 0;
-  const LeafTable* const end = group_ + waiting_;
-  for (const LeafTable* leaf = group_ + from; leaf < end; ++leaf) {
-    Entry* const entries = leaf->table->entries;
-    const Gfn base = leaf->base;
-    for (unsigned at = 0; at < kPerTable; at += kBlock) {
-      const Entry* const block[1] = {entries + at};
-      BlockSeen seen[1];
-      SeeBlocks<1, kLoads>(block, LowestPresentBit(), kWanted, seen);
-      if (seen[0].all) [[likely]] {
-        ++full;
-        young += CountLanes(seen[0].has);
-        output_.SetYoung(base + at, seen[0].has);
-      } else {
-        Here here(tables_, *leaf->table, base, Level{1});
-        HarvestEntries(here, entries + at, kBlock, base + at);
-      }
-    }
-  }
-  Add(Tally{full * kBlock, young});
 }
 
 template <HarvestBit kBit, Loads kLoads, class Tree, class Output>
@@ -364,37 +370,33 @@ void Harvester<kBit, kLoads, Tree, Output>::HarvestSeen(
   const LeafTable leaf = group_[t];
   Tally tally;
   for (unsigned b = 0; b < kBlocks; ++b) {
-    HarvestBlock(leaf, b, seen[b][t % kSide], tally);
+    HarvestBlock(&leaf.table->entries[b * kBlock], leaf.base + b * kBlock,
+                 seen[b][t % kSide], tally);
   }
   Add(tally);
 }
 
 template <HarvestBit kBit, Loads kLoads, class Tree, class Output>
-void Harvester<kBit, kLoads, Tree, Output>::HarvestBlock(const LeafTable& leaf,
-                                                         unsigned b,
-                                                         const BlockSeen& seen,
-                                                         Tally& tally) {
-  const Gfn first = leaf.base + b * kBlock;
-  if (!kStable && seen.all && action_ == AgeAction::kTest) {
-    // Most blocks: nothing is left to be asked of an entry.
-    tally.examined += kBlock;
-    tally.young += CountLanes(seen.has);
-    output_.SetYoung(first, seen.has);
-    return;
-  }
-  Entry* const entries = &leaf.table->entries[b * kBlock];
-  Here here(tables_, *leaf.table, leaf.base, Level{1});
-  if (!seen.all) {
-    HarvestEntries(here, entries, kBlock, first);
+[[gnu::always_inline]] inline void
+Harvester<kBit, kLoads, Tree, Output>::HarvestBlock(Entry* entries, Gfn first,
+                                                    const BlockSeen& seen,
+                                                    Tally& tally) {
+  if (!seen.all) [[unlikely]] {
+    HarvestEntries(entries, kBlock, first);
     return;
   }
   tally.examined += kBlock;
-  if (seen.has != 0) TakeYoung(here, entries, first, seen.has, 0);
+  if (kStable || action_ == AgeAction::kTestAndClear) {
+    if (seen.has != 0) TakeYoung(entries, first, seen.has, 0);
+    return;
+  }
+  // Most blocks, and nothing is left to be asked of an entry.
+  tally.young += CountLanes(seen.has);
+  output_.SetYoung(first, seen.has);
 }
 
 template <HarvestBit kBit, Loads kLoads, class Tree, class Output>
-void Harvester<kBit, kLoads, Tree, Output>::HarvestEntries(Here& here,
-                                                           Entry* entries,
+void Harvester<kBit, kLoads, Tree, Output>::HarvestEntries(Entry* entries,
                                                            unsigned count,
                                                            Gfn first) {
   if constexpr (VectorTestable<F>) {
@@ -402,9 +404,10 @@ void Harvester<kBit, kLoads, Tree, Output>::HarvestEntries(Here& here,
                                     kWanted, Word{F::kFrozen});
     counts_.examined += CountLanes(seen.any);
     if ((seen.both | seen.equal) != 0) {
-      TakeYoung(here, entries, first, seen.both, seen.equal);
+      TakeYoung(entries, first, seen.both, seen.equal);
     }
   } else {
+    Here here = HereAt(entries, first);
     for (unsigned i = 0; i < count; ++i) {
       HarvestEntry(entries[i], here.template Read<kCold>(entries[i]),
                    GfnRange{first + i, first + i + 1});
@@ -413,12 +416,12 @@ void Harvester<kBit, kLoads, Tree, Output>::HarvestEntries(Here& here,
 }
 
 template <HarvestBit kBit, Loads kLoads, class Tree, class Output>
-void Harvester<kBit, kLoads, Tree, Output>::TakeYoung(Here& here,
-                                                      Entry* entries, Gfn first,
+void Harvester<kBit, kLoads, Tree, Output>::TakeYoung(Entry* entries, Gfn first,
                                                       std::uint64_t young,
                                                       std::uint64_t frozen) {
   if (kStable || action_ == AgeAction::kTestAndClear) {
     const AgeAction action = action_;
+    Here here = HereAt(entries, first);
     for (std::uint64_t rest = young; rest != 0; rest &= rest - 1) {
       const auto i = static_cast<unsigned>(std::countr_zero(rest));
       const SpteAge age =

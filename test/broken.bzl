@@ -36,8 +36,7 @@ _ROWS = [
         "spte_test",
         "ALostRaceAnswersYoungAndLeavesTheOthersValue",
         "spte",
-        "return TryCmpxchg(entry, seen,\n" +
-        "                    static_cast<typename F::Word>(seen & ~kBit),\n" +
+        "return TryCmpxchg(entry, seen, static_cast<typename F::Word>(seen & ~kBit),\n" +
         "                    kRelaxed)",
         "return (WriteOnce(entry, seen & ~kBit, kRelaxed), true)",
     ),

@@ -12,7 +12,8 @@ SEARCHES = {
     "harvest": ["page_table"],
     "lock": ["lock"],
     "memory": ["spte", "rmap"],
-    "once/vector": ["rmap"],
+    "once/block": ["page_table"],
+    "once/vector": ["rmap", "page_table"],
     "page_table": ["page_table", "type_stable"],
     "page_table/remove": ["page_table", "type_stable"],
     "page_table/resize": ["page_table", "type_stable"],
@@ -38,7 +39,11 @@ SEARCHES = {
 # header, or header@searches: {mutant: (search, property)}
 LISTED = {
     "harvest": {
-        "HarvestSome:recheck:1": (
+        "HarvestTable:recheck:1": (
+            "AgerAgainstChange<Change::kSplit>",
+            "what is young is reported, or said to be unknown",
+        ),
+        "Gather:recheck:1": (
             "AgerAgainstChange<Change::kSplit>",
             "what is young is reported, or said to be unknown",
         ),
@@ -65,6 +70,26 @@ LISTED = {
         "RecordsFrame:recheck:1": (
             "TwoIndirectFaults",
             "no page is charged with another's access",
+        ),
+    },
+    "once/block": {
+        "SeeSingleWords:recheck:2": (
+            "BlockAgainstZap<TinyFormat::kDirty>",
+            "nobody reads cold before the access is on record",
+        ),
+    },
+    "once/vector@page_table": {
+        "SeeEachWord:recheck:1": (
+            "HarvestAgainstZap",
+            "nobody reads empty before the access is on record",
+        ),
+        "SeeEachWord:recheck:2": (
+            "HarvestAgainstZap",
+            "nobody reads empty before the access is on record",
+        ),
+        "SeeEachWord:recheck:3": (
+            "HarvestAgainstZap",
+            "nothing stays frozen",
         ),
     },
     "once/vector": {
@@ -641,6 +666,14 @@ STRUCK = [
         "No entry is then called cold by a vector, and each frame is asked by the " +
         "discipline's Age.",
         ["once/vector:WordsHaveLack:recheck:1"],
+    ),
+    (
+        "An entry more or less in a piece: the pieces make up the range all the same.",
+        ["harvest/split:VisitWork:recheck:1"],
+    ),
+    (
+        "No block is then said to be whole, and each is asked word by word.",
+        ["once/block:SeeSingleWords:recheck:1"],
     ),
     (
         "A guess that only chooses the way: a head that is not empty ends the loop by the " +

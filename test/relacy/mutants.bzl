@@ -50,8 +50,7 @@ MUTANTS = {
             "ClearedByAStore",
             "WalkedEntry",
             "no write is lost",
-            "return TryCmpxchg(entry, seen,\n" +
-            "                    static_cast<typename F::Word>(seen & ~kBit),\n" +
+            "return TryCmpxchg(entry, seen, static_cast<typename F::Word>(seen & ~kBit),\n" +
             "                    kRelaxed)",
             "return (WriteOnce(entry, seen & ~kBit, kRelaxed), true)",
         ),
@@ -350,6 +349,33 @@ MUTANTS = {
             "DATA RACE",
             "WriteOnce(info.gfns[&entry - table->entries], gfn.value, kRelease);",
             "WriteOnce(info.gfns[&entry - table->entries], gfn.value, kRelaxed);",
+        ),
+    ],
+    "once/block": [
+        (
+            "FoldedReadRelaxed",
+            "BlockAgainstZap<TinyFormat::kPresent>",
+            "nobody reads cold before the access is on record",
+            "(ReadOnce(cells[k], kAcquire) & bits)",
+            "(ReadOnce(cells[k], kRelaxed) & bits)",
+        ),
+        (
+            "SingleReadRelaxed",
+            "BlockAgainstZap<TinyFormat::kDirty>",
+            "nobody reads cold before the access is on record",
+            "const T word = ReadOnce(cells[i], kAcquire);",
+            "const T word = ReadOnce(cells[i], kRelaxed);",
+        ),
+    ],
+    "once/vector@page_table": [
+        (
+            "WordsSeenRelaxed",
+            "HarvestAgainstZap",
+            "nobody reads empty before the access is on record",
+            "    const T word = ReadOnce(cells[i], kAcquire);\n" +
+            "    const bool is_any",
+            "    const T word = ReadOnce(cells[i], kRelaxed);\n" +
+            "    const bool is_any",
         ),
     ],
     "once/vector": [

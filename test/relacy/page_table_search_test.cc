@@ -28,6 +28,15 @@ TEST(PageTableSearch, WhoFindsARemovedTablesPlaceEmptySeesWhatItHandedOn) {
   ExpectHolds<EmptyAfterRemoval>();
 }
 
+TEST(PageTableSearch, AHarvestMissesNothingThatAZapTakes) {
+  ExpectHolds<HarvestAgainstZap>();
+}
+
+TEST(PageTableSearch, ABlockIsColdOnlyIfItsAccessesAreOnRecord) {
+  ExpectHolds<BlockAgainstZap<TinyFormat::kPresent>>();
+  ExpectHolds<BlockAgainstZap<TinyFormat::kDirty>>();
+}
+
 TEST(PageTableSearch, TwoZapsTakeEachLeafOnce) {
   ExpectHolds<ZapAgainst<Rival::kZap>>();
 }

@@ -10,6 +10,8 @@
 #include "ptage/harvest.h"
 #include "ptage/memory.h"
 #include "ptage/once.h"
+#include "ptage/once/block.h"
+#include "ptage/once/vector.h"
 #include "ptage/page_table.h"
 #include "ptage/reclaim.h"
 #include "ptage/reclaim/anonymous_epoch.h"
@@ -344,6 +346,83 @@ struct EmptyAfterRemoval : rl::test_suite<EmptyAfterRemoval, 2> {
       Require(ReadOnce(on_record, kRelaxed) == 1,
               "nobody reads empty before the access is on record");
     }
+  }
+};
+
+// --- A harvest against a zap: by words, and by blocks.
+
+struct HarvestAgainstZap : rl::test_suite<HarvestAgainstZap, 2> {
+  static constexpr Plan kPlan = kEveryInterleaving;
+
+  Tree<> tree;
+  Cell<std::uint32_t> on_record;
+
+  AgeResult Ask() {
+    LocklessWalk<FreesAtTheEnd> walk(tree.reclaimer());
+    return Harvest(tree.pages(), walk, kBoth, AgeAction::kTest,
+                   AgeMode::kFastOnly, AgeOutput{});
+  }
+  void before() {
+    tree.MapSmall(kA);
+    WriteOnce(on_record, 0u, kRelaxed);
+  }
+  void thread(unsigned index) {
+    if (index == 0) {
+      LocklessWalk<FreesAtTheEnd> walk(tree.reclaimer());
+      tree.pages().Zap(walk, kBoth, ZapFlush::kEach,
+                       [&](const TakenLeaf<TinyFormat>&) {
+                         WriteOnce(on_record, 1u, kRelaxed);
+                       });
+      return;
+    }
+    const AgeResult answer = Ask();
+    Require(
+        answer.young || !answer.complete || ReadOnce(on_record, kRelaxed) == 1,
+        "nobody reads empty before the access is on record");
+  }
+  void after() { Require(Ask() == AgeResult{}, "nothing stays frozen"); }
+};
+
+// kAll: a bit that all words have, as far from the accessed bit as it takes for
+// words to be folded, or nearer.
+template <Word kAll>
+struct BlockAgainstZap : rl::test_suite<BlockAgainstZap<kAll>, 2> {
+  static constexpr Plan kPlan = RandomInterleavings(20'000);
+  static constexpr unsigned kZapped = 5;
+
+  Entry entries[kBlock];
+  Cell<std::uint32_t> on_record;
+
+  BlockSeen See() {
+    const Entry* const blocks[1] = {entries};
+    BlockSeen seen[1];
+    SeeBlocks<1>(blocks, kAll, TinyFormat::kAccessed, seen);
+    return seen[0];
+  }
+  void before() {
+    for (Entry& entry : entries) {
+      WriteOnce(entry, TinyFormat::kPresent | kAll, kRelaxed);
+    }
+    WriteOnce(entries[kZapped],
+              TinyFormat::kPresent | kAll | TinyFormat::kAccessed, kRelaxed);
+    WriteOnce(on_record, 0u, kRelaxed);
+    Require(See().all, "what is whole is said to be");
+  }
+  void thread(unsigned index) {
+    if (index == 0) {
+      (void)Zap<TinyFormat>(
+          entries[kZapped], [] {},
+          [&](Word) { WriteOnce(on_record, 1u, kRelaxed); });
+      if (Freeze<TinyFormat>(entries[kZapped], TinyFormat::kEmpty)) {
+        Publish<TinyFormat>(entries[kZapped], TinyFormat::kPresent | kAll);
+      }
+      return;
+    }
+    // Of a block that is not whole, its words are asked.
+    const BlockSeen seen = See();
+    Require(!seen.all || seen.has == 1u << kZapped ||
+                ReadOnce(on_record, kRelaxed) == 1,
+            "nobody reads cold before the access is on record");
   }
 };
 

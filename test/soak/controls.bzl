@@ -49,8 +49,7 @@ CONTROLS = [
     (
         "blind_clear",
         "spte",
-        "return TryCmpxchg(entry, seen,\n" +
-        "                    static_cast<typename F::Word>(seen & ~kBit),\n" +
+        "return TryCmpxchg(entry, seen, static_cast<typename F::Word>(seen & ~kBit),\n" +
         "                    kRelaxed)",
         "return (WriteOnce(entry, seen & ~kBit, kRelaxed), true)",
     ),

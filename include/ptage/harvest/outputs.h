@@ -102,7 +102,7 @@ class RegionsOutput {
         shift_(static_cast<unsigned>(std::countr_zero(frames))),
         regions_(regions),
         count_(count) {
-    PTAGE_ASSERT(std::has_single_bit(frames));
+    PTAGE_ASSERT(frames != 0 && (frames & (frames - 1)) == 0);
   }
 
   void SetYoung(GfnRange range) { Add(range, &RegionCount::young); }

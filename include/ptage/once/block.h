@@ -288,7 +288,8 @@ inline void SeeWidest(const Cell<T>* const (&blocks)[kSide], T all, T has,
 template <unsigned kSide, Loads kLoads, Shareable T>
 void SeeBlocks(const Cell<T>* const (&blocks)[kSide], T all, T has,
                BlockSeen (&seen)[kSide]) {
-  PTAGE_ASSERT(std::has_single_bit(all) && std::has_single_bit(has));
+  PTAGE_ASSERT(all != 0 && (all & (all - 1)) == 0);
+  PTAGE_ASSERT(has != 0 && (has & (has - 1)) == 0);
   if constexpr (kLoads == Loads::kWidest && sizeof(T) == 8) {
     internal::SeeWidest<kSide>(blocks, all, has, seen);
   } else {

@@ -822,7 +822,7 @@ MUTANTS = {
         (
             "StableAskedBeforeAlone",
             "HarvestAskedBefore<AgeAction::kTestAndClear>",
-            "no page is charged with another's access",
+            "no access is lost",
             "  return identity.StillIn(life_) ? seen : F::kFrozen;\n",
             "  return life_ != kNoTableLife ? seen : F::kFrozen;\n",
         ),
@@ -877,7 +877,7 @@ MUTANTS = {
         ),
         (
             "StableEntriesReadRelaxed",
-            "HarvestAgainstReuse<Reuse::kSplit, AgeAction::kTestAndClear>",
+            "WalkAgainstSplit<AgeAction::kTestAndClear>",
             "no page is charged with another's access",
             "return ReadOnce(entry, kAcquire);",
             "return ReadOnce(entry, kRelaxed);",

@@ -35,6 +35,11 @@ TEST(TypeStableSearch, AHarvestTakesNothingOfASplitThatIsNotPublished) {
   ExpectHolds<HarvestAgainstReuse<Reuse::kSplit, kTake>>();
 }
 
+TEST(TypeStableSearch, AWalkTakesNothingOfASplitThatIsNotPublished) {
+  ExpectHolds<WalkAgainstSplit<kTake>>();
+  ExpectHolds<WalkAgainstSplit<kLook>>();
+}
+
 TEST(TypeStableSearch, AHarvestIsNotDeceivedByATableThatComesBack) {
   ExpectHolds<HarvestAgainstReuse<Reuse::kAwayAndBack, kTake>>();
   ExpectHolds<HarvestAgainstReuse<Reuse::kAwayAndBack, kLook>>();

@@ -20,6 +20,7 @@
 #include "ptage/reclaim/type_stable.h"
 #include "ptage/spte.h"
 #include "ptage/types.h"
+#include "ptage/walk.h"
 #include "test/relacy/cpu.h"
 #include "test/relacy/search.h"
 #include "test/relacy/tiny_format.h"
@@ -133,6 +134,19 @@ class StableTrees {
       Require(page.touched, "no page is charged with another's access");
       page.reported |= action == AgeAction::kTestAndClear;
     }
+  }
+  // The same, entry by entry.
+  void Visit(unsigned tree, unsigned from, unsigned count, AgeAction action) {
+    WalkAll(At(tree), Walk(reclaimer_), Range(from, count),
+            [&](const VisitedEntry<F>& visited) {
+              if (!IsYoung<F>(visited.seen)) return;
+              const SpteAge age = AgeSeen<F>(visited.entry, visited.seen,
+                                             action, [] { return true; });
+              if (!ToResult(age, AgeMode::kFastOnly).young) return;
+              Page& page = pages_of_[tree][visited.asked.begin.value];
+              Require(page.touched, "no page is charged with another's access");
+              page.reported |= action == AgeAction::kTestAndClear;
+            });
   }
 
   // Alone, at the end.
@@ -332,6 +346,26 @@ struct HarvestAgainstAnotherLevel
   void after() { trees.Check(); }
 };
 
+// The same entry by entry, whatever a harvest reads besides.
+template <AgeAction kAction>
+struct WalkAgainstSplit : rl::test_suite<WalkAgainstSplit<kAction>, 2> {
+  static constexpr Plan kPlan = UpToPreemptions(3);
+
+  StableTrees<TinyFormat, 1, 2> trees;
+
+  void before() { trees.MapCold(0, 0); }
+  void thread(unsigned index) {
+    if (index == 0) {
+      trees.Visit(0, 0, 2, kAction);
+    } else {
+      trees.MapLargeYoung(0, 2);
+      trees.Remove(0, 0, 2);
+      trees.Split(0, 2);
+    }
+  }
+  void after() { trees.Check(); }
+};
+
 // The same of the second entry of a table whose first one was asked about
 // before it was taken.
 template <AgeAction kAction>
@@ -342,7 +376,7 @@ struct HarvestAskedBefore : rl::test_suite<HarvestAskedBefore<kAction>, 2> {
 
   void before() {
     trees.MapYoung(0, 0);
-    trees.MapCold(0, 1);
+    trees.MapYoung(0, 1);
   }
   void thread(unsigned index) {
     if (index == 0) {

@@ -172,6 +172,42 @@ TEST(BitmapTest, SettingARangeLeavesItsNeighbours) {
   EXPECT_EQ(words[1], 0x3u);
 }
 
+TEST(BitmapTest, ALongRangeIsSetWordByWord) {
+  std::uint64_t words[4] = {};
+  Bitmap(words, 256).SetRange(62, 200);
+  EXPECT_EQ(words[0], 0xC000'0000'0000'0000u);
+  EXPECT_EQ(words[1], 0xFFFF'FFFF'FFFF'FFFFu);
+  EXPECT_EQ(words[2], 0xFFFF'FFFF'FFFF'FFFFu);
+  EXPECT_EQ(words[3], 0xFFu);
+}
+
+TEST(BitmapTest, LanesAreSetFromAnyBitOn) {
+  std::uint64_t words[2] = {0x1, 0};
+  const Bitmap bitmap(words, 66);
+  bitmap.SetLanes(0, 0x8000'0000'0000'0000);
+  EXPECT_EQ(words[0], 0x8000'0000'0000'0001u);
+  bitmap.SetLanes(62, 0b1010);
+  EXPECT_EQ(words[0], 0x8000'0000'0000'0001u);
+  EXPECT_EQ(words[1], 0x2u);
+  bitmap.SetLanes(60, 0b10'0001);
+  EXPECT_EQ(words[0], 0x9000'0000'0000'0001u);
+  EXPECT_EQ(words[1], 0x2u);
+}
+
+// The word behind the last may be another thread's.
+TEST(BitmapTest, LanesThatAreNotSetTouchNothing) {
+  std::uint64_t words[1] = {};
+  Bitmap(words, 64).SetLanes(63, 0b1);
+  EXPECT_EQ(words[0], 0x8000'0000'0000'0000u);
+}
+
+TEST(BitmapDeathTest, ALaneBeyondTheSizeIsRefused) {
+  std::uint64_t words[2] = {};
+  const Bitmap bitmap(words, 66);
+  EXPECT_DEATH(bitmap.SetLanes(62, 0b1'0000), "");
+  EXPECT_DEATH(bitmap.SetRange(60, 67), "");
+}
+
 TEST(BitmapTest, WhatIsSetInAnAbsentOneIsForgotten) {
   const Bitmap absent;
   EXPECT_FALSE(absent.Wanted());

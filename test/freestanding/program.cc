@@ -327,6 +327,26 @@ void CheckTrees() {
     Expect(young[0] == ~std::uint64_t{0} && cursor.Rest().Empty());
     Expect(!Harvest(tree, walk, range, AgeAction::kTest, AgeMode::kSlow, output)
                 .young);
+    GfnRange pieces[2];
+    Expect(SplitByTables(tree, walk, range, pieces, 2) == 1 &&
+           pieces[0] == range);
+    std::uint64_t in_runs = 0;
+    {
+      RunsOutput runs([&](GfnRange run, RunKind) { in_runs += run.Frames(); });
+      Expect(!Harvest<HarvestBit::kDirty>(tree, walk, range, AgeAction::kTest,
+                                          AgeMode::kSlow, runs)
+                  .young);
+      runs.SetYoung(range);
+      runs.SetUnknown(range.end, 0b101);
+      runs.Finish();
+    }
+    Expect(in_runs == many + 2);
+    RegionCount regions[1];
+    RegionsOutput counted(range.begin, kEntriesPerTable<F>, regions, 1);
+    Expect(
+        !Harvest(tree, walk, range, AgeAction::kTest, AgeMode::kSlow, counted)
+             .young);
+    Expect(regions[0] == RegionCount{} && counted.counts().examined == many);
     std::uint64_t leaves = 0;
     WalkAll(tree, walk, range, [&](const VisitedEntry<F>&) { ++leaves; });
     cursor.MoveTo(range.begin);

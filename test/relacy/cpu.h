@@ -26,6 +26,20 @@ class Cpu {
     }
     if (Caches()) use(cached_);
   }
+  // The same, marking the entry when it is read, as hardware does.
+  template <class Use>
+  void WalkAndMark(Entry& entry, Use&& use) {
+    ScopedLock<BlockingLock> hold(walking_);
+    if (!Caches()) {
+      Word seen = ReadOnce(entry, kAcquire);
+      while (TinyFormat::IsPresent(seen) &&
+             !TryCmpxchg(entry, seen, seen | TinyFormat::kAccessed, kAcquire)) {
+        seen = ReadOnce(entry, kAcquire);
+      }
+      if (TinyFormat::IsPresent(seen)) cached_ = seen;
+    }
+    if (Caches()) use(cached_);
+  }
   // A Flusher. Waits for a walk under way; a later one reads what is there
   // then.
   void Flush(GfnRange) {

@@ -18,6 +18,7 @@ SEARCHES = {
     "page_table/remove": ["page_table", "type_stable"],
     "page_table/resize": ["page_table", "type_stable"],
     "page_table/tables": ["page_table", "type_stable"],
+    "prune": ["prune"],
     "reclaim/anonymous_epoch": ["anonymous_epoch"],
     "reclaim/epoch": ["epoch"],
     "reclaim/limbo": ["anonymous_epoch", "epoch"],
@@ -254,6 +255,28 @@ LISTED = {
         "StillIn:recheck:1": (
             "IdentityAgainstReuse<Differs::kFrame, RandomInterleavings(200'000)>",
             "no page is charged with another's access",
+        ),
+    },
+    "prune": {
+        "ClearParents:recheck:2": (
+            "FaultAgainstPruning",
+            "nothing young is left behind a parent that is not",
+        ),
+        "PruneTable:recheck:1": (
+            "TallOwnerAgainstPruning",
+            "what is young is reported, or said to be unknown",
+        ),
+        "MarkParent:recheck:1": (
+            "FaultAgainstPruning",
+            "nothing young is left behind a parent that is not",
+        ),
+        "MarkParent:recheck:2": (
+            "MarkAgainstRemoval",
+            "nothing stays frozen",
+        ),
+        "MarkParent:order:1": (
+            "FaultAgainstPruning",
+            "nothing young is left behind a parent that is not",
         ),
     },
     "reclaim/anonymous_epoch": {
@@ -670,6 +693,10 @@ STRUCK = [
     (
         "An entry more or less in a piece: the pieces make up the range all the same.",
         ["harvest/split:VisitWork:recheck:1"],
+    ),
+    (
+        "A parent that was not cleared needs no flush; one flush too many.",
+        ["prune:ClearParents:recheck:1"],
     ),
     (
         "No block is then said to be whole, and each is asked word by word.",

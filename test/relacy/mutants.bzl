@@ -811,6 +811,30 @@ MUTANTS = {
             "WriteOnce(table->entries[i], part, kRelaxed);",
         ),
     ],
+    "prune": [
+        (
+            "ParentsNotFlushed",
+            "CpuAgainstPruning<Pruning::kExact>",
+            "nothing young is left behind a parent that is not",
+            "    if (flush_ && pruning_ == Pruning::kExact) {",
+            "    if (false) {",
+        ),
+        (
+            "YoungParentNotMarked",
+            "FaultAgainstPruning",
+            "nothing young is left behind a parent that is not",
+            "      if (at > Level{2}) break;\n",
+            "      if (at > Level{2}) break;\n" +
+            "      if ((seen & F::kAccessed) != 0) return;\n",
+        ),
+        (
+            "UnknownParentLeftClear",
+            "OwnerAgainstPruning",
+            "what is young is reported, or said to be unknown",
+            "    if (result.complete || action_ == AgeAction::kTest) return;",
+            "    if (true) return;",
+        ),
+    ],
     "page_table/tables@type_stable": [
         (
             "StableNotAsked",

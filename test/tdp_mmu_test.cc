@@ -11,6 +11,7 @@
 #include "ptage/memory/arena.h"
 #include "ptage/memory/stable_arena.h"
 #include "ptage/mmu.h"
+#include "ptage/prune.h"
 #include "ptage/reclaim.h"
 #include "ptage/reclaim/anonymous_epoch.h"
 #include "ptage/reclaim/type_stable.h"
@@ -78,6 +79,30 @@ TEST_F(TdpMmuTest, AYoungAnswerIsFast) {
   EXPECT_EQ(tdp_.TestYoung(range), young);
   EXPECT_EQ(tdp_.TestClearYoungFastOnly(range), young);
   EXPECT_EQ(tdp_.TestClearYoung(range), AgeResult{});
+}
+
+TEST_F(TdpMmuTest, AFaultUnderAClearParentIsFoundWhereColdOnesAreSkipped) {
+  TdpMmu<Ept, test::Arena<Ept>, Domain, test::RecordingFlusher,
+         InnerAging::kSkipCold>
+      tdp(arena_, domain_, flusher_);
+  const auto fault = [&](std::uint64_t gfn) {
+    const LocklessWalk walk(domain_);
+    return tdp.Fault(walk, Gfn{gfn}, Pfn{gfn}, k4K, Rights::kAll,
+                     Rights::kRead);
+  };
+  const auto age = [&](Pruning pruning) {
+    return tdp.AgeSkippingCold(GfnRange{Gfn{0}, Gfn{1024}}, pruning,
+                               AgeAction::kTestAndClear, AgeOutput{});
+  };
+  ASSERT_EQ(fault(3), FaultOutcome::kMapped);
+  EXPECT_EQ(age(Pruning::kExact),
+            (AgeResult{.young = true, .was_fast = false}));
+  EXPECT_EQ(age(Pruning::kExact), AgeResult{});
+  // The parent is clear now.
+  ASSERT_EQ(fault(4), FaultOutcome::kMapped);
+  EXPECT_EQ(age(Pruning::kBestEffort),
+            (AgeResult{.young = true, .was_fast = true}));
+  EXPECT_EQ(age(Pruning::kBestEffort), AgeResult{});
 }
 
 TEST_F(TdpMmuTest, AFrozenEntryIsUnknownToFastOnlyAndSlowlyYoung) {

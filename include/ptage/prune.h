@@ -71,6 +71,10 @@ namespace ptage {
 template <class F>
 concept Prunable = VectorTestable<F> && F::kInnerAccessed;
 
+// Whether those who make leaves young in software mark their parents, so that
+// cold subtrees can be skipped: an MMU's choice.
+enum class InnerAging { kIgnore, kSkipCold };
+
 enum class Pruning { kExact, kBestEffort };
 
 // Parents that are cleared before one flush, at most.

@@ -8,7 +8,8 @@
 //   under whatever keeps the memslot's frame valid (vm.h: the MMU lock,
 //   shared); nothing else here takes that lock. Aging is wait-free in both
 //   modes, but for the slow one's wait for a place to begin its walk. Zap and
-//   RemoveTables wait as page_table.h says, and for the flush.
+//   RemoveTables wait as page_table.h says, and for the flush; AgeSkippingCold
+//   for the flush, if it is exact.
 
 #ifndef PTAGE_TDP_MMU_H_
 #define PTAGE_TDP_MMU_H_
@@ -20,14 +21,21 @@
 #include "ptage/memory.h"
 #include "ptage/mmu.h"
 #include "ptage/page_table.h"
+#include "ptage/prune.h"
 #include "ptage/reclaim.h"
 #include "ptage/spte.h"
 #include "ptage/types.h"
 
 namespace ptage {
 
-template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl>
-class TdpMmu : public AgeQuestions<TdpMmu<F, M, R, Fl>> {
+// kInner: off unless asked for. With kSkipCold a fault costs one more locked
+// operation, and AgeSkippingCold is there.
+template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
+          InnerAging kInner = InnerAging::kIgnore>
+class TdpMmu : public AgeQuestions<TdpMmu<F, M, R, Fl, kInner>> {
+  static_assert(kInner == InnerAging::kIgnore || Prunable<F>,
+                "TdpMmu: the format's walkers mark no inner entries");
+
  public:
   using Tree = PageTable<F, M, R, Fl, absl::Mutex>;
   using Walk = typename Tree::Walk;
@@ -36,6 +44,7 @@ class TdpMmu : public AgeQuestions<TdpMmu<F, M, R, Fl>> {
   // All outlive the MMU. Check valid().
   TdpMmu(M& memory, R& reclaimer, Fl& flusher)
       : reclaimer_(reclaimer),
+        flusher_(flusher),
         tree_(memory, reclaimer, flusher, TableKind::kDirect) {}
 
   // False if there was no memory for the root.
@@ -54,6 +63,12 @@ class TdpMmu : public AgeQuestions<TdpMmu<F, M, R, Fl>> {
   AgeResult Age(GfnRange range, AgeAction action, AgeMode mode,
                 const AgeOutput& output);
 
+  // The same, of what is under inner entries that were accessed since they were
+  // cleared, by the rules of prune.h. Not for the slow question.
+  AgeResult AgeSkippingCold(GfnRange range, Pruning pruning, AgeAction action,
+                            const AgeOutput& output)
+    requires(kInner == InnerAging::kSkipCold);
+
   // Zaps every leaf that covers a frame of `range`. Returns how many.
   std::uint64_t Zap(const Walk& walk, GfnRange range, ZapFlush flush,
                     ZapSink sink);
@@ -71,15 +86,17 @@ class TdpMmu : public AgeQuestions<TdpMmu<F, M, R, Fl>> {
   }
 
   R& reclaimer_;
+  Fl& flusher_;
   Tree tree_;
 };
 
 // ---------------------------------------------------------------------------
 
-template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl>
-FaultOutcome TdpMmu<F, M, R, Fl>::Fault(const Walk& walk, Gfn gfn, Pfn pfn,
-                                        Level level, Rights granted,
-                                        Rights access) {
+template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
+          InnerAging kInner>
+FaultOutcome TdpMmu<F, M, R, Fl, kInner>::Fault(const Walk& walk, Gfn gfn,
+                                                Pfn pfn, Level level,
+                                                Rights granted, Rights access) {
   PTAGE_ASSERT(Allows(granted, access));
   for (;; level = level.Below()) {
     const std::uint64_t inside = gfn.value % FramesAt<F>(level);
@@ -88,6 +105,9 @@ FaultOutcome TdpMmu<F, M, R, Fl>::Fault(const Walk& walk, Gfn gfn, Pfn pfn,
     if (Allows(access, Rights::kWrite)) leaf |= F::kDirty;
     switch (tree_.Map(walk, Gfn{gfn.value - inside}, level, leaf)) {
       case MapOutcome::kDone:
+        if constexpr (kInner == InnerAging::kSkipCold) {
+          if (level == Level{1}) MarkParent(tree_, walk, gfn);
+        }
         return FaultOutcome::kMapped;
       case MapOutcome::kPresent:
       case MapOutcome::kLargePage:
@@ -102,9 +122,11 @@ FaultOutcome TdpMmu<F, M, R, Fl>::Fault(const Walk& walk, Gfn gfn, Pfn pfn,
   }
 }
 
-template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl>
-AgeResult TdpMmu<F, M, R, Fl>::Age(GfnRange range, AgeAction action,
-                                   AgeMode mode, const AgeOutput& output) {
+template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
+          InnerAging kInner>
+AgeResult TdpMmu<F, M, R, Fl, kInner>::Age(GfnRange range, AgeAction action,
+                                           AgeMode mode,
+                                           const AgeOutput& output) {
   const Walk walk(reclaimer_, EntryFor(mode));
   if (!walk) return Unanswered(range, output);
   AgeCounts counts;
@@ -117,16 +139,39 @@ AgeResult TdpMmu<F, M, R, Fl>::Age(GfnRange range, AgeAction action,
   return result;
 }
 
-template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl>
-std::uint64_t TdpMmu<F, M, R, Fl>::Zap(const Walk& walk, GfnRange range,
-                                       ZapFlush flush, ZapSink sink) {
+template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
+          InnerAging kInner>
+AgeResult TdpMmu<F, M, R, Fl, kInner>::AgeSkippingCold(GfnRange range,
+                                                       Pruning pruning,
+                                                       AgeAction action,
+                                                       const AgeOutput& output)
+  requires(kInner == InnerAging::kSkipCold)
+{
+  const Walk walk(reclaimer_, EntryFor(AgeMode::kFastOnly));
+  if (!walk) return Unanswered(range, output);
+  AgeCounts counts;
+  AgeOutput counted = output;
+  counted.counts = &counts;
+  AgeResult result =
+      Prune(tree_, walk, flusher_, range, pruning, action, counted);
+  output.Count(counts);
+  result.was_fast = counts.young != 0 && pruning == Pruning::kBestEffort;
+  return result;
+}
+
+template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
+          InnerAging kInner>
+std::uint64_t TdpMmu<F, M, R, Fl, kInner>::Zap(const Walk& walk, GfnRange range,
+                                               ZapFlush flush, ZapSink sink) {
   return tree_.Zap(walk, range, flush,
                    [&](const TakenLeaf<F>& leaf) { sink(Zapped(leaf)); });
 }
 
-template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl>
-std::uint64_t TdpMmu<F, M, R, Fl>::RemoveTables(const Walk& walk,
-                                                GfnRange range, ZapSink sink) {
+template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
+          InnerAging kInner>
+std::uint64_t TdpMmu<F, M, R, Fl, kInner>::RemoveTables(const Walk& walk,
+                                                        GfnRange range,
+                                                        ZapSink sink) {
   return tree_.RemoveTables(
       walk, range, [&](const TakenLeaf<F>& leaf) { sink(Zapped(leaf)); });
 }

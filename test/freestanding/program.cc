@@ -347,6 +347,14 @@ void CheckTrees() {
         !Harvest(tree, walk, range, AgeAction::kTest, AgeMode::kSlow, counted)
              .young);
     Expect(regions[0] == RegionCount{} && counted.counts().examined == many);
+    if constexpr (Prunable<F>) {
+      MarkParent(tree, walk, range.begin);
+      AgeCounts read;
+      Expect(!Prune(tree, walk, no_flush, range, Pruning::kExact,
+                    AgeAction::kTestAndClear, AgeOutput{.counts = &read})
+                  .young);
+      Expect(read.examined == many);
+    }
     std::uint64_t leaves = 0;
     WalkAll(tree, walk, range, [&](const VisitedEntry<F>&) { ++leaves; });
     cursor.MoveTo(range.begin);

@@ -166,13 +166,13 @@ inline void AddWalk(std::vector<Metric>& metrics) {
            AtMost("walk/sparse/clear", 1.15),
            AtLeast("walk/vs_per_entry", 3),
            AtLeast("walk/parallel/2", 1.9),
+           AtLeast("walk/skip_cold/0.1", 120),
+           AtLeast("walk/skip_cold/100", 0.90),
        }) {
     metric.built = true;
     metrics.push_back(std::move(metric));
   }
   for (Metric metric : {
-           AtLeast("walk/skip_cold/0.1", 120),
-           AtLeast("walk/skip_cold/100", 0.90),
            AtLeast("walk/hot_parent/clear", 10),
            AtLeast("walk/hot_parent/clear/unverified", 30),
            AtMost("walk/profile/cost", 1.5),

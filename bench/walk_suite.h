@@ -16,6 +16,7 @@
 #include <functional>
 #include <initializer_list>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -126,6 +127,7 @@ class WalkSuite {
   void RunSparse(Figures& figures);
   void RunPerEntry(Figures& figures);
   void RunParallel(Figures& figures);
+  void RunSkipCold(Figures& figures);
   void RunDensities();
 
   const WalkPlan& plan_;
@@ -225,7 +227,7 @@ inline RoundFigures WalkSuite::InTurn(const std::string& heading,
   table_.AddHeading(heading);
   for (std::size_t i = 0; i < all.size(); ++i) {
     table_.Add({absl::StrCat("  ", all[i].name),
-                absl::StrFormat("%.1f", times.MedianOf(i)),
+                absl::StrFormat("%.4g", times.MedianOf(i)),
                 absl::StrFormat("%.3f", times.SpreadOf(i))});
   }
   return times;
@@ -395,6 +397,25 @@ inline void WalkSuite::RunParallel(Figures& figures) {
   figures["walk/parallel/2"] = Ratio(times, 0, 1);
 }
 
+// Hot tables have 1 % of their entries young, the others none, and both passes
+// clear.
+inline void WalkSuite::RunSkipCold(Figures& figures) {
+  if (!Wants({"walk/skip_cold/0.1", "walk/skip_cold/100"})) return;
+  constexpr AgeAction kClear = AgeAction::kTestAndClear;
+  for (const auto& [id, name, distance] :
+       {std::tuple{"walk/skip_cold/0.1", "one table in 1,000 hot", 1000},
+        std::tuple{"walk/skip_cold/100", "all tables hot", 1}}) {
+    WalkWorld world(plan_.tables, TableOrder::kInOrder, kOnePercent,
+                    plan_.seed);
+    world.HeatEvery(static_cast<std::size_t>(distance));
+    const RoundFigures times = InTurn(
+        absl::StrCat("tables in order, ", name),
+        {Harvested("all read", world, kClear),
+         Other("cold ones skipped", world, kClear, &WalkWorld::SkipCold)});
+    figures[id] = Ratio(times, 0, 1);
+  }
+}
+
 // What there is no goal for.
 inline void WalkSuite::RunDensities() {
   if (!Wants({"walk/densities"})) return;
@@ -430,6 +451,7 @@ inline void WalkSuite::Run(Figures& figures) {
   RunSparse(figures);
   RunPerEntry(figures);
   RunParallel(figures);
+  RunSkipCold(figures);
   RunDensities();
 }
 

@@ -24,6 +24,7 @@
 #include "ptage/once/block.h"
 #include "ptage/once/vector.h"
 #include "ptage/page_table.h"
+#include "ptage/prune.h"
 #include "ptage/reclaim.h"
 #include "ptage/reclaim/epoch.h"
 #include "ptage/spte.h"
@@ -133,12 +134,31 @@ class WalkWorld {
   [[nodiscard]] std::size_t young() const { return young_.size(); }
   [[nodiscard]] const void* begin() { return memory_.begin(); }
 
-  // Makes the young entries young again.
+  // Leaves young entries only in every `distance`-th table; the parents of the
+  // others are clear.
+  void HeatEvery(std::size_t distance) {
+    std::erase_if(young_, [&](std::uint32_t i) {
+      if (i / kEntriesPerTable<Ept> % distance == 0) return false;
+      SetAccessed(tables_[i / kEntriesPerTable<Ept>]
+                      ->entries[i % kEntriesPerTable<Ept>],
+                  false);
+      return true;
+    });
+    hot_.clear();
+    for (std::size_t t = 0; t < tables_.size(); ++t) {
+      SpteCell<Ept>& parent = *memory_.InfoOf(tables_[t]).parent.Get();
+      SetAccessed(parent, t % distance == 0);
+      if (t % distance == 0) hot_.push_back(&parent);
+    }
+  }
+
+  // Makes the young entries young again, and the parents of hot tables.
   void Rearm() {
+    for (SpteCell<Ept>* parent : hot_) SetAccessed(*parent, true);
     for (const std::uint32_t i : young_) {
-      SpteCell<Ept>& entry = tables_[i / kEntriesPerTable<Ept>]
-                                 ->entries[i % kEntriesPerTable<Ept>];
-      WriteOnce(entry, ReadOnce(entry, kRelaxed) | Ept::kAccessed, kRelaxed);
+      SetAccessed(tables_[i / kEntriesPerTable<Ept>]
+                      ->entries[i % kEntriesPerTable<Ept>],
+                  true);
     }
   }
   // Clears the bitmap that all of these write to. A line of it for a table.
@@ -161,6 +181,14 @@ class WalkWorld {
     const LocklessWalk walk(domain_);
     (void)Harvest<HarvestBit::kAccessed, kLoads>(tree_, walk, range, action,
                                                  AgeMode::kFastOnly, Output());
+  }
+
+  // Reads what is under young parents alone. No CPU walks these tables, so that
+  // the flush is free.
+  void SkipCold(AgeAction action) {
+    const LocklessWalk walk(domain_);
+    (void)Prune(tree_, walk, flusher_, range_, Pruning::kExact, action,
+                Output());
   }
 
   // What a loop without vectors does: each entry in its table, by itself.
@@ -195,6 +223,11 @@ class WalkWorld {
     std::uint64_t words[8] = {};
   };
 
+  static void SetAccessed(SpteCell<Ept>& entry, bool accessed) {
+    const Ept::Word word = ReadOnce(entry, kRelaxed);
+    WriteOnce(entry, accessed ? word | Ept::kAccessed : word & ~Ept::kAccessed,
+              kRelaxed);
+  }
   static Ept::Word Leaf(Gfn gfn) {
     return Ept::MakeLeaf(Pfn{0x100'0000 + gfn.value}, Level{1}, Rights::kAll);
   }
@@ -215,6 +248,7 @@ class WalkWorld {
   const GfnRange range_;
   std::vector<Table<Ept>*> tables_;  // in the order of their frames
   std::vector<std::uint32_t> young_;
+  std::vector<SpteCell<Ept>*> hot_;  // parents
   std::vector<Line> lines_;
   TicketLock lock_;
 };

@@ -60,6 +60,7 @@
 #include "ptage/harvest.h"
 #include "ptage/memory.h"
 #include "ptage/once.h"
+#include "ptage/once/block.h"
 #include "ptage/once/vector.h"
 #include "ptage/page_table.h"
 #include "ptage/spte.h"
@@ -137,6 +138,8 @@ class Pruner {
   static constexpr unsigned kPerTable = kEntriesPerTable<F>;
   static constexpr unsigned kLanes = kPerTable < kBlock ? kPerTable : kBlock;
   static constexpr unsigned kWords = kBatch<F> / kLanes;
+  // Leaf tables, of kLanes, that are fetched while parents are still cleared.
+  static constexpr unsigned kFew = 4;
 
   // Neighbouring entries of level 2, and which of them are to be harvested.
   struct Parents {
@@ -156,6 +159,7 @@ class Pruner {
       if (covers.begin >= range.end) return;
       const Word seen = here.Read(table.entries[i]);
       if (F::IsPresent(seen) && !F::IsLeaf(seen, level)) {
+        if (i + 1 < kPerTable) FetchNext(table.entries[i + 1], level);
         PruneTable(tree_.tables().ChildOf(seen), level.Below(), covers.begin,
                    range.Clip(covers));
       } else if (seen != F::kEmpty) {
@@ -172,9 +176,7 @@ class Pruner {
     for (unsigned at = from * kLanes; at < kPerTable; at += kLanes) {
       const Gfn first = base + std::uint64_t{at} * kPerTable;
       if (first >= range.end) return;
-      const WordsSeen seen =
-          SeeWords(&table.entries[at], kLanes, Word{F::kPresentBits},
-                   Word{F::kAccessed}, Word{F::kFrozen});
+      const WordsSeen seen = SeeParents(&table.entries[at]);
       std::uint64_t hot = seen.both | seen.equal;
       if (hot == 0) continue;
       if (action_ == AgeAction::kTestAndClear) {
@@ -185,10 +187,40 @@ class Pruner {
     }
   }
 
+  // kLanes of them. Most are present, and then it takes less to see.
+  static WordsSeen SeeParents(const Entry* entries) {
+    if constexpr (kLanes == kBlock) {
+      constexpr Word kPresent = F::kPresentBits & -F::kPresentBits;
+      const Entry* const blocks[1] = {entries};
+      BlockSeen seen[1];
+      SeeBlocks<1>(blocks, kPresent, Word{F::kAccessed}, seen);
+      if (seen[0].all) {
+        return WordsSeen{.any = ~std::uint64_t{0}, .both = seen[0].has};
+      }
+    }
+    return SeeWords(entries, kLanes, Word{F::kPresentBits}, Word{F::kAccessed},
+                    Word{F::kFrozen});
+  }
+
+  // The table behind an entry, if that looks like an inner one.
+  void FetchNext(const Entry& entry, Level level) const {
+    const Word seen = Tree::Tables::ReadEntry(entry);
+    if (!F::IsPresent(seen) || F::IsLeaf(seen, level)) return;
+    FetchTable(tree_.tables().ChildOf(seen));
+  }
+  void FetchTable(const Table<F>& table) const {
+    constexpr unsigned kPerLine = 64 / sizeof(Entry);
+    for (unsigned i = 0; i < kPerTable; i += kPerLine) {
+      PrefetchLater(&table.entries[i]);
+    }
+  }
+
   // Returns those that have something to be harvested under them.
   std::uint64_t ClearParents(Table<F>& table, unsigned at, Gfn base,
                              std::uint64_t young) {
     Here here(tree_.tables(), table, base, Level{2});
+    // Neighbours are fetched by the harvest itself.
+    const bool few = CountLanes(young) <= kFew;
     for (std::uint64_t rest = young; rest != 0; rest &= rest - 1) {
       const auto lane = static_cast<unsigned>(std::countr_zero(rest));
       const Gfn first = base + std::uint64_t{at + lane} * kPerTable;
@@ -206,6 +238,7 @@ class Pruner {
       // parent any more.
       flush_ |= TryCmpxchg(entry, seen, static_cast<Word>(seen & ~F::kAccessed),
                            kRelaxed);
+      if (few) FetchTable(tree_.tables().ChildOf(seen));
     }
     return young;
   }

@@ -38,6 +38,7 @@
 
 #include "ptage/lock.h"
 #include "ptage/memory.h"
+#include "ptage/page_table/cold.h"
 #include "ptage/page_table/remove.h"
 #include "ptage/page_table/resize.h"
 #include "ptage/page_table/tables.h"
@@ -138,6 +139,19 @@ class PageTable {
     const ScopedLock<L> hold(structure_);
     return internal::RemoveIn(tree_, flusher_, *tree_.root(), Level{F::kLevels},
                               Gfn{0}, range, sink);
+  }
+
+  // One pass over the leaf tables whose frames all lie in `range`: removes
+  // those that CPUs have left alone since the pass before, and makes the others
+  // old. Calls `sink(const TakenLeaf<F>&)` for each leaf of those that it
+  // removes. `history` spans the range. See page_table/cold.h.
+  template <class Sink>
+    requires(F::kInnerAccessed && !kStable && F::kLevels > 1)
+  ColdPass ReclaimCold(const Walk& walk, GfnRange range, ColdHistory<F> history,
+                       Sink&& sink) {
+    PTAGE_ASSERT(static_cast<bool>(walk));
+    return internal::ReclaimCold(tree_, flusher_, structure_, range, history,
+                                 sink);
   }
 
   // Calls `visit(entry, seen, gfn, level)` for each leaf and each frozen entry

@@ -28,6 +28,18 @@ TEST(PageTableSearch, WhoFindsARemovedTablesPlaceEmptySeesWhatItHandedOn) {
   ExpectHolds<EmptyAfterRemoval>();
 }
 
+TEST(PageTableSearch, NoLeafIsLostInAColdTable) {
+  ExpectHolds<FaultAgainstCold>();
+}
+
+TEST(PageTableSearch, ATableThatACpuUsesIsNotCold) {
+  ExpectHolds<WalkerAgainstCold>();
+}
+
+TEST(PageTableSearch, WhoFindsAColdTablesPlaceEmptySeesWhatItHandedOn) {
+  ExpectHolds<EmptyAfterCold>();
+}
+
 TEST(PageTableSearch, TwoZapsTakeEachLeafOnce) {
   ExpectHolds<ZapAgainst<Rival::kZap>>();
 }

@@ -9,13 +9,14 @@
 //   as proof.
 //
 //   * Map, Claim and Zap change leaves by the rules of spte.h and take no lock.
-//     Map and Claim build missing tables; that, Split, Promote and RemoveTables
-//     change the structure and exclude each other by one lock.
+//     Map and Claim build missing tables; that, Split, Promote, RemoveTables and
+//     ReclaimCold change the structure and exclude each other by one lock.
 //   * Who meets an entry that another thread has frozen: Map and Claim answer
 //     kRetry; the others wait, for Zap must not return while the mapping can
 //     come back, and a removed table must not keep a live entry.
-//   * An accessed or dirty bit reaches the sink of Zap or RemoveTables, or the
-//     entries that replace it: Split copies both to all, Promote gathers them.
+//   * An accessed or dirty bit reaches the sink of Zap, RemoveTables or
+//     ReclaimCold, or the entries that replace it: Split copies both to all,
+//     Promote gathers them.
 //   * A sink is called while the entry is frozen, and when no CPU uses the leaf
 //     any more, unless the caller of Zap flushes by himself; it may take the
 //     entry out of its rmap. It must not wait for a thread that waits for this
@@ -23,8 +24,8 @@
 //
 //   Progress: Lookup wait-free; Map and Claim wait for the structure lock when
 //   tables are missing, else wait-free; Zap waits for owners of frozen entries
-//   only; Split, Promote and RemoveTables wait for the lock, for those owners,
-//   and for the flush.
+//   only; Split, Promote, RemoveTables and ReclaimCold wait for the lock, for
+//   those owners, and for the flush.
 //
 // The tables and what a walk may believe of them, the changes between large and
 // small leaves, and removal are each in a header of page_table/, with the bad

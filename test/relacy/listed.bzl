@@ -135,7 +135,7 @@ LISTED = {
         ),
         "RemoveIfCold:recheck:1": (
             "WalkerAgainstCold",
-            "no CPU uses a leaf that was handed on",
+            "no table is used after it was freed",
         ),
     },
     "page_table/remove": {

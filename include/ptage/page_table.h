@@ -9,8 +9,8 @@
 //   as proof.
 //
 //   * Map, Claim and Zap change leaves by the rules of spte.h and take no lock.
-//     Map and Claim build missing tables; that, Split, Promote, RemoveTables and
-//     ReclaimCold change the structure and exclude each other by one lock.
+//     Map and Claim build missing tables; that, Split, Promote, RemoveTables
+//     and ReclaimCold change the structure and exclude each other by one lock.
 //   * Who meets an entry that another thread has frozen: Map and Claim answer
 //     kRetry; the others wait, for Zap must not return while the mapping can
 //     come back, and a removed table must not keep a live entry.

@@ -19,9 +19,8 @@
 //   * A pass that cleared a bit flushes once, at its end. Without that, who
 //     goes through a cached copy of the entry marks it no more, and of all
 //     tables the hottest would look cold.
-//   * The bit has one user. Where others clear it, the two passes are shorter
-//     than they look; where others clear the leaves' too, and no sooner than
-//     that, a table in use may be removed.
+//   * The bit has one user. Where others clear it too, a table in use can look
+//     cold, and if they have cleared its leaves as well, it is removed.
 //
 //   Progress: wait-free but for the flush and for tables that are removed,
 //   which wait as RemoveTables does. The lock is held for one table at a time.
@@ -96,6 +95,8 @@ ColdPass ReclaimCold(TableTree<F, M, R>& tree, Fl& flusher, L& structure,
 
 // ---------------------------------------------------------------------------
 
+// Relaxed: what CPUs marked is visible to who has flushed them, and a leaf that
+// a fault maps meanwhile, and that is missed here, goes to the sink.
 template <SpteFormat F>
 bool AnyInUse(const Table<F>& leaves) {
   for (const SpteCell<F>& entry : leaves.entries) {

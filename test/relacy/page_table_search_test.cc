@@ -28,6 +28,14 @@ TEST(PageTableSearch, WhoFindsARemovedTablesPlaceEmptySeesWhatItHandedOn) {
   ExpectHolds<EmptyAfterRemoval>();
 }
 
+TEST(PageTableSearch, TwoZapsTakeEachLeafOnce) {
+  ExpectHolds<ZapAgainst<Rival::kZap>>();
+}
+
+TEST(PageTableSearch, AZapAndARemovalTakeEachLeafOnce) {
+  ExpectHolds<ZapAgainst<Rival::kRemoval>>();
+}
+
 TEST(PageTableSearch, NoLeafIsLostInAColdTable) {
   ExpectHolds<FaultAgainstCold>();
 }
@@ -38,14 +46,6 @@ TEST(PageTableSearch, ATableThatACpuUsesIsNotCold) {
 
 TEST(PageTableSearch, WhoFindsAColdTablesPlaceEmptySeesWhatItHandedOn) {
   ExpectHolds<EmptyAfterCold>();
-}
-
-TEST(PageTableSearch, TwoZapsTakeEachLeafOnce) {
-  ExpectHolds<ZapAgainst<Rival::kZap>>();
-}
-
-TEST(PageTableSearch, AZapAndARemovalTakeEachLeafOnce) {
-  ExpectHolds<ZapAgainst<Rival::kRemoval>>();
 }
 
 TEST(PageTableSearch, TwoFaultsBuildOneTable) { ExpectHolds<TwoBuilders>(); }

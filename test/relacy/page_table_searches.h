@@ -362,6 +362,32 @@ struct EmptyAfterRemoval : rl::test_suite<EmptyAfterRemoval, 2> {
   }
 };
 
+// --- Zaps against each other, and against a removal.
+
+enum class Rival { kZap, kRemoval };
+
+template <Rival kRival>
+struct ZapAgainst : rl::test_suite<ZapAgainst<kRival>, 2> {
+  static constexpr Plan kPlan = kEveryInterleaving;
+
+  Tree<> tree;
+
+  void before() { tree.MapSmall(kA); }
+  void thread(unsigned index) {
+    if (index == 0 || kRival == Rival::kZap) {
+      tree.Zap(kBoth);
+      Require(!TinyFormat::IsPresent(tree.Find(kA).word),
+              "what was zapped does not come back");
+    } else {
+      tree.RemoveTables();
+    }
+  }
+  void after() {
+    tree.CheckMappings();
+    tree.CheckScores();
+  }
+};
+
 // --- A cold table goes.
 
 // A fault that is inside maps a young leaf.
@@ -445,32 +471,6 @@ struct EmptyAfterCold : rl::test_suite<EmptyAfterCold, 2> {
       Require(ReadOnce(on_record, kRelaxed) == 1,
               "nobody reads empty before the access is on record");
     }
-  }
-};
-
-// --- Zaps against each other, and against a removal.
-
-enum class Rival { kZap, kRemoval };
-
-template <Rival kRival>
-struct ZapAgainst : rl::test_suite<ZapAgainst<kRival>, 2> {
-  static constexpr Plan kPlan = kEveryInterleaving;
-
-  Tree<> tree;
-
-  void before() { tree.MapSmall(kA); }
-  void thread(unsigned index) {
-    if (index == 0 || kRival == Rival::kZap) {
-      tree.Zap(kBoth);
-      Require(!TinyFormat::IsPresent(tree.Find(kA).word),
-              "what was zapped does not come back");
-    } else {
-      tree.RemoveTables();
-    }
-  }
-  void after() {
-    tree.CheckMappings();
-    tree.CheckScores();
   }
 };
 

@@ -230,6 +230,15 @@ _ROWS = [
         "if (answer.young && cursor.Done()) output.SetYoung(visited.asked);",
     ),
     (
+        "APassDoesNotFlush",
+        5,
+        "page_table_cold_test",
+        "ATableInUseStaysWhateverIsCached",
+        "page_table/cold",
+        "  if (pass.young != 0) flusher.Flush(range);\n",
+        "",
+    ),
+    (
         "NoBudget",
         5,
         "walk_test",

@@ -9,13 +9,14 @@
 //   as proof.
 //
 //   * Map, Claim and Zap change leaves by the rules of spte.h and take no lock.
-//     Map and Claim build missing tables; that, Split, Promote and RemoveTables
-//     change the structure and exclude each other by one lock.
+//     Map and Claim build missing tables; that, Split, Promote, RemoveTables
+//     and ReclaimCold change the structure and exclude each other by one lock.
 //   * Who meets an entry that another thread has frozen: Map and Claim answer
 //     kRetry; the others wait, for Zap must not return while the mapping can
 //     come back, and a removed table must not keep a live entry.
-//   * An accessed or dirty bit reaches the sink of Zap or RemoveTables, or the
-//     entries that replace it: Split copies both to all, Promote gathers them.
+//   * An accessed or dirty bit reaches the sink of Zap, RemoveTables or
+//     ReclaimCold, or the entries that replace it: Split copies both to all,
+//     Promote gathers them.
 //   * A sink is called while the entry is frozen, and when no CPU uses the leaf
 //     any more, unless the caller of Zap flushes by himself; it may take the
 //     entry out of its rmap. It must not wait for a thread that waits for this
@@ -23,8 +24,8 @@
 //
 //   Progress: Lookup wait-free; Map and Claim wait for the structure lock when
 //   tables are missing, else wait-free; Zap waits for owners of frozen entries
-//   only; Split, Promote and RemoveTables wait for the lock, for those owners,
-//   and for the flush.
+//   only; Split, Promote, RemoveTables and ReclaimCold wait for the lock, for
+//   those owners, and for the flush.
 //
 // The tables and what a walk may believe of them, the changes between large and
 // small leaves, and removal are each in a header of page_table/, with the bad
@@ -38,6 +39,7 @@
 
 #include "ptage/lock.h"
 #include "ptage/memory.h"
+#include "ptage/page_table/cold.h"
 #include "ptage/page_table/remove.h"
 #include "ptage/page_table/resize.h"
 #include "ptage/page_table/tables.h"
@@ -141,6 +143,19 @@ class PageTable {
     const ScopedLock<L> hold(structure_);
     return internal::RemoveIn(tree_, flusher_, *tree_.root(), Level{F::kLevels},
                               Gfn{0}, range, sink);
+  }
+
+  // One pass over the leaf tables whose frames all lie in `range`: removes
+  // those that CPUs have left alone since the pass before, and makes the others
+  // old. Calls `sink(const TakenLeaf<F>&)` for each leaf of those that it
+  // removes. `history` spans the range. See page_table/cold.h.
+  template <class Sink>
+    requires(F::kInnerAccessed && !kStable && F::kLevels > 1)
+  ColdPass ReclaimCold(const Walk& walk, GfnRange range, ColdHistory<F> history,
+                       Sink&& sink) {
+    PTAGE_ASSERT(static_cast<bool>(walk));
+    return internal::ReclaimCold(tree_, flusher_, structure_, range, history,
+                                 sink);
   }
 
   // Calls `visit(entry, seen, gfn, level)` for each leaf and each frozen entry

@@ -15,6 +15,7 @@ SEARCHES = {
     "once/block": ["page_table"],
     "once/vector": ["rmap", "page_table"],
     "page_table": ["page_table", "type_stable"],
+    "page_table/cold": ["page_table"],
     "page_table/remove": ["page_table", "type_stable"],
     "page_table/resize": ["page_table", "type_stable"],
     "page_table/tables": ["page_table", "type_stable"],
@@ -143,6 +144,24 @@ LISTED = {
         "ZapHere:recheck:3": (
             "ZapAgainstChange<Change::kSplit>",
             "what was zapped does not come back",
+        ),
+    },
+    "page_table/cold": {
+        "RemoveIfCold:swap:1": (
+            "WalkerAgainstCold",
+            "no CPU uses a leaf that was handed on",
+        ),
+        "RemoveIfCold:swap:2": (
+            "WalkerAgainstCold",
+            "a table in use is not removed",
+        ),
+        "RemoveIfCold:swap:3": (
+            "EmptyAfterCold",
+            "nobody reads empty before the access is on record",
+        ),
+        "RemoveIfCold:recheck:1": (
+            "WalkerAgainstCold",
+            "no table is used after it was freed",
         ),
     },
     "page_table/remove": {
@@ -753,7 +772,16 @@ STRUCK = [
         "makes the same entries read as frozen. In the tree itself nobody takes the table before " +
         "both are done, for that needs the structure lock; and what another tree does with it " +
         "touches no entry of this one.",
-        ["page_table/resize:Promote:swap:4", "page_table/remove:RemoveIn:swap:4"],
+        [
+            "page_table/resize:Promote:swap:4",
+            "page_table/remove:RemoveIn:swap:4",
+            "page_table/cold:RemoveIfCold:swap:4",
+        ],
+    ),
+    (
+        "An entry that is frozen is waited for when the table is closed, and what its owner " +
+        "leaves there is handed to the sink. To keep the table instead spares that wait.",
+        ["page_table/cold:AnyInUse:recheck:1"],
     ),
     (
         "The entry above is frozen before both, so that after the flush no CPU gets to the " +

@@ -469,6 +469,15 @@ MUTANTS = {
             "",
         ),
     ],
+    "page_table/cold": [
+        (
+            "LeavesAskedBeforeTheFlushAlone",
+            "WalkerAgainstCold",
+            "a table in use is not removed",
+            "  if (AnyInUse<F>(leaves)) {\n",
+            "  if (false) {\n",
+        ),
+    ],
     "page_table/remove": [
         (
             "EmptyEntriesLeftOpen",

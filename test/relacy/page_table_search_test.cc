@@ -45,6 +45,18 @@ TEST(PageTableSearch, AZapAndARemovalTakeEachLeafOnce) {
   ExpectHolds<ZapAgainst<Rival::kRemoval>>();
 }
 
+TEST(PageTableSearch, NoLeafIsLostInAColdTable) {
+  ExpectHolds<FaultAgainstCold>();
+}
+
+TEST(PageTableSearch, ATableThatACpuUsesIsNotCold) {
+  ExpectHolds<WalkerAgainstCold>();
+}
+
+TEST(PageTableSearch, WhoFindsAColdTablesPlaceEmptySeesWhatItHandedOn) {
+  ExpectHolds<EmptyAfterCold>();
+}
+
 TEST(PageTableSearch, TwoFaultsBuildOneTable) { ExpectHolds<TwoBuilders>(); }
 
 TEST(PageTableSearch, ANewTableIsSeenAsItsBuilderLeftIt) {

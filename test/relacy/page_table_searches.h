@@ -134,6 +134,20 @@ class Tree {
     Walk walk(reclaimer_);
     return pages_.RemoveTables(walk, kBoth, Sink());
   }
+  // A leaf of one frame, not accessed.
+  MapOutcome MapCold(Gfn gfn) { return Map(gfn, kSmall, Leaf(Backing(gfn))); }
+  // Two passes that find nothing in use, so that the next would remove.
+  void MakeCold() {
+    Require(ReclaimCold().young == 1, "a new table is young");
+    Require(ReclaimCold() == ColdPass{}, "a table has two passes");
+  }
+  ColdPass ReclaimCold() {
+    Walk walk(reclaimer_);
+    return pages_.ReclaimCold(walk, kBoth, History(), Sink());
+  }
+  ColdHistory<TinyFormat> History() {
+    return ColdHistory<TinyFormat>(&was_cold_, kA);
+  }
   StructureOutcome Split() {
     Walk walk(reclaimer_);
     return pages_.Split(walk, kA, kLarge);
@@ -235,6 +249,7 @@ class Tree {
   Fl flusher_;
   Pages pages_{arena_, reclaimer_, flusher_, kKind};
   Page pages_of_[2];
+  std::uint64_t was_cold_ = 0;
 };
 
 // --- A fault against the removal of its table.
@@ -449,6 +464,92 @@ struct ZapAgainst : rl::test_suite<ZapAgainst<kRival>, 2> {
   void after() {
     tree.CheckMappings();
     tree.CheckScores();
+  }
+};
+
+// --- A cold table goes.
+
+// A fault that is inside maps a young leaf.
+struct FaultAgainstCold : rl::test_suite<FaultAgainstCold, 2> {
+  static constexpr Plan kPlan = kEveryInterleaving;
+
+  Tree<> tree;
+
+  void before() {
+    tree.MapCold(kB);
+    tree.MakeCold();
+  }
+  void thread(unsigned index) {
+    if (index == 0) {
+      tree.MapSmall(kA);
+    } else {
+      tree.ReclaimCold();
+    }
+  }
+  void after() {
+    tree.CheckMappings();
+    tree.CheckBits();
+  }
+};
+
+// A CPU marks the entry above and the leaf, or goes on from what it keeps.
+struct WalkerAgainstCold : rl::test_suite<WalkerAgainstCold, 2> {
+  static constexpr Plan kPlan = kEveryInterleaving;
+
+  Tree<TableKind::kDirect, FreesAtOnce, Cpu> tree;
+
+  void before() {
+    tree.MapCold(kA);
+    tree.MakeCold();
+  }
+  void thread(unsigned index) {
+    if (index == 1) {
+      LocklessWalk<FreesAtOnce> walk(tree.reclaimer());
+      tree.pages().ReclaimCold(
+          walk, kBoth, tree.History(), [&](const TakenLeaf<TinyFormat>& leaf) {
+            Require(!tree.flusher().Caches(),
+                    "no CPU uses a leaf that was handed on");
+            Require(!IsYoung<TinyFormat>(leaf.word),
+                    "a table in use is not removed");
+          });
+      return;
+    }
+    Entry& above = tree.pages().root()->entries[0];
+    for (int i = 0; i < 2; ++i) {
+      tree.flusher().Walk(above, [&](Word inner) {
+        Access(above, AccessKind::kRead);
+        Table<TinyFormat>* const table =
+            tree.arena().TableAt(TinyFormat::FrameOf(inner));
+        // The first finds nothing mapped.
+        Access(table->entries[1 - i], AccessKind::kWrite);
+      });
+    }
+  }
+};
+
+// What "empty" says to who finds it on the way to a page.
+struct EmptyAfterCold : rl::test_suite<EmptyAfterCold, 2> {
+  static constexpr Plan kPlan = kEveryInterleaving;
+
+  Tree<> tree;
+  Cell<std::uint32_t> on_record;
+
+  void before() {
+    tree.MapCold(kA);
+    tree.MakeCold();
+    WriteOnce(on_record, 0u, kRelaxed);
+  }
+  void thread(unsigned index) {
+    if (index == 0) {
+      LocklessWalk<FreesAtTheEnd> walk(tree.reclaimer());
+      tree.pages().ReclaimCold(walk, kBoth, tree.History(),
+                               [&](const TakenLeaf<TinyFormat>&) {
+                                 WriteOnce(on_record, 1u, kRelaxed);
+                               });
+    } else if (tree.Find(kA).word == TinyFormat::kEmpty) {
+      Require(ReadOnce(on_record, kRelaxed) == 1,
+              "nobody reads empty before the access is on record");
+    }
   }
 };
 

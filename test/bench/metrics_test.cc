@@ -83,7 +83,7 @@ TEST(MetricsTest, TheGoalsOfTheSliceAreThoseOfTheSpecification) {
 TEST(MetricsTest, WhatIsNotBuiltIsListedAsSuch) {
   const std::map<std::string, Metric> metrics = ById();
   for (const char* id :
-       {"contention/shadow/fast_only/recall", "walk/linear/test/2",
+       {"contention/shadow/fast_only/recall", "walk/profile/cost",
         "walk/hot_parent/clear/unverified", "mmu/fault/scaling",
         "memory/table_info/share", "policy/cost"}) {
     const auto found = metrics.find(id);

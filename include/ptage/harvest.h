@@ -130,8 +130,11 @@ class Harvester {
   }
   static constexpr bool kStable = Tables::kStable;
   // Of another place's entries, under a type-stable reclaimer, none is taken
-  // for young; a cold one may be counted.
-  static constexpr ColdEntries kCold = ColdEntries::kUnchecked;
+  // for young; a cold one may be counted. Not for dirty bits: a leaf that is
+  // not accessed may have one.
+  static constexpr ColdEntries kCold = kBit == HarvestBit::kAccessed
+                                           ? ColdEntries::kUnchecked
+                                           : ColdEntries::kChecked;
 
   static constexpr unsigned kPerTable = kEntriesPerTable<F>;
   static constexpr bool kInBlocks =

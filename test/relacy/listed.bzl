@@ -9,7 +9,7 @@ mutants.bzl that writes the same.
 # header: the searches that may catch its mutants. The first is the one for rows of
 # mutants.bzl and below whose key names none.
 SEARCHES = {
-    "harvest": ["page_table"],
+    "harvest": ["page_table", "type_stable"],
     "lock": ["lock"],
     "memory": ["spte", "rmap"],
     "once/block": ["page_table"],

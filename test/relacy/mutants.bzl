@@ -784,6 +784,15 @@ MUTANTS = {
             ";",
         ),
     ],
+    "harvest@type_stable": [
+        (
+            "DirtyBelievedWhereNotAccessed",
+            "DirtyAgainstReuse",
+            "no page is charged with another's access",
+            "                                           : ColdEntries::kChecked;",
+            "                                           : ColdEntries::kUnchecked;",
+        ),
+    ],
     "page_table@type_stable": [
         (
             "InstalledUnasked",

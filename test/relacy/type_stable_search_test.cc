@@ -35,6 +35,10 @@ TEST(TypeStableSearch, AHarvestTakesNothingOfASplitThatIsNotPublished) {
   ExpectHolds<HarvestAgainstReuse<Reuse::kSplit, kTake>>();
 }
 
+TEST(TypeStableSearch, AHarvestOfDirtyBitsTakesNothingOfAnotherGfn) {
+  ExpectHolds<DirtyAgainstReuse>();
+}
+
 TEST(TypeStableSearch, AWalkTakesNothingOfASplitThatIsNotPublished) {
   ExpectHolds<WalkAgainstSplit<kTake>>();
   ExpectHolds<WalkAgainstSplit<kLook>>();

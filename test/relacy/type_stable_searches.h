@@ -99,6 +99,9 @@ class StableTrees {
     }
     return outcome;
   }
+  void MapWritten(unsigned tree, unsigned gfn) {
+    Map(tree, Gfn{gfn}, kOne, F::kDirty);
+  }
   void MapCold(unsigned tree, unsigned gfn) {
     Map(tree, Gfn{gfn}, kOne, Word{0});
   }
@@ -135,7 +138,16 @@ class StableTrees {
       page.reported |= action == AgeAction::kTestAndClear;
     }
   }
-  // The same, entry by entry.
+  // Takes dirty bits of frames that nobody writes to.
+  void HarvestClean(unsigned tree, unsigned from, unsigned count) {
+    std::uint64_t dirty = 0;
+    ptage::Harvest<HarvestBit::kDirty>(
+        At(tree), Walk(reclaimer_), Range(from, count),
+        AgeAction::kTestAndClear, AgeMode::kFastOnly,
+        AgeOutput{.begin = Gfn{from}, .young = Bitmap(&dirty, count)});
+    Require(dirty == 0, "no page is charged with another's access");
+  }
+  // The same as Harvest, entry by entry.
   void Visit(unsigned tree, unsigned from, unsigned count, AgeAction action) {
     WalkAll(At(tree), Walk(reclaimer_), Range(from, count),
             [&](const VisitedEntry<F>& visited) {
@@ -341,6 +353,24 @@ struct HarvestAgainstAnotherLevel
       trees.Remove(0, 0, 4);
       // The table of leaves was given back last, and is given out first.
       trees.MapLargeYoung(0, 2);
+    }
+  }
+  void after() { trees.Check(); }
+};
+
+// The same of dirty bits, which an entry may have that is not accessed.
+struct DirtyAgainstReuse : rl::test_suite<DirtyAgainstReuse, 2> {
+  static constexpr Plan kPlan = UpToPreemptions(3);
+
+  StableTrees<TinyFormat, 1, 2> trees;
+
+  void before() { trees.MapCold(0, 0); }
+  void thread(unsigned index) {
+    if (index == 0) {
+      trees.HarvestClean(0, 0, 2);
+    } else {
+      trees.Remove(0, 0, 2);
+      trees.MapWritten(0, 2);
     }
   }
   void after() { trees.Check(); }

@@ -423,7 +423,7 @@ inline void WalkSuite::RunDensities() {
                                       std::pair{"third-level cache", kInL3},
                                       std::pair{"memory", plan_.tables}}) {
     for (const std::uint64_t young :
-         {0, 1'000, 10'000, 100'000, 500'000, 1'000'000}) {
+         {0u, 1'000u, 10'000u, 100'000u, 500'000u, 1'000'000u}) {
       if (!plan_.go_on()) return;
       WalkWorld world(tables, TableOrder::kInOrder, young, plan_.seed);
       constexpr AgeAction kClear = AgeAction::kTestAndClear;

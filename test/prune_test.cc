@@ -233,22 +233,33 @@ TYPED_TEST(PruneTest, AnEmptyRangeHasNoAnswer) {
 }
 
 // A batch has room for 64 groups of 64 parents with a young one among them.
-TEST(PruneBatchTest, EachBatchIsFlushedOnce) {
+TEST(PruneBatchTest, EachBatchIsFlushedOnceAndEachParentIsInsideAFlush) {
   constexpr std::uint64_t kGroup = std::uint64_t{64} * 512;
-  constexpr unsigned kGroups = 160;
-  TestTree<Ept> owner(TableKind::kDirect, kGroups + kGroups / 8 + 8);
-  for (unsigned group = 0; group < kGroups; ++group) {
-    const Gfn gfn{group * kGroup + 5};
-    owner.MustMap(gfn, kSmall, TestTree<Ept>::Young(TestTree<Ept>::Leaf(gfn)));
+  struct Flushes {
+    void Flush(GfnRange range) { ranges.push_back(range); }
+    std::vector<GfnRange> ranges;
+  };
+  for (const unsigned groups : {1u, 64u, 65u, 128u, 160u}) {
+    TestTree<Ept> owner(TableKind::kDirect, groups + groups / 8 + 8);
+    for (unsigned group = 0; group < groups; ++group) {
+      const Gfn gfn{group * kGroup + 5};
+      owner.MustMap(gfn, kSmall,
+                    TestTree<Ept>::Young(TestTree<Ept>::Leaf(gfn)));
+    }
+    Flushes flusher;
+    AgeCounts counts;
+    EXPECT_EQ(Prune(owner.tree(), LocklessWalk(owner.domain()), flusher,
+                    GfnRange{Gfn{0}, Gfn{groups * kGroup}}, Pruning::kExact,
+                    AgeAction::kTestAndClear, AgeOutput{.counts = &counts}),
+              kYoung);
+    EXPECT_EQ(counts.young, groups);
+    EXPECT_EQ(flusher.ranges.size(), (groups + 63) / 64) << groups;
+    for (unsigned group = 0; group < groups; ++group) {
+      ASSERT_LT(group / 64, flusher.ranges.size());
+      EXPECT_TRUE(flusher.ranges[group / 64].Contains(Gfn{group * kGroup + 5}))
+          << group << " of " << groups;
+    }
   }
-  CountingFlusher flusher;
-  AgeCounts counts;
-  EXPECT_EQ(Prune(owner.tree(), LocklessWalk(owner.domain()), flusher,
-                  GfnRange{Gfn{0}, Gfn{kGroups * kGroup}}, Pruning::kExact,
-                  AgeAction::kTestAndClear, AgeOutput{.counts = &counts}),
-            kYoung);
-  EXPECT_EQ(counts.young, kGroups);
-  EXPECT_EQ(flusher.flushes, 3);
 }
 
 }  // namespace

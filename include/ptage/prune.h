@@ -179,10 +179,12 @@ class Pruner {
       const WordsSeen seen = SeeParents(&table.entries[at]);
       std::uint64_t hot = seen.both | seen.equal;
       if (hot == 0) continue;
+      // Were there made room only after these were cleared, the flush for the
+      // others would count as theirs.
+      if (batched_ == kWords) FinishBatch();
       if (action_ == AgeAction::kTestAndClear) {
         hot = ClearParents(table, at, base, seen.both) | seen.equal;
       }
-      if (batched_ == kWords) FinishBatch();
       batch_[batched_++] = Parents{first, hot};
     }
   }

@@ -168,6 +168,8 @@ inline void AddWalk(std::vector<Metric>& metrics) {
            AtLeast("walk/parallel/2", 1.9),
            AtLeast("walk/skip_cold/0.1", 120),
            AtLeast("walk/skip_cold/100", 0.90),
+           AtMost("walk/foreign/memory", 1.20),
+           AtMost("walk/foreign/l2", 1.10),
        }) {
     metric.built = true;
     metrics.push_back(std::move(metric));
@@ -178,8 +180,6 @@ inline void AddWalk(std::vector<Metric>& metrics) {
            AtMost("walk/profile/cost", 1.5),
            AtLeast("walk/profile/precision", 0.95),
            AtLeast("walk/profile/recall", 0.95),
-           AtMost("walk/foreign/memory", 1.20),
-           AtMost("walk/foreign/l2", 1.10),
        }) {
     metrics.push_back(std::move(metric));
   }

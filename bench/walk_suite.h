@@ -32,6 +32,7 @@
 #include "bench/table.h"
 #include "bench/team.h"
 #include "bench/walk_worlds.h"
+#include "ptage/foreign.h"
 #include "ptage/harvest/split.h"
 #include "ptage/once.h"
 #include "ptage/once/block.h"
@@ -128,6 +129,7 @@ class WalkSuite {
   void RunPerEntry(Figures& figures);
   void RunParallel(Figures& figures);
   void RunSkipCold(Figures& figures);
+  void RunForeign(Figures& figures);
   void RunDensities();
 
   const WalkPlan& plan_;
@@ -443,6 +445,47 @@ inline void WalkSuite::RunDensities() {
   }
 }
 
+// In memory the worse of tables in order and shuffled.
+inline void WalkSuite::RunForeign(Figures& figures) {
+  const auto foreign = [&]<ForeignLeaves kLeaves>(const char* name,
+                                                  WalkWorld& world) {
+    return Measured{name, [&] {
+                      return Time(
+                          static_cast<double>(world.tables()),
+                          RepeatsFor(world.tables()), [] {},
+                          [&] { world.HarvestForeign<kLeaves>(); });
+                    }};
+  };
+  if (Wants({"walk/foreign/memory"})) {
+    const auto run = [&](const char* heading, TableOrder order) {
+      WalkWorld world(plan_.tables, order, kTenPercent, plan_.seed);
+      const RoundFigures times = InTurn(
+          heading, {Harvested("harvested", world, AgeAction::kTest),
+                    foreign.operator()<ForeignLeaves::kChecked>(
+                        "as somebody else's, leaves checked", world),
+                    foreign.operator()<ForeignLeaves::kUnchecked>(
+                        "as somebody else's, leaves not checked", world)});
+      return Ratio(times, 1, 0);
+    };
+    const Figure in_order =
+        run("foreign tables in order, 10 % young", TableOrder::kInOrder);
+    figures["walk/foreign/memory"] = Worse(
+        in_order,
+        run("foreign tables shuffled, 10 % young", TableOrder::kShuffled));
+  }
+  if (Wants({"walk/foreign/l2"})) {
+    WalkWorld world(kInL2, TableOrder::kInOrder, kTenPercent, plan_.seed);
+    const RoundFigures times =
+        InTurn("foreign tables in the second-level cache, 10 % young",
+               {Harvested("harvested", world, AgeAction::kTest),
+                foreign.operator()<ForeignLeaves::kUnchecked>(
+                    "as somebody else's, leaves not checked", world),
+                foreign.operator()<ForeignLeaves::kChecked>(
+                    "as somebody else's, leaves checked", world)});
+    figures["walk/foreign/l2"] = Ratio(times, 1, 0);
+  }
+}
+
 inline void WalkSuite::Run(Figures& figures) {
   RunLinear(figures);
   RunShuffled(figures);
@@ -452,6 +495,7 @@ inline void WalkSuite::Run(Figures& figures) {
   RunPerEntry(figures);
   RunParallel(figures);
   RunSkipCold(figures);
+  RunForeign(figures);
   RunDensities();
 }
 

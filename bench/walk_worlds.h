@@ -17,9 +17,11 @@
 #include "bench/huge_array.h"
 #include "bench/locks.h"
 #include "bench/window.h"
+#include "ptage/foreign.h"
 #include "ptage/harvest.h"
 #include "ptage/lock.h"
 #include "ptage/memory.h"
+#include "ptage/memory/foreign_ram.h"
 #include "ptage/once.h"
 #include "ptage/once/block.h"
 #include "ptage/once/vector.h"
@@ -76,6 +78,9 @@ class OrderedTables {
   }
 
   [[nodiscard]] const void* begin() { return tables_.data(); }
+  [[nodiscard]] std::uint64_t bytes() {
+    return tables_.size() * sizeof(Table<Ept>);
+  }
 
  private:
   [[nodiscard]] std::size_t IndexOf(const SpteCell<Ept>& entry) {
@@ -183,6 +188,17 @@ class WalkWorld {
                                                  AgeMode::kFastOnly, Output());
   }
 
+  // Tests the same tables as if somebody else had built them.
+  template <ForeignLeaves kLeaves>
+  void HarvestForeign() {
+    const ForeignTree<Ept, ForeignRam, kLeaves> tree(
+        ram_, memory_.FrameOf(tree_.root()),
+        {.physical_bits = 46, .most_tables = 2 * tables_.size()});
+    (void)Harvest(tree, {}, range_, AgeAction::kTest, AgeMode::kFastOnly,
+                  Output());
+    if (tree.report().any) std::abort();
+  }
+
   // Reads what is under young parents alone. No CPU walks these tables, so that
   // the flush is free.
   void SkipCold(AgeAction action) {
@@ -245,6 +261,10 @@ class WalkWorld {
   EpochDomain<> domain_;
   NoFlush flusher_;
   Tree tree_;
+  const RamBlock block_{
+      0, memory_.bytes(),
+      const_cast<std::byte*>(static_cast<const std::byte*>(memory_.begin()))};
+  const ForeignRam ram_{&block_, 1};
   const GfnRange range_;
   std::vector<Table<Ept>*> tables_;  // in the order of their frames
   std::vector<std::uint32_t> young_;

@@ -9,12 +9,14 @@
 
 // IWYU pragma: begin_exports
 #include "ptage/config.h"
+#include "ptage/foreign.h"
 #include "ptage/harvest.h"
 #include "ptage/harvest/outputs.h"
 #include "ptage/harvest/split.h"
 #include "ptage/lock.h"
 #include "ptage/memory.h"
 #include "ptage/memory/arena.h"
+#include "ptage/memory/foreign_ram.h"
 #include "ptage/memory/stable_arena.h"
 #include "ptage/once.h"
 #include "ptage/once/block.h"

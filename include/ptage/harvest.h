@@ -37,6 +37,7 @@
 #include <cstdint>
 #include <type_traits>
 
+#include "ptage/once.h"
 #include "ptage/once/block.h"
 #include "ptage/once/vector.h"
 #include "ptage/page_table.h"
@@ -67,7 +68,8 @@ concept HarvestOutput = requires(O& output, GfnRange range, Gfn first,
 // were read; one that is read twice counts once. Bits and counts go to
 // `output`, which spans the range; `was_fast` of the answer is false, for an
 // MMU to set. Direct trees, whose entries keep their frame while the walk
-// lasts. kLoads is for comparisons: every processor has its best by default.
+// lasts, and those of others (ForeignTree, foreign.h). kLoads is for
+// comparisons: every processor has its best by default.
 template <HarvestBit kBit = HarvestBit::kAccessed,
           Loads kLoads = Loads::kWidest, class Tree, HarvestOutput Output>
 AgeResult HarvestSome(const Tree& tree, const typename Tree::Walk& walk,
@@ -129,6 +131,8 @@ class Harvester {
     return 0;
   }
   static constexpr bool kStable = Tables::kStable;
+  // False: tables of others (foreign.h), that may hold anything.
+  static constexpr bool kTrusted = Tables::kTrusted;
   // Of another place's entries, under a type-stable reclaimer, none is taken
   // for young; a cold one may be counted. Not for dirty bits: a leaf that is
   // not accessed may have one.
@@ -192,11 +196,25 @@ class Harvester {
   void TakeYoung(Entry* entries, Gfn first, std::uint64_t young,
                  std::uint64_t frozen);
   Here HereAt(const Entry* entries, Gfn first) const {
-    return Here(tables_, *tables_.memory().TableOf(*entries), first, Level{1});
+    return tables_.HereOf(*entries, first, Level{1});
+  }
+
+  // Tables of others: reports leaves that are malformed, and takes them, and
+  // what happens to look frozen, out of what was seen.
+  void LeaveMalformed(const Entry* entries, unsigned count, Gfn first,
+                      WordsSeen& seen);
+
+  // Tables of others: whether a leaf is well-formed.
+  [[nodiscard]] bool Admits(Word leaf, Gfn first, Level level) const {
+    if constexpr (kTrusted) {
+      return true;
+    } else {
+      return tables_.AdmitsLeaf(leaf, first, level);
+    }
   }
 
   // One entry, of any level, as it was read.
-  void HarvestEntry(Entry& entry, Word seen, GfnRange covers);
+  void HarvestEntry(Entry& entry, Word seen, Level level, GfnRange covers);
 
   const Tables& tables_;
   const GfnRange range_;
@@ -230,11 +248,12 @@ Gfn Harvester<kBit, kLoads, Tree, Output>::HarvestTable(Table<F>& table,
     Entry& entry = table.entries[index];
     const Word seen = here.template Read<kCold>(entry);
     if (F::IsPresent(seen) && !F::IsLeaf(seen, level)) {
-      const Gfn next = HarvestTable(tables_.ChildOf(seen), level.Below(),
-                                    covers.begin, part);
+      Table<F>* const child = tables_.Follow(seen, covers.begin, level);
+      if (child == nullptr) continue;
+      const Gfn next = HarvestTable(*child, level.Below(), covers.begin, part);
       if (next < part.end) return next;
     } else if (F::IsPresent(seen) || IsFrozen<F>(seen)) {
-      HarvestEntry(entry, seen, covers);
+      HarvestEntry(entry, seen, level, covers);
     }
   }
   HarvestGroup();
@@ -255,8 +274,13 @@ std::uint64_t Harvester<kBit, kLoads, Tree, Output>::Gather(
       continue;
     }
     if (!F::IsPresent(seen) || F::IsLeaf(seen, Level{2})) break;
+    Table<F>* const child = tables_.Follow(seen, first, Level{2});
+    if (child == nullptr) {
+      --budget;
+      continue;
+    }
     budget -= 1 + kPerTable;
-    group_[waiting_++] = LeafTable{&tables_.ChildOf(seen), first};
+    group_[waiting_++] = LeafTable{child, first};
     if (waiting_ == kGroup) HarvestGroup();
   }
   budget_ = budget;
@@ -384,7 +408,11 @@ template <HarvestBit kBit, Loads kLoads, class Tree, class Output>
 Harvester<kBit, kLoads, Tree, Output>::HarvestBlock(Entry* entries, Gfn first,
                                                     const BlockSeen& seen,
                                                     Tally& tally) {
-  if (!seen.all) [[unlikely]] {
+  bool admitted = seen.all;
+  if constexpr (!kTrusted) {
+    admitted = admitted && tables_.AdmitsBlock(entries);
+  }
+  if (!admitted) [[unlikely]] {
     HarvestEntries(entries, kBlock, first);
     return;
   }
@@ -403,8 +431,9 @@ void Harvester<kBit, kLoads, Tree, Output>::HarvestEntries(Entry* entries,
                                                            unsigned count,
                                                            Gfn first) {
   if constexpr (VectorTestable<F>) {
-    const WordsSeen seen = SeeWords(entries, count, Word{F::kPresentBits},
-                                    kWanted, Word{F::kFrozen});
+    WordsSeen seen = SeeWords(entries, count, Word{F::kPresentBits}, kWanted,
+                              Word{F::kFrozen});
+    if constexpr (!kTrusted) LeaveMalformed(entries, count, first, seen);
     counts_.examined += CountLanes(seen.any);
     if ((seen.both | seen.equal) != 0) {
       TakeYoung(entries, first, seen.both, seen.equal);
@@ -412,7 +441,7 @@ void Harvester<kBit, kLoads, Tree, Output>::HarvestEntries(Entry* entries,
   } else {
     Here here = HereAt(entries, first);
     for (unsigned i = 0; i < count; ++i) {
-      HarvestEntry(entries[i], here.template Read<kCold>(entries[i]),
+      HarvestEntry(entries[i], here.template Read<kCold>(entries[i]), Level{1},
                    GfnRange{first + i, first + i + 1});
     }
   }
@@ -427,9 +456,10 @@ void Harvester<kBit, kLoads, Tree, Output>::TakeYoung(Entry* entries, Gfn first,
     Here here = HereAt(entries, first);
     for (std::uint64_t rest = young; rest != 0; rest &= rest - 1) {
       const auto i = static_cast<unsigned>(std::countr_zero(rest));
-      const SpteAge age =
-          AgeSeen<F, kWanted>(entries[i], here.template Read<kCold>(entries[i]),
-                              action, [] { return true; });
+      const Word seen = here.template Read<kCold>(entries[i]);
+      const SpteAge age = AgeSeen<F, kWanted>(entries[i], seen, action, [&] {
+        return Admits(seen, first + i, Level{1});
+      });
       if (age == SpteAge::kYoung) continue;
       if (age == SpteAge::kLostRace) {
         ++counts_.lost_races;
@@ -458,9 +488,10 @@ void Harvester<kBit, kLoads, Tree, Output>::TakeYoung(Entry* entries, Gfn first,
 
 template <HarvestBit kBit, Loads kLoads, class Tree, class Output>
 void Harvester<kBit, kLoads, Tree, Output>::HarvestEntry(Entry& entry,
-                                                         Word seen,
+                                                         Word seen, Level level,
                                                          GfnRange covers) {
   const bool whole = range_.Contains(covers);
+  if (!Admits(seen, covers.begin, level)) return;
   const SpteAge age = AgeSeen<F, kWanted>(
       entry, seen, whole ? action_ : AgeAction::kTest, [] { return true; });
   const AgeResult answer = ToResult(age, mode_);
@@ -468,6 +499,26 @@ void Harvester<kBit, kLoads, Tree, Output>::HarvestEntry(Entry& entry,
   counts_ += CountsOf(age);
   if (answer.young) output_.SetYoung(range_.Clip(covers));
   if (!answer.complete) output_.SetUnknown(range_.Clip(covers));
+}
+
+template <HarvestBit kBit, Loads kLoads, class Tree, class Output>
+void Harvester<kBit, kLoads, Tree, Output>::LeaveMalformed(const Entry* entries,
+                                                           unsigned count,
+                                                           Gfn first,
+                                                           WordsSeen& seen) {
+  std::uint64_t left = 0;
+  for (std::uint64_t rest = tables_.MalformedLeaves(entries, count); rest != 0;
+       rest &= rest - 1) {
+    const auto i = static_cast<unsigned>(std::countr_zero(rest));
+    // Its owner may have mended it meanwhile.
+    const Word now = ReadOnce(entries[i], kRelaxed);
+    if (!F::IsPresent(now) || !Admits(now, first + i, Level{1})) {
+      left |= rest & -rest;
+    }
+  }
+  seen.any &= ~left;
+  seen.both &= ~left;
+  seen.equal = 0;
 }
 
 }  // namespace internal

@@ -97,12 +97,26 @@ concept SpteFormat =
     (F::kFrozen & kAccessedOrDirtyOfAnyFormat) == 0 &&
     (F::kFrozen & (F::kAccessed | F::kDirty)) == 0;
 
+enum class EntryKind { kTable, kLeaf };
+
 // A format may say that an entry is present exactly if it has one of the bits
 // F::kPresentBits. Its entries can then be tested in vectors.
 template <class F>
 concept VectorTestable = SpteFormat<F> && requires {
   { F::kPresentBits } -> std::convertible_to<typename F::Word>;
 };
+
+// A format may also say which bits a processor wants clear in a present entry
+// of a table at `level`, and faults on. Frames have `physical_bits` bits, those
+// in the page counted.
+template <class F>
+concept CheckedFormat =
+    VectorTestable<F> &&
+    requires(Level level, EntryKind kind, int physical_bits) {
+      {
+        F::ReservedBits(level, kind, physical_bits)
+      } -> std::same_as<typename F::Word>;
+    };
 
 // Entries in a table.
 template <SpteFormat F>

@@ -421,6 +421,45 @@ void CheckTreeOver(M& memory, R& reclaimer) {
   Expect(memory.InUse() == 0);
 }
 
+// Tables of others: a root, and below it a leaf table at the first entry of
+// each level.
+template <CheckedFormat F>
+void CheckForeign() {
+  alignas(4096) static Table<F> ram[F::kLevels];
+  for (int level = F::kLevels; level > 1; --level) {
+    const auto table = static_cast<unsigned>(F::kLevels - level);
+    WriteOnce(ram[table].entries[0], F::MakeInner(Pfn{table + 1u}), kRelaxed);
+  }
+  Table<F>& leaves = ram[F::kLevels - 1];
+  WriteOnce(
+      leaves.entries[3],
+      static_cast<typename F::Word>(
+          F::MakeLeaf(Pfn{9}, Level{1}, Rights::kReadWrite) | F::kAccessed),
+      kRelaxed);
+  WriteOnce(ram[0].entries[1], F::MakeInner(Pfn{99}), kRelaxed);
+
+  const RamBlock block{0, sizeof ram, reinterpret_cast<std::byte*>(ram)};
+  const ForeignRam memory(&block, 1);
+  Expect(memory.Bytes() == sizeof ram);
+  Expect(memory.At(sizeof ram, 8) == nullptr);
+  const ForeignTree<F, ForeignRam> tree(memory, Pfn{0}, ForeignLimits{});
+  Expect(tree.valid());
+  const GfnRange all{Gfn{0},
+                     Gfn{FramesAt<F>(Level{F::kLevels}) * kEntriesPerTable<F>}};
+  unsigned met = 0;
+  WalkAll(tree, {}, all, [&](const VisitedEntry<F>& visited) {
+    met += visited.covers.begin == Gfn{3} ? 1 : 100;
+  });
+  Expect(met == 1);
+  Expect(tree.report().Of(ForeignError::kOutside) == 1);
+  Expect(Harvest(tree, {}, all, AgeAction::kTestAndClear, AgeMode::kFastOnly,
+                 AgeOutput{})
+             .young);
+  Expect(
+      !Harvest(tree, {}, all, AgeAction::kTest, AgeMode::kFastOnly, AgeOutput{})
+           .young);
+}
+
 template <SpteFormat F>
 void CheckSchemes() {
   Block<F>& block = g_block<F>;
@@ -471,6 +510,11 @@ extern "C" [[noreturn]] void Main() {
   CheckTrees<RiscvSv48>();
   CheckTrees<RiscvSv57>();
   CheckTrees<X86_64>();
+  CheckForeign<Ept>();
+  CheckForeign<RiscvSv39>();
+  CheckForeign<RiscvSv48>();
+  CheckForeign<RiscvSv57>();
+  CheckForeign<X86_64>();
   CheckSchemes<Ept>();
   CheckSchemes<X86_64>();
   Exit(0);

@@ -84,10 +84,20 @@ struct FoundEntry {
 
 namespace internal {
 
+// The leaves and frozen entries of `range` below `table`, which is at `level`
+// and whose first frame is `base`. `Tables` is a TableTree, or a ForeignTree
+// (foreign.h).
+template <ColdEntries kCold, class Tables, class F, class Visitor>
+Gfn VisitTable(const Tables& tables, Table<F>& table, Level level, Gfn base,
+               GfnRange range, std::uint64_t& budget, Visitor& visit);
+
 template <SpteFormat F, TableMemory<F> M, Reclaimer R>
 class TableTree {
  public:
+  using Format = F;
   static constexpr bool kStable = kTypeStable<R>;
+  // Whether entries are as this library wrote them.
+  static constexpr bool kTrusted = true;
   static_assert(!kStable || StableTableMemory<M, F>,
                 "PageTable: a type-stable reclaimer needs memory that keeps "
                 "its tables and an identity beside each, as StableArena does");
@@ -109,8 +119,8 @@ class TableTree {
   template <ColdEntries kCold, class Visitor>
   Gfn Visit(GfnRange range, std::uint64_t& budget, Visitor& visit) const {
     if (range.Empty()) return range.end;
-    return VisitTable<kCold>(*root_, Level{F::kLevels}, Gfn{0}, range, budget,
-                             visit);
+    return VisitTable<kCold>(*this, *root_, Level{F::kLevels}, Gfn{0}, range,
+                             budget, visit);
   }
 
   // A table as a walk came to it, at the place of `level` around `gfn`.
@@ -162,6 +172,11 @@ class TableTree {
     PTAGE_ASSERT(table != nullptr);
     return *table;
   }
+  // The same, for walkers that also walk tables that may refuse.
+  Table<F>* Follow(Word inner, Gfn, Level) const { return &ChildOf(inner); }
+  Here HereOf(const Entry& entry, Gfn gfn, Level level) const {
+    return Here(*this, *memory_.TableOf(entry), gfn, level);
+  }
 
   // The place that the table at `level` around `gfn` serves.
   TablePlace PlaceOf(Gfn gfn, Level level) const {
@@ -195,10 +210,6 @@ class TableTree {
   void RetireTable(Retired& retired) { reclaimer_.Retire(retired); }
 
  private:
-  template <ColdEntries kCold, class Visitor>
-  Gfn VisitTable(Table<F>& table, Level level, Gfn base, GfnRange range,
-                 std::uint64_t& budget, Visitor& visit) const;
-
   M& memory_;
   R& reclaimer_;
   const TableKind kind_;
@@ -318,13 +329,12 @@ FoundEntry<F> TableTree<F, M, R>::Lookup(Gfn gfn) const {
   }
 }
 
-template <SpteFormat F, TableMemory<F> M, Reclaimer R>
-template <ColdEntries kCold, class Visitor>
-Gfn TableTree<F, M, R>::VisitTable(Table<F>& table, Level level, Gfn base,
-                                   GfnRange range, std::uint64_t& budget,
-                                   Visitor& visit) const {
+template <ColdEntries kCold, class Tables, class F, class Visitor>
+Gfn VisitTable(const Tables& tables, Table<F>& table, Level level, Gfn base,
+               GfnRange range, std::uint64_t& budget, Visitor& visit) {
+  using Word = typename F::Word;
   const std::uint64_t frames = FramesAt<F>(level);
-  Here here(*this, table, base, level);
+  typename Tables::Here here(tables, table, base, level);
   std::uint64_t index = (range.begin - base) / frames;
   for (; index < kEntriesPerTable<F>; ++index) {
     const Gfn gfn = base + index * frames;
@@ -332,17 +342,22 @@ Gfn TableTree<F, M, R>::VisitTable(Table<F>& table, Level level, Gfn base,
     const Gfn from = gfn > range.begin ? gfn : range.begin;
     if (budget == 0) return from;
     --budget;
-    Entry& entry = table.entries[index];
+    SpteCell<F>& entry = table.entries[index];
     const Word seen = here.template Read<kCold>(entry);
     if (!IsFrozen<F>(seen)) {
       if (!F::IsPresent(seen)) continue;
       if (!F::IsLeaf(seen, level)) {
+        Table<F>* const child = tables.Follow(seen, gfn, level);
+        if (child == nullptr) continue;
         const GfnRange part = range.Clip(GfnRange{gfn, gfn + frames});
-        const Gfn next = VisitTable<kCold>(ChildOf(seen), level.Below(), gfn,
+        const Gfn next = VisitTable<kCold>(tables, *child, level.Below(), gfn,
                                            part, budget, visit);
         if (next < part.end) return next;
         continue;
       }
+    }
+    if constexpr (!Tables::kTrusted) {
+      if (!tables.AdmitsLeaf(seen, gfn, level)) continue;
     }
     if (!visit(entry, seen, gfn, level)) return from;
   }

@@ -66,6 +66,17 @@ struct Ept {
     return (table.value << kPageBits & kFrame) | kRead | kWrite | kExecute |
            kAccessed;
   }
+  // SDM 3C 29.3.2, tables 29-1 to 29-7 (misconfigured, 29.3.3): frame bits that
+  // the processor lacks, those below a large page's size, and bits 7:3 of an
+  // entry that points to a table. Rights and memory types that misconfigure an
+  // entry only together are not told by bits.
+  static constexpr Word ReservedBits(Level level, EntryKind kind,
+                                     int physical_bits) {
+    const Word beyond = kFrame & ~((Word{1} << physical_bits) - 1);
+    if (level > kLargestLeaf || kind == EntryKind::kTable) return beyond | 0xF8;
+    const Word page = Word{1} << (kPageBits + kIndexBits * (level.value - 1));
+    return beyond | (kFrame & (page - 1));
+  }
   static constexpr Word SplitLeaf(Word word, Level level, unsigned index) {
     const Word size = level == Level{2} ? word & ~kLargePage : word;
     return size + (static_cast<Word>(index)

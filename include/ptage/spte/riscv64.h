@@ -70,6 +70,20 @@ struct RiscvSv {
   static constexpr Word MakeInner(Pfn table) {
     return (table.value << kFrameShift & kFrame) | kValid;
   }
+  // Privileged 10.4.1 (bits 60:54, and of an entry that points to a table 63:61
+  // and D, A, U) and 10.3.2, step 6 (a large page that is not aligned), with
+  // Svnapot and Svpbmt; and frame bits that the processor lacks.
+  static constexpr Word ReservedBits(Level level, EntryKind kind,
+                                     int physical_bits) {
+    constexpr Word kSoon = Word{0x7F} << 54;
+    const Word beyond =
+        kFrame & ~((Word{1} << (physical_bits - kPageBits + kFrameShift)) - 1);
+    if (kind == EntryKind::kTable) {
+      return beyond | kSoon | Word{7} << 61 | kDirty | kAccessed | kUser;
+    }
+    const Word page = Word{1} << (kFrameShift + kIndexBits * (level.value - 1));
+    return beyond | kSoon | (kFrame & (page - 1));
+  }
   static constexpr Word SplitLeaf(Word word, Level level, unsigned index) {
     return word + (static_cast<Word>(index)
                    << (kFrameShift + kIndexBits * (level.value - 2)));

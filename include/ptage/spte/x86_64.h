@@ -64,6 +64,18 @@ struct X86_64 {
     return (table.value << kPageBits & kFrame) | kPresent | kWritable | kUser |
            kAccessed;
   }
+  // SDM 3A 4.5.4, figure 4-11 and tables 4-15 to 4-20, with execute-disable
+  // enabled: frame bits that the processor lacks, those below a large page's
+  // size (bit 12 is its PAT bit), and bit 7 where no large page may stand.
+  static constexpr Word ReservedBits(Level level, EntryKind kind,
+                                     int physical_bits) {
+    const Word beyond = kFrame & ~((Word{1} << physical_bits) - 1);
+    if (level == Level{1}) return beyond;
+    if (level > kLargestLeaf) return beyond | kPageSize;
+    if (kind == EntryKind::kTable) return beyond;
+    const Word page = Word{1} << (kPageBits + kIndexBits * (level.value - 1));
+    return beyond | (kFrame & (page - 1) & ~(Word{1} << 12));
+  }
   static constexpr Word SplitLeaf(Word word, Level level, unsigned index) {
     const Word size = level == Level{2} ? word & ~kPageSize : word;
     return size + (static_cast<Word>(index)

@@ -24,6 +24,7 @@
 #include "bench/contender.h"
 #include "bench/figures.h"
 #include "bench/guest.h"
+#include "bench/inner_suite.h"
 #include "bench/machine_info.h"
 #include "bench/metrics.h"
 #include "bench/options.h"
@@ -302,6 +303,8 @@ int Main(const std::vector<std::string>& arguments,
   walk_plan.go_on = rmap_plan.go_on;
   WalkSuite walk_suite(walk_plan, rate, team);
   walk_suite.Run(figures);
+  InnerSuite inner_suite(walk_plan, rate, team);
+  inner_suite.Run(figures);
   ContendedPlan contended_plan;
   contended_plan.rounds = options->quick ? 10 : 100;
   contended_plan.window_ns = 8e6;
@@ -332,6 +335,8 @@ int Main(const std::vector<std::string>& arguments,
   if (!rmaps.empty()) absl::PrintF("\n%s", rmaps);
   const std::string walks = walk_suite.Table();
   if (!walks.empty()) absl::PrintF("\n%s", walks);
+  const std::string inner = inner_suite.Table();
+  if (!inner.empty()) absl::PrintF("\n%s", inner);
   const std::string contended = contended_rmaps.Table();
   if (!contended.empty()) absl::PrintF("\n%s", contended);
   absl::PrintF(

@@ -170,17 +170,13 @@ inline void AddWalk(std::vector<Metric>& metrics) {
            AtLeast("walk/skip_cold/100", 0.90),
            AtMost("walk/foreign/memory", 1.20),
            AtMost("walk/foreign/l2", 1.10),
-       }) {
-    metric.built = true;
-    metrics.push_back(std::move(metric));
-  }
-  for (Metric metric : {
            AtLeast("walk/hot_parent/clear", 10),
            AtLeast("walk/hot_parent/clear/unverified", 30),
            AtMost("walk/profile/cost", 1.5),
            AtLeast("walk/profile/precision", 0.95),
            AtLeast("walk/profile/recall", 0.95),
        }) {
+    metric.built = true;
     metrics.push_back(std::move(metric));
   }
 }

@@ -83,8 +83,7 @@ TEST(MetricsTest, TheGoalsOfTheSliceAreThoseOfTheSpecification) {
 TEST(MetricsTest, WhatIsNotBuiltIsListedAsSuch) {
   const std::map<std::string, Metric> metrics = ById();
   for (const char* id :
-       {"contention/shadow/fast_only/recall", "walk/profile/cost",
-        "walk/hot_parent/clear/unverified", "mmu/fault/scaling",
+       {"contention/shadow/fast_only/recall", "mmu/fault/scaling",
         "memory/table_info/share", "policy/cost"}) {
     const auto found = metrics.find(id);
     ASSERT_NE(found, metrics.end()) << id;

@@ -354,6 +354,18 @@ void CheckTrees() {
                     AgeAction::kTestAndClear, AgeOutput{.counts = &read})
                   .young);
       Expect(read.examined == many);
+      std::uint8_t bytes[1] = {};
+      static_assert(HotTables<F>::BytesFor(kEntriesPerTable<F>) == 1);
+      HotTables<F> hot(bytes, GfnRange{Gfn{0}, Gfn{kEntriesPerTable<F>}});
+      Expect(AgeHotTables(tree, walk, no_flush, hot, AgeOutput{}).complete);
+      Expect(hot.Dense() == 0 && hot.range().begin == Gfn{0});
+      ProfileRegion in_use[4];
+      Profile<F> profile(in_use, 2, hot.range());
+      (void)profile.Round(tree, walk, no_flush);
+      (void)profile.Round(tree, walk, no_flush);
+      Expect(profile.Round(tree, walk, no_flush) == ProfileRound{});
+      Expect(profile.size() == 0 && profile.begin() == profile.end() &&
+             profile.Frames() == 0);
     }
     std::uint64_t leaves = 0;
     WalkAll(tree, walk, range, [&](const VisitedEntry<F>&) { ++leaves; });

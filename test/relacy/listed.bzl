@@ -10,6 +10,7 @@ mutants.bzl that writes the same.
 # mutants.bzl and below whose key names none.
 SEARCHES = {
     "harvest": ["page_table", "type_stable"],
+    "hot_tables": ["hot_tables"],
     "lock": ["lock"],
     "memory": ["spte", "rmap"],
     "once/block": ["page_table"],
@@ -19,6 +20,7 @@ SEARCHES = {
     "page_table/remove": ["page_table", "type_stable"],
     "page_table/resize": ["page_table", "type_stable"],
     "page_table/tables": ["page_table", "type_stable"],
+    "profile": ["hot_tables"],
     "prune": ["prune"],
     "reclaim/anonymous_epoch": ["anonymous_epoch"],
     "reclaim/epoch": ["epoch"],
@@ -274,6 +276,18 @@ LISTED = {
         "StillIn:recheck:1": (
             "IdentityAgainstReuse<Differs::kFrame, RandomInterleavings(200'000)>",
             "no page is charged with another's access",
+        ),
+    },
+    "hot_tables": {
+        "ClearTable:recheck:1": (
+            "TallOwnerAgainstRounds",
+            "what is young is reported, or said to be unknown",
+        ),
+    },
+    "profile": {
+        "Look:recheck:1": (
+            "OwnerAgainstProfile",
+            "what is young is reported, or said to be unknown",
         ),
     },
     "prune": {

@@ -853,6 +853,59 @@ MUTANTS = {
             "    if (true) return;",
         ),
     ],
+    "hot_tables": [
+        (
+            "HotNotFlushed",
+            "CpuAgainstRounds<Known::kDense>",
+            "an access after a round is found by the next",
+            "    if (cleared_) flusher_.Flush(range);\n",
+            "",
+        ),
+        (
+            "HotFlushedFirst",
+            "CpuAgainstRounds<Known::kDense>",
+            "an access after a round is found by the next",
+            "    ClearTable(*tree_.root(), Level{F::kLevels}, Gfn{0}, range);\n" +
+            "    if (cleared_) flusher_.Flush(range);\n",
+            "    flusher_.Flush(range);\n" +
+            "    ClearTable(*tree_.root(), Level{F::kLevels}, Gfn{0}, range);\n",
+        ),
+        (
+            "ClearedLeavesAsked",
+            "CpuAgainstRounds<Known::kDenseAndDue>",
+            "an access is found in one of the rounds",
+            " || (byte & Hot::kBegun) != 0;",
+            ";",
+        ),
+        (
+            "UnknownHotParentLeftClear",
+            "OwnerAgainstRounds",
+            "an access is found in one of the rounds",
+            "    if (result.complete) return;",
+            "    if (true) return;",
+        ),
+    ],
+    "profile": [
+        (
+            "ProfileNotFlushed",
+            "CpuAgainstProfile",
+            "an access after a round is found by the next",
+            "  if (cleared_) flusher.Flush(range_);\n",
+            "",
+        ),
+        (
+            "ProfileFlushedFirst",
+            "CpuAgainstProfile",
+            "an access after a round is found by the next",
+            "  round_ = ProfileRound{};\n",
+            "  round_ = ProfileRound{};\n" +
+            "  flusher.Flush(range_);\n" +
+            "  if (true) {\n" +
+            "    Look(tree, *tree.root(), Level{F::kLevels}, Gfn{0});\n" +
+            "    return round_;\n" +
+            "  }\n",
+        ),
+    ],
     "page_table/tables@type_stable": [
         (
             "StableNotAsked",

@@ -1,0 +1,242 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//
+// The part of the group `walk` that is about accessed bits of inner entries:
+// dense tables aged at their parents, and the profile of a large space.
+
+#ifndef PTAGE_BENCH_INNER_SUITE_H_
+#define PTAGE_BENCH_INNER_SUITE_H_
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <initializer_list>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "bench/clock.h"
+#include "bench/inner_worlds.h"
+#include "bench/metrics.h"
+#include "bench/report.h"
+#include "bench/rounds.h"
+#include "bench/stats.h"
+#include "bench/table.h"
+#include "bench/team.h"
+#include "bench/walk_suite.h"
+#include "bench/window.h"
+#include "ptage/once.h"
+#include "ptage/sim/vcpu.h"
+#include "ptage/types.h"
+
+namespace ptage::bench {
+
+class InnerSuite {
+ public:
+  // As WalkSuite.
+  InnerSuite(const WalkPlan& plan, const TickRate& rate, Team& team)
+      : plan_(plan), rate_(rate), team_(team), stop_(0) {}
+  InnerSuite(const InnerSuite&) = delete;
+  InnerSuite& operator=(const InnerSuite&) = delete;
+
+  void Run(Figures& figures);
+
+  [[nodiscard]] std::string Table() const { return table_.ToString(); }
+
+ private:
+  static constexpr std::size_t kDenseTables = 2048;
+  static constexpr unsigned kOneIn = 16;
+
+  [[nodiscard]] bool Wants(std::initializer_list<const char*> ids) const {
+    return plan_.go_on() && std::any_of(ids.begin(), ids.end(), plan_.wanted);
+  }
+  // Microseconds that `work()` takes.
+  template <class Work>
+  [[nodiscard]] double Time(Work&& work) const {
+    const std::uint64_t begin = Ticks();
+    work();
+    return rate_.Seconds(Ticks() - begin) * 1e6;
+  }
+  RoundFigures InTurn(const std::string& heading,
+                      const std::vector<Measured>& all);
+
+  // Of all pages of some rounds in which a vCPU uses 97 of 100 pages of most
+  // tables, the share that is called what it was.
+  [[nodiscard]] double AccuracyOf(void (DenseWorld::*age)()) const;
+  enum class VcpuIs { kBusy, kIdle };
+  Figure HotParents(unsigned one_in, double accuracy, VcpuIs vcpu_is);
+  void RunHotParents(Figures& figures);
+  void RunProfile(Figures& figures);
+
+  const WalkPlan& plan_;
+  const TickRate& rate_;
+  Team& team_;
+  Cell<std::uint32_t> stop_;
+  TextTable table_{{"inner entries", "us a round", "spread"}};
+};
+
+// ---------------------------------------------------------------------------
+
+inline RoundFigures InnerSuite::InTurn(const std::string& heading,
+                                       const std::vector<Measured>& all) {
+  for (const Measured& thing : all) thing.once();
+  RoundFigures times = RunInTurn(all, plan_.rounds, plan_.seed, plan_.go_on);
+  table_.AddHeading(heading);
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    table_.Add({absl::StrCat("  ", all[i].name),
+                absl::StrFormat("%.4g", times.MedianOf(i)),
+                absl::StrFormat("%.3f", times.SpreadOf(i))});
+  }
+  return times;
+}
+
+inline double InnerSuite::AccuracyOf(void (DenseWorld::*age)()) const {
+  constexpr int kWarmUp = 3;
+  constexpr int kRounds = 16;
+  DenseWorld world(kDenseTables / 2, kOneIn, plan_.seed);
+  internal::SplitMix random(plan_.seed);
+  std::vector<unsigned> percent(world.tables());
+  for (std::size_t t = 0; t < percent.size(); ++t)
+    percent[t] = t % 8 == 0 ? 0 : 97;
+  std::uint64_t right = 0;
+  for (int round = 0; round < kWarmUp + kRounds; ++round) {
+    // Some tables go cold, and others are used again.
+    for (int i = 0; i < 8; ++i) {
+      unsigned& changed = percent[random.Below(percent.size())];
+      changed = changed == 0 ? 97 : 0;
+    }
+    std::vector<bool> used(world.frames());
+    {
+      const sim::Running<InnerGuest::Vcpu> running(world.vcpu());
+      for (std::uint64_t gfn = 0; gfn < world.frames(); ++gfn) {
+        if (random.Below(100) >= percent[gfn / kEntriesPerTable<Ept>]) continue;
+        used[gfn] =
+            static_cast<bool>(world.vcpu().Translate(Gfn{gfn}, Rights::kRead));
+      }
+    }
+    world.ClearBitmap();
+    (world.*age)();
+    if (round < kWarmUp) continue;
+    for (std::uint64_t gfn = 0; gfn < world.frames(); ++gfn) {
+      right += world.young().Test(gfn) == used[gfn] ? 1 : 0;
+    }
+  }
+  return static_cast<double>(right) /
+         (kRounds * static_cast<double>(world.frames()));
+}
+
+// While a vCPU runs on another CPU, which has to answer the flush: the worse of
+// one that marks entries of these tables all the time, which slows a pass over
+// the leaves down, and of one that does nothing else.
+inline void InnerSuite::RunHotParents(Figures& figures) {
+  if (!Wants({"walk/hot_parent/clear", "walk/hot_parent/clear/unverified"})) {
+    return;
+  }
+  constexpr double kKept = 0.95;
+  const double accuracy = AccuracyOf(&DenseWorld::AgeAtParents) /
+                          AccuracyOf(&DenseWorld::HarvestAll);
+  for (const auto& [id, one_in] :
+       {std::pair{"walk/hot_parent/clear", kOneIn},
+        std::pair{"walk/hot_parent/clear/unverified", 0u}}) {
+    if (team_.size() == 0) {
+      figures[id] = Figure{.missing = "no CPU for a vCPU"};
+    } else if (accuracy < kKept) {
+      figures[id] =
+          Figure{.missing = absl::StrFormat("accuracy %.3f", accuracy)};
+    } else {
+      const Figure busy = HotParents(one_in, accuracy, VcpuIs::kBusy);
+      const Figure idle = HotParents(one_in, accuracy, VcpuIs::kIdle);
+      const bool busy_is_worse =
+          !busy.missing.empty() || busy.summary.median < idle.summary.median;
+      figures[id] = busy_is_worse ? busy : idle;
+    }
+  }
+}
+
+inline Figure InnerSuite::HotParents(unsigned one_in, double accuracy,
+                                     VcpuIs vcpu_is) {
+  DenseWorld world(kDenseTables, one_in, plan_.seed);
+  while (world.hot().Dense() < world.tables()) {
+    world.AccessAll();
+    world.AgeAtParents();
+  }
+  WriteOnce(stop_, 0u, kRelaxed);
+  team_.Start([&](std::size_t member) {
+    if (member != 0) return;
+    const sim::Running<InnerGuest::Vcpu> running(world.vcpu());
+    internal::SplitMix random(plan_.seed);
+    while (ReadOnce(stop_, kRelaxed) == 0) {
+      if (vcpu_is == VcpuIs::kIdle) {
+        world.vcpu().Poll();
+        SpinPause();
+      } else {
+        (void)world.vcpu().Translate(Gfn{random.Below(world.frames())},
+                                     Rights::kRead);
+      }
+    }
+  });
+  const auto timed = [&](const char* name, void (DenseWorld::*age)()) {
+    return Measured{name, [this, &world, age] {
+                      world.AccessAll();
+                      return Time([&] { (world.*age)(); });
+                    }};
+  };
+  const RoundFigures times = InTurn(
+      absl::StrFormat(
+          "%d dense tables, %s, vCPU %s; %.3f of the accuracy", kDenseTables,
+          one_in == 0 ? "none verified" : "one in 16 verified",
+          vcpu_is == VcpuIs::kIdle ? "idle" : "busy in them", accuracy),
+      {timed("harvested and cleared", &DenseWorld::HarvestAll),
+       timed("at their parents, with the flush", &DenseWorld::AgeAtParents)});
+  WriteOnce(stop_, 1u, kRelaxed);
+  team_.Join();
+  const std::vector<double> ratios = times.Ratios(0, 1);
+  return ratios.size() < 5 ? Figure{.missing = "too few rounds"}
+                           : Figure{.summary = Summarize(ratios)};
+}
+
+inline void InnerSuite::RunProfile(Figures& figures) {
+  if (!Wants({"walk/profile/cost", "walk/profile/precision",
+              "walk/profile/recall"})) {
+    return;
+  }
+  std::vector<std::unique_ptr<WideWorld>> worlds;
+  std::vector<Measured> sides;
+  std::vector<double> precision;
+  std::vector<double> recall;
+  for (const std::uint64_t gibibytes : {64u, 1024u, 16'384u}) {
+    worlds.push_back(std::make_unique<WideWorld>(gibibytes, plan_.seed));
+    sides.push_back(
+        Measured{absl::StrFormat("profile of %d GiB", gibibytes),
+                 [this, &world = *worlds.back(), &precision, &recall] {
+                   world.Use();
+                   const double us = Time([&] { world.Round(); });
+                   const WideWorld::Shares shares = world.Judge();
+                   precision.push_back(shares.precision);
+                   recall.push_back(shares.recall);
+                   return us;
+                 }});
+  }
+  const RoundFigures times = InTurn("8 regions of 2 GiB in use", sides);
+  const std::vector<double> ratios = times.Ratios(sides.size() - 1, 0);
+  if (ratios.size() < 5) {
+    for (const char* id : {"walk/profile/cost", "walk/profile/precision",
+                           "walk/profile/recall"}) {
+      figures[id] = Figure{.missing = "too few rounds"};
+    }
+    return;
+  }
+  figures["walk/profile/cost"] = Figure{.summary = Summarize(ratios)};
+  figures["walk/profile/precision"] = Figure{.summary = Summarize(precision)};
+  figures["walk/profile/recall"] = Figure{.summary = Summarize(recall)};
+}
+
+inline void InnerSuite::Run(Figures& figures) {
+  RunHotParents(figures);
+  RunProfile(figures);
+}
+
+}  // namespace ptage::bench
+
+#endif  // PTAGE_BENCH_INNER_SUITE_H_

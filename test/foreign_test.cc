@@ -42,7 +42,7 @@ using test::YoungRuns;
 constexpr GfnRange kAll{Gfn{0}, Gfn{std::uint64_t{1} << 36}};
 
 // The image at address 0, with pages that fault around it.
-template <class F>
+template <class F, ForeignLeaves kLeaves = ForeignLeaves::kChecked>
 class Foreign {
  public:
   explicit Foreign(const Image& image, ForeignLimits limits = {})
@@ -79,7 +79,7 @@ class Foreign {
   ForeignRam ram_;
 
  public:
-  ForeignTree<F, ForeignRam> tree;
+  ForeignTree<F, ForeignRam, kLeaves> tree;
   std::uint64_t examined = 0;
 };
 
@@ -214,6 +214,23 @@ TEST(ForeignTest, AMalformedEntryOfAFullTableIsPassedOver) {
   EXPECT_EQ(process.examined, 513u);
   EXPECT_EQ(process.WordAt(3, 100), image[3][100]);
   EXPECT_EQ(process.tree.report().first.gfn, Gfn{612});
+}
+
+TEST(ForeignTest, LeavesCanBeTakenAsTheyAreAndLargeOnesAreCheckedAllTheSame) {
+  Image image = SmallProcess();
+  image[2][2] |= 0x2000;                  // reserved in a page of 2 MiB
+  image[3][7] |= std::uint64_t{1} << 45;  // in one of 4 KiB
+  image[3][8] |= std::uint64_t{1} << 45;
+  const ForeignLimits limits{.physical_bits = 40};
+  Foreign<X86_64> checked(image, limits);
+  EXPECT_EQ(checked.Leaves(), (Runs{{512, 1}, {0xC0000, 0x40000}}));
+  EXPECT_EQ(checked.tree.report().Of(ForeignError::kReserved), 3u);
+  Foreign<X86_64, ForeignLeaves::kUnchecked> unchecked(image, limits);
+  EXPECT_EQ(unchecked.Leaves(), (Runs{{512, 1}, {519, 2}, {0xC0000, 0x40000}}));
+  EXPECT_EQ(unchecked.Young(AgeAction::kTestAndClear),
+            (Runs{{512, 1}, {520, 1}, {0xC0000, 0x40000}}));
+  EXPECT_EQ(unchecked.WordAt(3, 8), image[3][8] & ~std::uint64_t{0x20});
+  EXPECT_EQ(unchecked.tree.report().Of(ForeignError::kReserved), 2u);
 }
 
 TEST(ForeignTest, ThePatBitOfALargePageIsNotReserved) {

@@ -24,7 +24,6 @@ namespace {
 using test::TestTree;
 using test::Truth;
 
-constexpr Level kSmall{1};
 constexpr Level kLarge{2};
 
 using Frames = std::set<std::uint64_t>;

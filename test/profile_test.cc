@@ -273,7 +273,7 @@ TYPED_TEST(ProfileTest, ManyRoundsFindMostOfWhatIsUsedAndLittleElse) {
   Profile<TypeParam> profile(this->regions_.data(), 32, this->kAll,
                              ProfilePolicy{.tables = 4});
   std::mt19937 random(1);
-  constexpr std::uint64_t kGranules = 512 * this->kTables;
+  constexpr std::uint64_t kGranules = 512 * TestFixture::kTables;
   std::map<std::uint64_t, std::uint64_t> regions;
   std::uint64_t used_sum = 0;
   std::uint64_t found_sum = 0;

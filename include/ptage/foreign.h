@@ -37,6 +37,9 @@
 //   accessed bits of a running guest takes them from its own reclaim, and a CPU
 //   sets a bit again only when it next walks.
 //
+//   No order between entries is relied on, so there is none for a search to
+//   refute; the one compare-and-swap is spte.h's.
+//
 //   Progress: wait-free, in entries of the range and in tables allowed.
 
 #ifndef PTAGE_FOREIGN_H_

@@ -27,8 +27,8 @@ int main(int argc, char** argv) {
     std::ofstream file(name, std::ios::binary);
     file.write(reinterpret_cast<const char*>(image.data()),
                static_cast<std::streamsize>(image.size() * sizeof image[0]));
-    // Root 0, and for each second seed a hole, fewer tables, a budget, and one
-    // of the questions.
+    // What comes behind an image (foreign_fuzz.cc): root 0; then, by the seed,
+    // a hole, how many tables, the physical bits, a budget and the question.
     const unsigned char question[6] = {
         0,
         static_cast<unsigned char>(seed % 2 * 2),

@@ -94,7 +94,6 @@ Gfn VisitTable(const Tables& tables, Table<F>& table, Level level, Gfn base,
 template <SpteFormat F, TableMemory<F> M, Reclaimer R>
 class TableTree {
  public:
-  using Format = F;
   static constexpr bool kStable = kTypeStable<R>;
   // Whether entries are as this library wrote them.
   static constexpr bool kTrusted = true;

@@ -15,6 +15,14 @@ using namespace ptage;  // NOLINT: the program is about this namespace alone.
 [[noreturn]] void Exit(int status) {
 #if defined(__x86_64__)
   asm volatile("syscall" : : "a"(231), "D"(status) : "rcx", "r11", "memory");
+#elif defined(__aarch64__)
+  register long number asm("x8") = 94;
+  register long first asm("x0") = status;
+  asm volatile("svc 0" : : "r"(number), "r"(first) : "memory");
+#elif defined(__riscv)
+  register long number asm("a7") = 94;
+  register long first asm("a0") = status;
+  asm volatile("ecall" : : "r"(number), "r"(first) : "memory");
 #else
 #error "say how a program without a library ends here"
 #endif
@@ -533,4 +541,8 @@ extern "C" [[noreturn]] void Main() {
 }
 
 // The kernel enters here with an aligned stack and no return address.
+#if defined(__aarch64__)
+asm(".globl _start\n_start:\n  bl Main\n");
+#else
 asm(".globl _start\n_start:\n  call Main\n");
+#endif

@@ -118,7 +118,74 @@ template <Shareable T>
               : SeeSingleWords(cells, all, has);
 }
 
-#if !defined(PTAGE_INTERNAL_WORD_BY_WORD)
+#if defined(PTAGE_INTERNAL_WORD_BY_WORD)
+
+template <unsigned kSide, Shareable T>
+inline void SeeWidest(const Cell<T>* const (&blocks)[kSide], T all, T has,
+                      BlockSeen (&seen)[kSide]) {
+  SeeBlocks<kSide, Loads::kWordByWord>(blocks, all, has, seen);
+}
+
+#elif defined(__aarch64__)
+
+// Shifts by `places`, to the right where that is negative.
+[[nodiscard, gnu::always_inline]] inline Vector ShiftLeft(Vector words,
+                                                          Vector places) {
+  Vector shifted;
+  asm("ushl %0.2d, %1.2d, %2.2d" : "=w"(shifted) : "w"(words), "w"(places));
+  return shifted;
+}
+
+// Keeps the lowest kKept bits of each lane of `into`, and puts those of `words`
+// on top.
+template <int kKept>
+[[nodiscard, gnu::always_inline]] inline Vector PutOnTop(Vector into,
+                                                         Vector words) {
+  asm("sli %0.2d, %1.2d, %2" : "+w"(into) : "w"(words), "n"(kKept));
+  return into;
+}
+
+// The bit in question of words 2k and 2k + 1 comes to bit 2k of the two lanes;
+// what else is in the words is overwritten or masked out.
+template <unsigned kSide, Shareable T>
+inline void SeeWidest(const Cell<T>* const (&blocks)[kSide], T all, T has,
+                      BlockSeen (&seen)[kSide]) {
+  const Vector to_bit_0 =
+      -Everywhere(static_cast<std::uint64_t>(std::countr_zero(has)));
+  const Vector even = Everywhere(0x55);
+  Vector kept[kSide];
+  Vector lanes[kSide];
+#pragma GCC unroll 8
+  for (unsigned s = 0; s < kSide; ++s) {
+    kept[s] = Everywhere(all);
+    lanes[s] = Vector{};
+  }
+  for (unsigned i = 0; i < kBlock; i += 8) {
+    const Vector up = Everywhere(i);
+#pragma GCC unroll 8
+    for (unsigned s = 0; s < kSide; ++s) {
+      const Vector a = LoadLanes(blocks[s] + i);
+      const Vector b = LoadLanes(blocks[s] + i + 2);
+      const Vector c = LoadLanes(blocks[s] + i + 4);
+      const Vector d = LoadLanes(blocks[s] + i + 6);
+      kept[s] &= a & b & (c & d);
+      Vector part = ShiftLeft(a, to_bit_0);
+      part = PutOnTop<2>(part, ShiftLeft(b, to_bit_0));
+      part = PutOnTop<4>(part, ShiftLeft(c, to_bit_0));
+      part = PutOnTop<6>(part, ShiftLeft(d, to_bit_0));
+      lanes[s] |= ShiftLeft(part & even, up);
+    }
+  }
+  LanesAreRead();
+#pragma GCC unroll 8
+  for (unsigned s = 0; s < kSide; ++s) {
+    seen[s] = BlockSeen{
+        .all = (kept[s][0] & kept[s][1]) != 0,
+        .has = static_cast<std::uint64_t>(lanes[s][0] | lanes[s][1] << 1)};
+  }
+}
+
+#else
 
 // Marks a function as compiled for a processor that has more than the rest of
 // the program asks for.
@@ -253,14 +320,10 @@ inline void SeeBlocks128(const Cell<T>* const (&blocks)[kSide], T all, T has,
 #undef PTAGE_INTERNAL_AVX512
 #undef PTAGE_INTERNAL_AVX2
 
-#endif
-
 template <unsigned kSide, Shareable T>
 inline void SeeWidest(const Cell<T>* const (&blocks)[kSide], T all, T has,
                       BlockSeen (&seen)[kSide]) {
-#if defined(PTAGE_INTERNAL_WORD_BY_WORD)
-  SeeBlocks<kSide, Loads::kWordByWord>(blocks, all, has, seen);
-#elif defined(__AVX512F__)
+#if defined(__AVX512F__)
   SeeBlocks512<kSide>(blocks, all, has, seen);
 #else
 #if __STDC_HOSTED__
@@ -282,6 +345,8 @@ inline void SeeWidest(const Cell<T>* const (&blocks)[kSide], T all, T has,
 #endif
 #endif
 }
+
+#endif
 
 }  // namespace internal
 

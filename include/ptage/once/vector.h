@@ -7,7 +7,9 @@
 // Contract
 //   * A word is a lane of 8 bytes, aligned to 8; each is read once and whole.
 //     x86 processors never tear such a lane, whatever the vector's width and
-//     alignment, since it lies within one cache line.
+//     alignment, since it lies within one cache line. Of ARM's vectors each
+//     element of 8 bytes that is aligned is read whole (Arm ARM DDI 0487
+//     B2.2.1).
 //   * Between the words of one call there is no order: they may be read in any,
 //     at different times. So an answer is about each word by itself, never
 //     about a state that all were in at once.
@@ -15,8 +17,9 @@
 //     later access overtakes a load of whatever width (Intel SDM 3A 8.2.2
 //     "Reads are not reordered with other reads", "Writes are not reordered
 //     with earlier reads"; AMD APM 2 7.2), so that it remains to hold the
-//     compiler back. No other processor is believed to do so: there the words
-//     are read by acquire loads, one by one.
+//     compiler back. On ARM a barrier follows, once a call, that orders loads
+//     before it before all accesses behind it (DMB ISHLD, DDI 0487 B2.3.7).
+//     Other processors read words by acquire loads, one by one.
 //   * An answer selects. A word that is to be changed, or whose meaning depends
 //     on a record, is read again by whoever does that. Only what needs neither
 //     may be taken from here: "nothing there", "cold" (rmap/range.h says why).
@@ -24,7 +27,7 @@
 //     (rmap/lockless_list.h).
 //   * Wait-free.
 //
-// Chosen at compile time: AVX-512, AVX2, SSE2, else word by word, as always
+// Chosen at compile time: AVX-512, AVX2, SSE2, NEON, else word by word, always
 // under the thread sanitizer and Relacy, which cannot see into a vector. What
 // ships there and here differs in the instructions of this header alone.
 //
@@ -47,8 +50,11 @@
 #define PTAGE_INTERNAL_WORD_BY_WORD 1
 #endif
 #endif
-#if defined(__SANITIZE_THREAD__) || defined(PTAGE_RELACY) || \
-    !defined(__x86_64__) || !defined(__SSE2__)
+#if !(defined(__x86_64__) && defined(__SSE2__)) && \
+    !(defined(__aarch64__) && defined(__ARM_NEON))
+#define PTAGE_INTERNAL_WORD_BY_WORD 1
+#endif
+#if defined(__SANITIZE_THREAD__) || defined(PTAGE_RELACY)
 #define PTAGE_INTERNAL_WORD_BY_WORD 1
 #endif
 
@@ -65,7 +71,7 @@ inline constexpr unsigned kBlock = 64;
 // How many lanes are in the set. Without an instruction for it the compiler
 // would call its library, which a freestanding program need not have.
 [[nodiscard]] constexpr unsigned CountLanes(std::uint64_t lanes) {
-#if defined(__POPCNT__)
+#if defined(__POPCNT__) || defined(__ARM_NEON)
   return static_cast<unsigned>(__builtin_popcountll(lanes));
 #else
   lanes -= lanes >> 1 & 0x5555'5555'5555'5555;
@@ -217,9 +223,15 @@ template <Shareable T>
   return *reinterpret_cast<const volatile SharedVector*>(cells);
 }
 
-// Keeps the compiler from moving accesses up before the loads.
+// Keeps the compiler, and the processor where it would, from moving accesses up
+// before the loads. An instruction rather than a fence of the language, which
+// knows nothing of loads that are not its own.
 [[gnu::always_inline]] inline void LanesAreRead() {
+#if defined(__aarch64__)
+  asm volatile("dmb ishld" ::: "memory");
+#else
   asm volatile("" ::: "memory");
+#endif
 }
 
 [[nodiscard, gnu::always_inline]] inline unsigned WhereEqual(Vector a,
@@ -230,6 +242,9 @@ template <Shareable T>
   using Doubles [[gnu::vector_size(32)]] = double;
   return static_cast<unsigned>(
       __builtin_ia32_movmskpd256(reinterpret_cast<Doubles>(a == b)));
+#elif defined(__aarch64__)
+  const Vector same = a == b;
+  return static_cast<unsigned>((same[0] & 1) | (same[1] & 2));
 #else
   using Doubles [[gnu::vector_size(16)]] = double;
   return static_cast<unsigned>(

@@ -67,6 +67,16 @@ class InnerSuite {
   enum class VcpuIs { kBusy, kIdle };
   Figure HotParents(unsigned one_in, double accuracy, VcpuIs vcpu_is);
   void RunHotParents(Figures& figures);
+
+  // Of rounds: the largest space's time ÷ the smallest's; shares, of all sizes.
+  struct Profiles {
+    std::vector<double> cost;
+    std::vector<double> precision;
+    std::vector<double> recall;
+  };
+  // Of spaces of so many GiB.
+  Profiles Profiled(const std::string& heading, std::uint64_t granules,
+                    const std::vector<std::uint64_t>& sizes);
   void RunProfile(Figures& figures);
 
   const WalkPlan& plan_;
@@ -201,35 +211,49 @@ inline void InnerSuite::RunProfile(Figures& figures) {
               "walk/profile/recall"})) {
     return;
   }
-  std::vector<std::unique_ptr<WideWorld>> worlds;
-  std::vector<Measured> sides;
-  std::vector<double> precision;
-  std::vector<double> recall;
-  for (const std::uint64_t gibibytes : {64u, 1024u, 16'384u}) {
-    worlds.push_back(std::make_unique<WideWorld>(gibibytes, plan_.seed));
-    sides.push_back(
-        Measured{absl::StrFormat("profile of %d GiB", gibibytes),
-                 [this, &world = *worlds.back(), &precision, &recall] {
-                   world.Use();
-                   const double us = Time([&] { world.Round(); });
-                   const WideWorld::Shares shares = world.Judge();
-                   precision.push_back(shares.precision);
-                   recall.push_back(shares.recall);
-                   return us;
-                 }});
-  }
-  const RoundFigures times = InTurn("8 regions of 2 GiB in use", sides);
-  const std::vector<double> ratios = times.Ratios(sides.size() - 1, 0);
-  if (ratios.size() < 5) {
+  const Profiles large =
+      Profiled("8 regions of 2 GiB in use", 1024, {64, 1024, 16'384});
+  (void)Profiled("8 regions of 64 MiB in use", 32, {1, 16, 256, 4096, 16'384});
+  if (large.cost.size() < 5) {
     for (const char* id : {"walk/profile/cost", "walk/profile/precision",
                            "walk/profile/recall"}) {
       figures[id] = Figure{.missing = "too few rounds"};
     }
     return;
   }
-  figures["walk/profile/cost"] = Figure{.summary = Summarize(ratios)};
-  figures["walk/profile/precision"] = Figure{.summary = Summarize(precision)};
-  figures["walk/profile/recall"] = Figure{.summary = Summarize(recall)};
+  figures["walk/profile/cost"] = Figure{.summary = Summarize(large.cost)};
+  figures["walk/profile/precision"] =
+      Figure{.summary = Summarize(large.precision)};
+  figures["walk/profile/recall"] = Figure{.summary = Summarize(large.recall)};
+}
+
+inline InnerSuite::Profiles InnerSuite::Profiled(
+    const std::string& heading, std::uint64_t granules,
+    const std::vector<std::uint64_t>& sizes) {
+  std::vector<std::unique_ptr<WideWorld>> worlds;
+  std::vector<Measured> sides;
+  Profiles profiles;
+  for (const std::uint64_t gibibytes : sizes) {
+    worlds.push_back(
+        std::make_unique<WideWorld>(gibibytes, granules, plan_.seed));
+    sides.push_back(Measured{absl::StrFormat("profile of %d GiB", gibibytes),
+                             [this, &world = *worlds.back(), &profiles] {
+                               world.Use();
+                               const double us = Time([&] { world.Round(); });
+                               const WideWorld::Shares shares = world.Judge();
+                               profiles.precision.push_back(shares.precision);
+                               profiles.recall.push_back(shares.recall);
+                               return us;
+                             }});
+  }
+  profiles.cost = InTurn(heading, sides).Ratios(sides.size() - 1, 0);
+  const auto worst = [](const std::vector<double>& shares) {
+    return *std::min_element(shares.begin(), shares.end());
+  };
+  table_.Add({"  least precision and recall of a round",
+              absl::StrFormat("%.3f", worst(profiles.precision)),
+              absl::StrFormat("%.3f", worst(profiles.recall))});
+  return profiles;
 }
 
 inline void InnerSuite::Run(Figures& figures) {

@@ -140,16 +140,17 @@ class DenseWorld {
   std::vector<SpteCell<Ept>*> parents_;
 };
 
-// A guest of `gibibytes`, of pages of 2 MiB, that uses a few regions of some
-// 2 GiB each, of which one moves in every fourth round.
+// A guest of `gibibytes`, of pages of 2 MiB, that uses a few regions of about
+// `granules` pages each, of which one moves in every fourth round.
 class WideWorld {
  public:
   static constexpr std::uint64_t kRegions = 8;
   static constexpr std::uint64_t kGranule = Profile<Ept>::kGranule;
 
-  WideWorld(std::uint64_t gibibytes, std::uint64_t seed)
+  WideWorld(std::uint64_t gibibytes, std::uint64_t granules, std::uint64_t seed)
       : guest_(gibibytes + gibibytes / kEntriesPerTable<Ept> + 4, seed),
         range_{Gfn{0}, Gfn{gibibytes << 18}},
+        granules_(granules),
         profile_(memory_, kCapacity, range_),
         random_(seed),
         used_(range_.Frames() / kGranule) {
@@ -157,6 +158,11 @@ class WideWorld {
       guest_.Map(gfn, Level{2});
     }
     for (GfnRange& region : regions_) Move(region);
+    // Inner entries are born accessed.
+    for (int i = 0; i < 3; ++i) {
+      Use();
+      Round();
+    }
   }
 
   // The vCPU accesses every granule in use, in any order, some of them often.
@@ -210,7 +216,8 @@ class WideWorld {
   // To somewhere where no other is.
   void Move(GfnRange& region) {
     const std::uint64_t granules = range_.Frames() / kGranule;
-    const std::uint64_t count = 896 + random_.Below(256);
+    const std::uint64_t count =
+        granules_ - granules_ / 8 + random_.Below(granules_ / 4);
     region = GfnRange{};
     for (;;) {
       const Gfn begin{random_.Below(granules - count) * kGranule};
@@ -225,6 +232,7 @@ class WideWorld {
 
   InnerGuest guest_;
   const GfnRange range_;
+  const std::uint64_t granules_;
   ProfileRegion memory_[2 * kCapacity];
   Profile<Ept> profile_;
   internal::SplitMix random_;

@@ -23,6 +23,7 @@
 #include "ptage/once/vector.h"
 #include "ptage/page_table.h"
 #include "ptage/prune.h"
+#include "ptage/prune_nested.h"
 #include "ptage/reclaim.h"
 #include "ptage/reclaim/anonymous_epoch.h"
 #include "ptage/reclaim/external.h"

@@ -853,6 +853,22 @@ MUTANTS = {
             "    if (true) return;",
         ),
     ],
+    "page_table/resize@prune": [
+        (
+            "ParentGivenBackClearByAPromotion",
+            "GivingBackAgainstPruning<Change::kPromote>",
+            "what is young is reported, or said to be unknown",
+            "    Restore<F>(*entry, GivenBack<F>(inner, level));",
+            "    Restore<F>(*entry, inner);",
+        ),
+        (
+            "ParentGivenBackClearByASplit",
+            "GivingBackAgainstPruning<Change::kSplit>",
+            "what is young is reported, or said to be unknown",
+            "    Restore<F>(*entry, GivenBack<F>(leaf, level));",
+            "    Restore<F>(*entry, leaf);",
+        ),
+    ],
     "prune@prune_nested": [
         (
             "NestedParentsNotFlushed",

@@ -37,6 +37,8 @@
 //   * A parent of which the range has a part only is not cleared.
 //   * A parent under which something was unknown is marked again, so that the
 //     next round looks once more: the owner may put a young entry back.
+//     Who freezes the parent itself puts it back accessed (page_table/resize.h,
+//     page_table/cold.h), since meanwhile there is none to be marked.
 //   * A test clears no parent, and skips what is under a clear one.
 //   * The slow question must not prune: it has to find accesses through cached
 //     translations of the past, which no parent tells of.
@@ -91,8 +93,9 @@ AgeResult Prune(const Tree& tree, const typename Tree::Walk& walk, Fl& flusher,
                 GfnRange range, Pruning pruning, AgeAction action,
                 Output&& output);
 
-// Makes the entry that leads to the leaf table of `gfn` young, if there is one.
-// Called after a leaf there was made young by software.
+// Makes the entry that leads to the leaf table of `gfn`, a frame that the tree
+// translates, young, if there is one. Called after a leaf there was made young
+// by software. Direct and indirect trees.
 template <class Tree>
   requires Prunable<typename Tree::Format>
 void MarkParent(const Tree& tree, const typename Tree::Walk& walk, Gfn gfn);

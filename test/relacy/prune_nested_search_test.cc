@@ -51,6 +51,11 @@ TEST(PruneNestedSearch, WhatIsNotAskedForIsLeftToWhoAsks) {
   ExpectHolds<NestedTwoAskers>();
 }
 
+TEST(PruneNestedSearch, WhoAsksMeanwhileMayBeToldARoundLater) {
+  ExpectRefuted<NestedAskedMeanwhile>(
+      "what is young is found by who asks for it first");
+}
+
 TEST(PruneNestedSearch, WhoFindsARemovedTableSeesWhatItHandedOn) {
   ExpectHolds<NestedRemoval>();
 }

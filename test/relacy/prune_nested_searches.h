@@ -360,6 +360,26 @@ struct NestedTwoAskers : rl::test_suite<NestedTwoAskers, 2> {
   }
 };
 
+// What either is told meanwhile.
+struct NestedAskedMeanwhile : rl::test_suite<NestedAskedMeanwhile, 2> {
+  static constexpr Plan kPlan = kEveryInterleaving;
+
+  Nested<> nested;
+
+  void before() {
+    nested.BuildTable();
+    nested.MapYoung(kSecond, kB);
+  }
+  void thread(unsigned index) {
+    if (index == 0) {
+      (void)nested.Prune(kOnlyA);
+    } else {
+      Require(nested.Prune(kOnlyB).Young(kB),
+              "what is young is found by who asks for it first");
+    }
+  }
+};
+
 // --- The table is removed, with a leaf that was left.
 
 struct NestedRemoval : rl::test_suite<NestedRemoval, 2> {

@@ -170,7 +170,7 @@ class Nested {
 // --- A fault maps a young leaf under a parent that is being cleared.
 
 struct NestedFault : rl::test_suite<NestedFault, 2> {
-  static constexpr Plan kPlan = kEveryInterleaving;
+  static constexpr Plan kPlan = UpToPreemptions(6);
 
   Nested<> nested;
 
@@ -265,7 +265,7 @@ struct NestedGivenAway : rl::test_suite<NestedGivenAway<kGiven, kAsked>, 2> {
 
 // The same where one frame backs both, and the words are the same.
 struct NestedSameWord : rl::test_suite<NestedSameWord, 2> {
-  static constexpr Plan kPlan = kEveryInterleaving;
+  static constexpr Plan kPlan = UpToPreemptions(6);
 
   Nested<NoFlush, Frames::kTheSame> nested;
   std::uint64_t young = 0;

@@ -11,6 +11,7 @@
 #include "gtest/gtest.h"
 #include "ptage/memory.h"
 #include "ptage/mmu.h"
+#include "ptage/prune.h"
 #include "ptage/spte/ept.h"
 #include "test/machine.h"
 
@@ -152,6 +153,46 @@ TYPED_TEST(ShadowMmuTest, WithoutMemoryForAListTheFaultLeavesNothingBehind) {
   const LocklessWalk walk(this->machine_.domain);
   EXPECT_EQ(this->shadow().tree().Lookup(walk, Gfn{2016}).word, Ept::kEmpty);
   EXPECT_TRUE(this->shadow().TestClearYoung({Gfn{16}, Gfn{17}}).young);
+}
+
+TYPED_TEST(ShadowMmuTest,
+           AFaultUnderAClearParentIsFoundWhereColdOnesAreSkipped) {
+  auto& machine = this->machine_;
+  ShadowMmu<Ept, test::Arena<Ept>, typename TestFixture::Machine::Domain,
+            test::RecordingFlusher, TypeParam, InnerAging::kSkipCold>
+      shadow(machine.arena, machine.domain, machine.flusher, machine.rmaps,
+             machine.vm->memslots());
+  const auto fault = [&](std::uint64_t nested, std::uint64_t gfn) {
+    const LocklessWalk walk(machine.domain);
+    absl::MutexLock lock(&machine.mmu_lock);
+    return shadow.Fault(walk, NestedGfn{nested},
+                        *machine.vm->memslots().Find(walk, Gfn{gfn}), Gfn{gfn},
+                        Rights::kRead);
+  };
+  const auto age = [&](GfnRange range, Pruning pruning) {
+    test::Answer answer(Gfn{0}, 64);
+    const AgeResult result = shadow.AgeSkippingCold(
+        range, pruning, AgeAction::kTestAndClear, answer.output());
+    EXPECT_EQ(result.young, answer.Young(Gfn{7}) || answer.Young(Gfn{8}));
+    return result;
+  };
+  EXPECT_EQ(age(kAll, Pruning::kExact), AgeResult{});
+  ASSERT_EQ(fault(1000, 7), FaultOutcome::kMapped);
+  EXPECT_EQ(age({Gfn{8}, Gfn{64}}, Pruning::kExact), AgeResult{});
+  EXPECT_EQ(age(kAll, Pruning::kExact), AgeResult{.young = true});
+  EXPECT_EQ(age(kAll, Pruning::kExact), AgeResult{});
+  // The parent is clear now.
+  ASSERT_EQ(fault(1001, 8), FaultOutcome::kMapped);
+  EXPECT_EQ(age(kAll, Pruning::kBestEffort),
+            (AgeResult{.young = true, .was_fast = TestFixture::kFast}));
+  EXPECT_EQ(age(kAll, Pruning::kBestEffort), AgeResult{});
+  // A second name for a gfn, which not every discipline's own answer finds
+  // without waiting.
+  ASSERT_EQ(fault(2000, 7), FaultOutcome::kMapped);
+  EXPECT_TRUE(age({Gfn{7}, Gfn{8}}, Pruning::kExact).young);
+  const LocklessWalk walk(machine.domain);
+  absl::MutexLock lock(&machine.mmu_lock);
+  EXPECT_EQ(shadow.ZapFrames(walk, kAll, [](const ZappedLeaf&) {}), 3u);
 }
 
 }  // namespace

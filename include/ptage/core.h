@@ -25,6 +25,7 @@
 #include "ptage/page_table.h"
 #include "ptage/profile.h"
 #include "ptage/prune.h"
+#include "ptage/prune_nested.h"
 #include "ptage/reclaim.h"
 #include "ptage/reclaim/anonymous_epoch.h"
 #include "ptage/reclaim/external.h"

@@ -382,7 +382,8 @@ template <class Tree, Flusher Fl, HarvestOutput Output>
 AgeResult AgeHotTables(const Tree& tree, const typename Tree::Walk& walk,
                        Fl& flusher, HotTables<typename Tree::Format>& tables,
                        Output&& output) {
-  PTAGE_ASSERT(static_cast<bool>(walk));
+  PTAGE_ASSERT(static_cast<bool>(walk) &&
+               tree.tables().kind() == TableKind::kDirect);
   return internal::HotRound<Tree, Fl, std::remove_reference_t<Output>>(
              tree, walk, flusher, tables, output)
       .Run();

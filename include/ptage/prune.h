@@ -37,6 +37,8 @@
 //   * A parent of which the range has a part only is not cleared.
 //   * A parent under which something was unknown is marked again, so that the
 //     next round looks once more: the owner may put a young entry back.
+//     Who freezes the parent itself puts it back accessed (page_table/resize.h,
+//     page_table/cold.h), since meanwhile there is none to be marked.
 //   * A test clears no parent, and skips what is under a clear one.
 //   * The slow question must not prune: it has to find accesses through cached
 //     translations of the past, which no parent tells of.
@@ -84,15 +86,16 @@ inline constexpr unsigned kBatch = 8 * kEntriesPerTable<F>;
 
 // As Harvest in fast-only mode, of leaf tables under young parents and of large
 // leaves. `counts` speak of what was read. `flusher` is the tree's; kBestEffort
-// does not call it. Direct trees.
+// does not call it. Direct trees; for indirect ones see prune_nested.h.
 template <class Tree, Flusher Fl, HarvestOutput Output>
   requires Prunable<typename Tree::Format>
 AgeResult Prune(const Tree& tree, const typename Tree::Walk& walk, Fl& flusher,
                 GfnRange range, Pruning pruning, AgeAction action,
                 Output&& output);
 
-// Makes the entry that leads to the leaf table of `gfn` young, if there is one.
-// Called after a leaf there was made young by software.
+// Makes the entry that leads to the leaf table of `gfn`, a frame that the tree
+// translates, young, if there is one. Called after a leaf there was made young
+// by software. Direct and indirect trees.
 template <class Tree>
   requires Prunable<typename Tree::Format>
 void MarkParent(const Tree& tree, const typename Tree::Walk& walk, Gfn gfn);
@@ -101,33 +104,63 @@ void MarkParent(const Tree& tree, const typename Tree::Walk& walk, Gfn gfn);
 
 namespace internal {
 
-// One call of Prune.
-template <class Tree, class Fl, class Output>
+// The leaves of a direct tree, and their parents' marks.
+template <class Tree, class Output>
+class DirectLeaves {
+ public:
+  DirectLeaves(const Tree& tree, const typename Tree::Walk& walk,
+               AgeAction action, Output& output)
+      : tree_(tree), walk_(walk), action_(action), output_(output) {}
+  DirectLeaves(const DirectLeaves&) = delete;
+  DirectLeaves& operator=(const DirectLeaves&) = delete;
+
+  void Age(GfnRange hot) {
+    constexpr unsigned kPerTable = kEntriesPerTable<typename Tree::Format>;
+    const AgeResult result =
+        Harvest(tree_, walk_, hot, action_, AgeMode::kFastOnly, output_);
+    result_ |= result;
+    if (result.complete || action_ == AgeAction::kTest) return;
+    for (Gfn gfn = hot.begin; gfn < hot.end; gfn = gfn + kPerTable) {
+      MarkParent(tree_, walk_, gfn);
+    }
+  }
+  [[nodiscard]] AgeResult result() const { return result_; }
+
+ private:
+  const Tree& tree_;
+  const typename Tree::Walk& walk_;
+  const AgeAction action_;
+  Output& output_;
+  AgeResult result_;
+};
+
+// Clears the parents of `range`, in the space that the tree translates, and has
+// the leaves aged that may be young: leaves.Age(hot) ages those of a range, and
+// marks the parent of each that it leaves young, or of which it knows nothing.
+template <class Tree, class Fl, class Leaves>
 class Pruner {
  public:
   using F = typename Tree::Format;
 
-  Pruner(const Tree& tree, const typename Tree::Walk& walk, Fl& flusher,
-         GfnRange range, Pruning pruning, AgeAction action, Output& output)
+  Pruner(const Tree& tree, Fl& flusher, GfnRange range, Pruning pruning,
+         AgeAction action, Leaves& leaves)
       : tree_(tree),
-        walk_(walk),
         flusher_(flusher),
         range_(range),
         pruning_(pruning),
         action_(action),
-        output_(output) {}
+        leaves_(leaves) {}
   Pruner(const Pruner&) = delete;
   Pruner& operator=(const Pruner&) = delete;
 
-  AgeResult Run() {
-    if (range_.Empty()) return AgeResult{};
+  void Run() {
+    if (range_.Empty()) return;
     if constexpr (F::kLevels == 1) {
-      HarvestHot(range_);
+      leaves_.Age(range_);
     } else {
       PruneTable(*tree_.root(), Level{F::kLevels}, Gfn{0}, range_);
       FinishBatch();
     }
-    return result_;
   }
 
  private:
@@ -165,7 +198,7 @@ class Pruner {
       } else if (seen != F::kEmpty) {
         // In the order of frames.
         FinishBatch();
-        HarvestHot(range.Clip(covers));
+        leaves_.Age(range.Clip(covers));
       }
     }
   }
@@ -229,15 +262,15 @@ class Pruner {
       if (!range_.Contains(GfnRange{first, first + kPerTable})) continue;
       Entry& entry = table.entries[at + lane];
       const Word seen = here.Read(entry);
-      // A large leaf is no parent: its bit is harvested.
+      // A large leaf is no parent: its bit is aged with the leaves.
       if (!F::IsPresent(seen) || F::IsLeaf(seen, Level{2})) continue;
       // Were it cleared after the leaves were read:
       //   ager: reads the leaf: cold | CPU: marks the parent, marks the leaf
       //   ager: clears the parent, and the next round skips the leaf.
-      // [prune.1] relaxed: the harvest reads the entry again, with acquire, and
-      // so sees what a fault did before the mark that is cleared here. Where
-      // another thread changes the entry first, it stays young, or is no
-      // parent any more.
+      // [prune.1] relaxed: whoever ages the leaves reads the entry again, with
+      // acquire, and so sees what a fault did before the mark that is cleared
+      // here. Where another thread changes the entry first, it stays young, or
+      // is no parent any more.
       flush_ |= TryCmpxchg(entry, seen, static_cast<Word>(seen & ~F::kAccessed),
                            kRelaxed);
       if (few) FetchTable(tree_.tables().ChildOf(seen));
@@ -245,7 +278,7 @@ class Pruner {
     return young;
   }
 
-  // Harvests what the batch says.
+  // Has the leaves aged that the batch says.
   void FinishBatch() {
     if (flush_ && pruning_ == Pruning::kExact) {
       const Parents& last = batch_[batched_ - 1];
@@ -259,7 +292,7 @@ class Pruner {
         const auto lane = static_cast<unsigned>(std::countr_zero(hot));
         const auto run = static_cast<unsigned>(std::countr_one(hot >> lane));
         const Gfn first = batch_[i].first + std::uint64_t{lane} * kPerTable;
-        HarvestHot(range_.Clip(
+        leaves_.Age(range_.Clip(
             GfnRange{first, first + std::uint64_t{run} * kPerTable}));
         hot &= ~(FirstLanes(run) << lane);
       }
@@ -267,24 +300,12 @@ class Pruner {
     batched_ = 0;
   }
 
-  void HarvestHot(GfnRange hot) {
-    const AgeResult result =
-        Harvest(tree_, walk_, hot, action_, AgeMode::kFastOnly, output_);
-    result_ |= result;
-    if (result.complete || action_ == AgeAction::kTest) return;
-    for (Gfn gfn = hot.begin; gfn < hot.end; gfn = gfn + kPerTable) {
-      MarkParent(tree_, walk_, gfn);
-    }
-  }
-
   const Tree& tree_;
-  const typename Tree::Walk& walk_;
   Fl& flusher_;
   const GfnRange range_;
   const Pruning pruning_;
   const AgeAction action_;
-  Output& output_;
-  AgeResult result_;
+  Leaves& leaves_;
   // Parents that were cleared, and not yet flushed.
   bool flush_ = false;
   unsigned batched_ = 0;
@@ -298,10 +319,12 @@ template <class Tree, Flusher Fl, HarvestOutput Output>
 AgeResult Prune(const Tree& tree, const typename Tree::Walk& walk, Fl& flusher,
                 GfnRange range, Pruning pruning, AgeAction action,
                 Output&& output) {
-  PTAGE_ASSERT(static_cast<bool>(walk));
-  return internal::Pruner<Tree, Fl, std::remove_reference_t<Output>>(
-             tree, walk, flusher, range, pruning, action, output)
-      .Run();
+  PTAGE_ASSERT(static_cast<bool>(walk) &&
+               tree.tables().kind() == TableKind::kDirect);
+  internal::DirectLeaves<Tree, std::remove_reference_t<Output>> leaves(
+      tree, walk, action, output);
+  internal::Pruner(tree, flusher, range, pruning, action, leaves).Run();
+  return leaves.result();
 }
 
 template <class Tree>

@@ -10,7 +10,8 @@
 //   * Age: any thread, not holding the MMU lock. It asks every entry of every
 //     rmap of the range by the rules of the discipline: fast-only is wait-free
 //     and leaves unknown what the discipline cannot answer; slow waits as the
-//     discipline says.
+//     discipline says. AgeSkippingCold too is for any thread; it waits for the
+//     flush, if it is exact, and for nothing else.
 //   * An entry is in its rmap from before it is present until after it is
 //     frozen for good (rmap.h). No entry is out of date with L1's tables, if
 //     L1's changes are told by ZapNested before they count as done (vm.h).
@@ -32,6 +33,8 @@
 #include "ptage/mmu.h"
 #include "ptage/once.h"
 #include "ptage/page_table.h"
+#include "ptage/prune.h"
+#include "ptage/prune_nested.h"
 #include "ptage/reclaim.h"
 #include "ptage/rmap.h"
 #include "ptage/rmap/range.h"
@@ -40,12 +43,16 @@
 
 namespace ptage {
 
+// kInner: off unless asked for. With kSkipCold a fault costs one more locked
+// operation, and AgeSkippingCold is there.
 template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
-          RmapDiscipline D>
-class ShadowMmu : public AgeQuestions<ShadowMmu<F, M, R, Fl, D>> {
+          RmapDiscipline D, InnerAging kInner = InnerAging::kIgnore>
+class ShadowMmu : public AgeQuestions<ShadowMmu<F, M, R, Fl, D, kInner>> {
   static_assert(!kTypeStable<R>,
                 "ShadowMmu: rmaps and their chunks need a reclaimer that waits "
                 "for walks; TypeStable does not");
+  static_assert(kInner == InnerAging::kIgnore || Prunable<F>,
+                "ShadowMmu: the format's walkers mark no inner entries");
 
  public:
   using Tree = PageTable<F, M, R, Fl, absl::Mutex>;
@@ -80,6 +87,13 @@ class ShadowMmu : public AgeQuestions<ShadowMmu<F, M, R, Fl, D>> {
   // Tests or clears every entry that maps a frame of `range`.
   AgeResult Age(GfnRange range, AgeAction action, AgeMode mode,
                 const AgeOutput& output);
+
+  // The same, of what is under inner entries that were accessed since they were
+  // cleared, by the rules of prune_nested.h: it looks at the tree, and at no
+  // rmap. Not for the slow question.
+  AgeResult AgeSkippingCold(GfnRange range, Pruning pruning, AgeAction action,
+                            const AgeOutput& output)
+    requires(kInner == InnerAging::kSkipCold);
 
   // Zaps every entry that maps a frame of `range`, and flushes. Returns how
   // many.
@@ -120,8 +134,8 @@ class ShadowMmu : public AgeQuestions<ShadowMmu<F, M, R, Fl, D>> {
 // ---------------------------------------------------------------------------
 
 template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
-          RmapDiscipline D>
-ShadowMmu<F, M, R, Fl, D>::~ShadowMmu() {
+          RmapDiscipline D, InnerAging kInner>
+ShadowMmu<F, M, R, Fl, D, kInner>::~ShadowMmu() {
   // Gives the rmaps' chunks back. Nobody else uses the MMU any more.
   if (!valid()) return;
   const Walk walk(reclaimer_, WalkEntry::kWait);
@@ -130,11 +144,11 @@ ShadowMmu<F, M, R, Fl, D>::~ShadowMmu() {
 }
 
 template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
-          RmapDiscipline D>
-FaultOutcome ShadowMmu<F, M, R, Fl, D>::Fault(const Walk& walk,
-                                              NestedGfn nested,
-                                              Memslot<F>& slot, Gfn gfn,
-                                              Rights access) {
+          RmapDiscipline D, InnerAging kInner>
+FaultOutcome ShadowMmu<F, M, R, Fl, D, kInner>::Fault(const Walk& walk,
+                                                      NestedGfn nested,
+                                                      Memslot<F>& slot, Gfn gfn,
+                                                      Rights access) {
   PTAGE_ASSERT(Allows(slot.rights(), access));
   SpteCell<F>* entry = nullptr;
   switch (tree_.Claim(walk, Gfn{nested.value}, kOnly, entry)) {
@@ -166,14 +180,17 @@ FaultOutcome ShadowMmu<F, M, R, Fl, D>::Fault(const Walk& walk,
       F::MakeLeaf(slot.FrameOf(gfn), kOnly, slot.rights()) | F::kAccessed;
   if (Allows(access, Rights::kWrite)) leaf |= F::kDirty;
   Publish<F>(*entry, leaf);
+  if constexpr (kInner == InnerAging::kSkipCold) {
+    MarkParent(tree_, walk, Gfn{nested.value});
+  }
   return FaultOutcome::kMapped;
 }
 
 template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
-          RmapDiscipline D>
-AgeResult ShadowMmu<F, M, R, Fl, D>::Age(GfnRange range, AgeAction action,
-                                         AgeMode mode,
-                                         const AgeOutput& output) {
+          RmapDiscipline D, InnerAging kInner>
+AgeResult ShadowMmu<F, M, R, Fl, D, kInner>::Age(GfnRange range,
+                                                 AgeAction action, AgeMode mode,
+                                                 const AgeOutput& output) {
   if (live() == 0) return AgeResult{};
   const Walk walk(reclaimer_, EntryFor(mode));
   if (!walk) return Unanswered(range, output);
@@ -190,10 +207,32 @@ AgeResult ShadowMmu<F, M, R, Fl, D>::Age(GfnRange range, AgeAction action,
 }
 
 template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
-          RmapDiscipline D>
-void ShadowMmu<F, M, R, Fl, D>::Unmap(RmapHead& head, SpteCell<F>& entry,
-                                      typename F::Word taken, Gfn gfn,
-                                      Level level, ZapSink sink) {
+          RmapDiscipline D, InnerAging kInner>
+AgeResult ShadowMmu<F, M, R, Fl, D, kInner>::AgeSkippingCold(
+    GfnRange range, Pruning pruning, AgeAction action, const AgeOutput& output)
+  requires(kInner == InnerAging::kSkipCold)
+{
+  if (live() == 0) return AgeResult{};
+  const Walk walk(reclaimer_, EntryFor(AgeMode::kFastOnly));
+  if (!walk) return Unanswered(range, output);
+  AgeCounts counts;
+  AgeOutput counted = output;
+  counted.counts = &counts;
+  AgeResult result =
+      PruneNested(tree_, walk, flusher_, GfnRange{Gfn{0}, Gfn{Tree::kFrames}},
+                  pruning, action, range, counted);
+  output.Count(counts);
+  result.was_fast =
+      kFastAging && counts.young != 0 && pruning == Pruning::kBestEffort;
+  return result;
+}
+
+template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
+          RmapDiscipline D, InnerAging kInner>
+void ShadowMmu<F, M, R, Fl, D, kInner>::Unmap(RmapHead& head,
+                                              SpteCell<F>& entry,
+                                              typename F::Word taken, Gfn gfn,
+                                              Level level, ZapSink sink) {
   // Frozen: its bits go to the caller before the rmap stops answering for it.
   sink(ZappedLeaf{.gfn = gfn,
                   .level = level,
@@ -206,10 +245,11 @@ void ShadowMmu<F, M, R, Fl, D>::Unmap(RmapHead& head, SpteCell<F>& entry,
 }
 
 template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
-          RmapDiscipline D>
-std::uint64_t ShadowMmu<F, M, R, Fl, D>::ZapRmap(RmapHead& head, Gfn gfn,
-                                                 Level level, GfnRange& flush,
-                                                 ZapSink sink) {
+          RmapDiscipline D, InnerAging kInner>
+std::uint64_t ShadowMmu<F, M, R, Fl, D, kInner>::ZapRmap(RmapHead& head,
+                                                         Gfn gfn, Level level,
+                                                         GfnRange& flush,
+                                                         ZapSink sink) {
   std::uint64_t zapped = 0;
   while (SpteCell<F>* const entry = rmaps_.Any(head)) {
     const Gfn nested = TranslatedFrame<F>(memory_, *entry);
@@ -231,10 +271,10 @@ std::uint64_t ShadowMmu<F, M, R, Fl, D>::ZapRmap(RmapHead& head, Gfn gfn,
 }
 
 template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
-          RmapDiscipline D>
-std::uint64_t ShadowMmu<F, M, R, Fl, D>::ZapFrames(const Walk& walk,
-                                                   GfnRange range,
-                                                   ZapSink sink) {
+          RmapDiscipline D, InnerAging kInner>
+std::uint64_t ShadowMmu<F, M, R, Fl, D, kInner>::ZapFrames(const Walk& walk,
+                                                           GfnRange range,
+                                                           ZapSink sink) {
   if (live() == 0) return 0;
   std::uint64_t zapped = 0;
   GfnRange flush;
@@ -248,10 +288,10 @@ std::uint64_t ShadowMmu<F, M, R, Fl, D>::ZapFrames(const Walk& walk,
 }
 
 template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
-          RmapDiscipline D>
-std::uint64_t ShadowMmu<F, M, R, Fl, D>::ZapNested(const Walk& walk,
-                                                   NestedRange range,
-                                                   ZapSink sink) {
+          RmapDiscipline D, InnerAging kInner>
+std::uint64_t ShadowMmu<F, M, R, Fl, D, kInner>::ZapNested(const Walk& walk,
+                                                           NestedRange range,
+                                                           ZapSink sink) {
   const GfnRange frames{Gfn{range.begin.value}, Gfn{range.end.value}};
   const std::uint64_t zapped = tree_.Zap(
       walk, frames, ZapFlush::kByCaller, [&](const TakenLeaf<F>& leaf) {

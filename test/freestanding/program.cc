@@ -401,7 +401,19 @@ void CheckTrees() {
     SpteCell<F>* entry = nullptr;
     Expect(nested.Claim(walk, Gfn{3}, Level{1}, entry) == MapOutcome::kDone);
     RecordFrame<F>(arena, *entry, Gfn{30});
-    Publish<F>(*entry, F::MakeLeaf(Pfn{1}, Level{1}, Rights::kRead));
+    Publish<F>(*entry,
+               F::MakeLeaf(Pfn{1}, Level{1}, Rights::kRead) | F::kAccessed);
+    if constexpr (Prunable<F>) {
+      AgeCounts read;
+      Expect(PruneNested(nested, walk, no_flush, range, Pruning::kExact,
+                         AgeAction::kTestAndClear, GfnRange{Gfn{0}, Gfn{64}},
+                         AgeOutput{.counts = &read}) == AgeResult{});
+      Expect(PruneNested(nested, walk, no_flush, GfnRange{Gfn{0}, range.begin},
+                         Pruning::kBestEffort, AgeAction::kTestAndClear,
+                         GfnRange{Gfn{30}, Gfn{31}}, AgeOutput{.counts = &read})
+                 .young);
+      Expect(read.examined == 1 && !IsYoung<F>(ReadOnce(*entry, kRelaxed)));
+    }
   }
   domain.Synchronize();
   Expect(arena.InUse() == 0);

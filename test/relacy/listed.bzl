@@ -22,6 +22,7 @@ SEARCHES = {
     "page_table/tables": ["page_table", "type_stable"],
     "profile": ["hot_tables"],
     "prune": ["prune"],
+    "prune_nested": ["prune_nested"],
     "reclaim/anonymous_epoch": ["anonymous_epoch"],
     "reclaim/epoch": ["epoch"],
     "reclaim/limbo": ["anonymous_epoch", "epoch"],
@@ -310,6 +311,28 @@ LISTED = {
         "MarkParent:order:1": (
             "FaultAgainstPruning",
             "nothing young is left behind a parent that is not",
+        ),
+    },
+    "prune_nested": {
+        "AgeTable:recheck:1": (
+            "NestedLargeOwner",
+            "what is young is reported, or said to be unknown",
+        ),
+        "AgeLeaf:recheck:1": (
+            "NestedOwner<kOnlyA>",
+            "what is young is reported, or said to be unknown",
+        ),
+        "Clear:recheck:1": (
+            "NestedRemoval",
+            "no page is charged with another's access",
+        ),
+        "Clear:recheck:2": (
+            "NestedRemoval",
+            "no page is charged with another's access",
+        ),
+        "Clear:order:1": (
+            "NestedSameWord",
+            "no access is lost",
         ),
     },
     "reclaim/anonymous_epoch": {

@@ -906,6 +906,79 @@ MUTANTS = {
             "  }\n",
         ),
     ],
+    "page_table/resize@prune": [
+        (
+            "ParentGivenBackClearByAPromotion",
+            "GivingBackAgainstPruning<Change::kPromote>",
+            "what is young is reported, or said to be unknown",
+            "    Restore<F>(*entry, GivenBack<F>(inner, level));",
+            "    Restore<F>(*entry, inner);",
+        ),
+        (
+            "ParentGivenBackClearByASplit",
+            "GivingBackAgainstPruning<Change::kSplit>",
+            "what is young is reported, or said to be unknown",
+            "    Restore<F>(*entry, GivenBack<F>(leaf, level));",
+            "    Restore<F>(*entry, leaf);",
+        ),
+    ],
+    "prune@prune_nested": [
+        (
+            "NestedParentsNotFlushed",
+            "NestedCpu<Pruning::kExact>",
+            "nothing young is left behind a parent that is not",
+            "    if (flush_ && pruning_ == Pruning::kExact) {",
+            "    if (false) {",
+        ),
+    ],
+    "prune_nested": [
+        (
+            "RecordReadBeforeTheEntry",
+            "NestedGivenAway<Given::kYoung, kOnlyA>",
+            "no page is charged with another's access",
+            "    const Word seen = Tree::Tables::ReadEntry(entry);\n" +
+            "    if (IsFrozen<F>(seen)) {\n" +
+            "      LeaveUnknown(asked_.Clip(MappedBy(entry, 1)));\n",
+            "    const GfnRange before = asked_.Clip(MappedBy(entry, 1));\n" +
+            "    const Word seen = Tree::Tables::ReadEntry(entry);\n" +
+            "    if (IsYoung<F>(seen) && !before.Empty()) {\n" +
+            "      ReportYoung(before);\n" +
+            "      Clear(entry, seen, 1);\n" +
+            "      return;\n" +
+            "    }\n" +
+            "    if (IsFrozen<F>(seen)) {\n" +
+            "      LeaveUnknown(asked_.Clip(MappedBy(entry, 1)));\n",
+        ),
+        (
+            "RecordNotReadAgain",
+            "NestedSameWord",
+            "no access is lost",
+            "    output_.SetYoung(now);\n",
+            "",
+        ),
+        (
+            "OthersBitsCleared",
+            "NestedTwoAskers",
+            "no access is lost",
+            "    if (frame.Empty()) {\n      MarkAgain(nested);\n",
+            "    if (frame.Empty()) {\n      Clear(entry, seen, 1);\n",
+        ),
+        (
+            "OthersParentLeftClear",
+            "NestedTwoAskers",
+            "nothing young is left behind a parent that is not",
+            "    if (frame.Empty()) {\n      MarkAgain(nested);\n",
+            "    if (frame.Empty()) {\n",
+        ),
+        (
+            "FrozenLeafsParentLeftClear",
+            "NestedOwner<kOnlyB>",
+            "no access is lost",
+            "      LeaveUnknown(asked_.Clip(MappedBy(entry, 1)));\n" +
+            "      MarkAgain(nested);\n",
+            "      LeaveUnknown(asked_.Clip(MappedBy(entry, 1)));\n",
+        ),
+    ],
     "page_table/tables@type_stable": [
         (
             "StableNotAsked",

@@ -33,6 +33,11 @@ TEST(PruneSearch, AMarkDoesNotBringBackARemovedTable) {
   ExpectHolds<MarkAgainstRemoval>();
 }
 
+TEST(PruneSearch, AParentIsFoundYoungThatAChangeGivesBack) {
+  ExpectHolds<GivingBackAgainstPruning<Change::kPromote>>();
+  ExpectHolds<GivingBackAgainstPruning<Change::kSplit>>();
+}
+
 TEST(PruneSearch, ASplitIsFoundAtEitherSize) {
   ExpectHolds<SplitAgainstPruning>();
 }

@@ -135,6 +135,32 @@ struct SplitAgainstPruning : rl::test_suite<SplitAgainstPruning, 2> {
   }
 };
 
+// --- A change of the structure that is not made gives the parent back.
+
+template <Change kChange>
+struct GivingBackAgainstPruning
+    : rl::test_suite<GivingBackAgainstPruning<kChange>, 2> {
+  static constexpr Plan kPlan = UpToPreemptions(5);
+
+  Tree<> tree;
+  AgeResult answer;
+
+  void before() { tree.MapSmall(kA); }
+  void thread(unsigned index) {
+    if (index == 1) {
+      answer = PruneBoth(tree, Pruning::kExact);
+    } else {
+      Require(Make<kChange>(tree) == StructureOutcome::kUnsuitable,
+              "half a table is not promoted, and no table is split");
+    }
+  }
+  void after() {
+    // One of the two rounds.
+    Require((answer | PruneBoth(tree, Pruning::kExact)).young,
+            "what is young is reported, or said to be unknown");
+  }
+};
+
 // --- A parent is marked while its table is removed.
 
 struct MarkAgainstRemoval : rl::test_suite<MarkAgainstRemoval, 2> {

@@ -6,6 +6,7 @@
 #define PTAGE_TEST_SIM_GUEST_H_
 
 #include <cstddef>
+#include <cstdint>
 #include <vector>
 
 #include "ptage/memory.h"
@@ -29,16 +30,31 @@ class Guest {
   using Walk = LocklessWalk<Domain>;
   using Word = typename F::Word;
 
-  explicit Guest(std::size_t vcpus, std::size_t tables = 64)
+  explicit Guest(std::size_t vcpus, std::size_t tables = 64,
+                 TableKind kind = TableKind::kDirect)
       : pages_(tables),
         infos_(tables),
-        memory(pages_.data(), infos_.data(), nullptr, tables, Pfn{0x10000}),
+        gfns_(kind == TableKind::kIndirect ? tables * kEntriesPerTable<F> : 0),
+        memory(pages_.data(), infos_.data(), gfns_.data(), tables,
+               Pfn{0x10000}),
         cpus(vcpus),
-        tree(memory, domain, cpus, TableKind::kDirect) {}
+        tree(memory, domain, cpus, kind) {}
 
   MapOutcome Map(Gfn gfn, Pfn pfn, Rights rights, Level level = Level{1}) {
     const Walk walk(domain, WalkEntry::kWait);
     return tree.Map(walk, gfn, level, F::MakeLeaf(pfn, level, rights));
+  }
+  // Indirect trees: a leaf for the nested frame, with these bits, that maps
+  // `gfn`, which is backed by the frame of the same number.
+  MapOutcome MapNested(Gfn nested, Gfn gfn, Word bits = 0,
+                       Level level = Level{1}) {
+    const Walk walk(domain, WalkEntry::kWait);
+    SpteCell<F>* entry = nullptr;
+    const MapOutcome outcome = tree.Claim(walk, nested, level, entry);
+    if (outcome != MapOutcome::kDone) return outcome;
+    RecordFrame<F>(memory, *entry, gfn);
+    Publish<F>(*entry, F::MakeLeaf(Pfn{gfn.value}, level, Rights::kAll) | bits);
+    return outcome;
   }
   // The entry at `level` on the path to `gfn`, for a tree that nobody changes.
   SpteCell<F>& EntryAt(Gfn gfn, Level level) {
@@ -64,6 +80,7 @@ class Guest {
 
   std::vector<Table<F>> pages_;
   std::vector<TableInfo<F>> infos_;
+  std::vector<Cell<std::uint64_t>> gfns_;
 
  public:
   Memory memory;

@@ -12,7 +12,8 @@
 //   * A split copies the accessed and the dirty bit of the leaf to all that
 //     replace it; a promotion gathers them, from entries that it has frozen.
 //   * A promotion that finds out too late that it cannot gives back what it
-//     took, with its bits.
+//     took, with its bits. An entry that leads to a table is given back
+//     accessed, here and by a split.
 //
 //   Progress: both wait for owners of frozen entries, and for the flush.
 //
@@ -53,6 +54,19 @@ StructureOutcome Promote(TableTree<F, M, R>& tree, Fl& flusher, Gfn gfn,
 
 // ---------------------------------------------------------------------------
 
+// What is put back into an entry at `level` that was taken for nothing. Were an
+// inner one left clear (prune.h):
+//   pruner: clears it                       | promotion: freezes it
+//   pruner: finds it frozen: unknown, and no parent to be marked
+//   pruner, next round: skips a young leaf  | promotion: gives it back, clear
+template <SpteFormat F>
+constexpr typename F::Word GivenBack(typename F::Word taken, Level level) {
+  const bool inner = F::IsPresent(taken) && !F::IsLeaf(taken, level);
+  return F::kInnerAccessed && inner
+             ? static_cast<typename F::Word>(taken | F::kAccessed)
+             : taken;
+}
+
 template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl>
 StructureOutcome Split(TableTree<F, M, R>& tree, Fl& flusher, Gfn gfn,
                        Level level) {
@@ -64,7 +78,7 @@ StructureOutcome Split(TableTree<F, M, R>& tree, Fl& flusher, Gfn gfn,
   if (table == nullptr) return StructureOutcome::kNoMemory;
   const Word leaf = tree.Take(*entry);
   if (!F::IsPresent(leaf) || !F::IsLeaf(leaf, level)) {
-    Restore<F>(*entry, leaf);
+    Restore<F>(*entry, GivenBack<F>(leaf, level));
     tree.memory().Free(table);
     return StructureOutcome::kUnsuitable;
   }
@@ -106,7 +120,7 @@ StructureOutcome Promote(TableTree<F, M, R>& tree, Fl& flusher, Gfn gfn,
   if (entry == nullptr) return StructureOutcome::kUnsuitable;
   const Word inner = tree.Take(*entry);
   const auto give_back = [&] {
-    Restore<F>(*entry, inner);
+    Restore<F>(*entry, GivenBack<F>(inner, level));
     return StructureOutcome::kUnsuitable;
   };
   if (!F::IsPresent(inner) || F::IsLeaf(inner, level)) return give_back();

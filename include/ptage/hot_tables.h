@@ -91,7 +91,8 @@ class HotTables {
 
   // Precondition: `range` is aligned to tables. The bytes are zero before the
   // first round, and outlive this.
-  HotTables(std::uint8_t* bytes, GfnRange range, DensePolicy policy = DensePolicy())
+  HotTables(std::uint8_t* bytes, GfnRange range,
+            DensePolicy policy = DensePolicy())
       : bytes_(bytes), range_(range), policy_(policy) {
     PTAGE_ASSERT(range.begin.value % kFrames == 0 &&
                  range.end.value % kFrames == 0);

@@ -522,31 +522,6 @@ _ROWS = [
         "",
     ),
     (
-        "EmptyEntriesLeaveOpen",
-        4,
-        "page_table_history_test",
-        "ARemovedTableIsThereUntilAllIsOnRecord",
-        "page_table/remove",
-        "    const typename F::Word taken = tree.Take(entry);\n" +
-        "    if (!F::IsPresent(taken)) continue;\n",
-        "    if (tree.ReadEntry(entry) == F::kEmpty) continue;\n" +
-        "    const typename F::Word taken = tree.Take(entry);\n" +
-        "    if (!F::IsPresent(taken)) continue;\n",
-    ),
-    (
-        "ATableIsFreedWithinTheTree",
-        4,
-        "page_table_history_test",
-        "ARemovedTableIsThereUntilAllIsOnRecord",
-        "page_table/remove",
-        "    CloseTable(tree, tree.ChildOf(inner), level.Below(), covers.begin, sink,\n" +
-        "               closed);\n" +
-        "    Empty<F>(entry);\n",
-        "    CloseTable(tree, tree.ChildOf(inner), level.Below(), covers.begin, sink,\n" +
-        "               closed);\n" +
-        "    Restore<F>(entry, inner);\n",
-    ),
-    (
         "AFrozenNeighbourHidesTheYoung",
         5,
         "page_table_history_test",

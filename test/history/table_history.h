@@ -420,7 +420,7 @@ void TableHistory<F>::Begin(Promise promise, bool with_processor) {
 
 template <SpteFormat F>
 void TableHistory<F>::End(Outcome outcome) {
-  while (!walks_.empty() && random_() % 2 == 0) {
+  while (!walks_.empty() && random_() % 4 == 0) {
     EndWalk(walks_.back());
     walks_.pop_back();
   }

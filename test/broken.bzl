@@ -491,13 +491,15 @@ _ROWS = [
         "  Publish<F>(*entry, large | gathered);\n",
     ),
     (
-        "ANewTableIsNotEmptied",
+        "ANewLeafTableIsNotEmptied",
         2,
         "page_table_history_test",
         "AMappingAppearsWithTheTablesAboveIt",
         "page_table/tables",
         "for (Entry& entry : table->entries) WriteOnce(entry, F::kEmpty, kRelaxed);",
-        "",
+        "if (level != Level{1}) {\n" +
+        "for (Entry& entry : table->entries) WriteOnce(entry, F::kEmpty, kRelaxed);\n" +
+        "}",
     ),
     (
         "ATableLeavesBeforeItIsClosed",

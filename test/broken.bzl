@@ -521,6 +521,163 @@ _ROWS = [
         ".complete = a.complete && b.complete};",
         ".complete = a.complete || b.complete};",
     ),
+    (
+        "ABlindClearLosesAWrite",
+        2,
+        "page_table_history_test",
+        "WhatAHarvestClearsIsInItsOutput",
+        "spte",
+        "return TryCmpxchg(entry, seen, static_cast<typename F::Word>(seen & ~kBit),\n" +
+        "                    kRelaxed)",
+        "return (WriteOnce(entry, seen & ~kBit, kRelaxed), true)",
+    ),
+    (
+        "EmptyIsReadBeforeTheRecord",
+        2,
+        "page_table_history_test",
+        "AZappedLeafIsThereUntilItIsOnRecord",
+        "spte",
+        "  sink(seen);\n",
+        "  Empty<F>(entry);\n  sink(seen);\n",
+    ),
+    (
+        "HandedOnBeforeTheFlush",
+        2,
+        "page_table_history_test",
+        "AZappedLeafIsThereUntilItIsOnRecord",
+        "spte",
+        "  flush();\n  sink(seen);\n",
+        "  sink(seen);\n  flush();\n",
+    ),
+    (
+        "ASplitIsPublishedBeforeItIsFilled",
+        2,
+        "page_table_history_test",
+        "ASplitOrPromotedPageIsNeverAnotherOne",
+        "page_table/resize",
+        "  for (unsigned i = 0; i < kEntriesPerTable<F>; ++i) {\n" +
+        "    const Word part = F::SplitLeaf(leaf, level, i);\n",
+        "  flusher.Flush(GfnRange{gfn, gfn + FramesAt<F>(level)});\n" +
+        "  Publish<F>(*entry, F::MakeInner(tree.memory().FrameOf(table)));\n" +
+        "  for (unsigned i = 0; i < kEntriesPerTable<F>; ++i) {\n" +
+        "    const Word part = F::SplitLeaf(leaf, level, i);\n",
+    ),
+    (
+        "ASplitLosesAccessed",
+        2,
+        "page_table_history_test",
+        "ASplitOrPromotedPageIsNeverAnotherOne",
+        "page_table/resize",
+        "const Word part = F::SplitLeaf(leaf, level, i);",
+        "const Word part = F::SplitLeaf(leaf & ~F::kAccessed, level, i);",
+    ),
+    (
+        "APromotionLosesAccessed",
+        2,
+        "page_table_history_test",
+        "ASplitOrPromotedPageIsNeverAnotherOne",
+        "page_table/resize",
+        "gathered |= bits;",
+        "gathered |= bits & F::kDirty;",
+    ),
+    (
+        "APromotionThatFailsLosesAccessed",
+        2,
+        "page_table_history_test",
+        "ASplitOrPromotedPageIsNeverAnotherOne",
+        "page_table/resize",
+        "if ((accessed[i / 64] >> i % 64 & 1) != 0) taken |= F::kAccessed;",
+        "",
+    ),
+    (
+        "APromotionDoesNotFlush",
+        2,
+        "page_table_history_test",
+        "ASplitOrPromotedPageIsNeverAnotherOne",
+        "page_table/resize",
+        "  flusher.Flush(GfnRange{gfn, gfn + FramesAt<F>(level)});\n" +
+        "  Publish<F>(*entry, large | gathered);\n",
+        "  Publish<F>(*entry, large | gathered);\n",
+    ),
+    (
+        "ANewLeafTableIsNotEmptied",
+        2,
+        "page_table_history_test",
+        "AMappingAppearsWithTheTablesAboveIt",
+        "page_table/tables",
+        "for (Entry& entry : table->entries) WriteOnce(entry, F::kEmpty, kRelaxed);",
+        "if (level != Level{1}) {\n" +
+        "for (Entry& entry : table->entries) WriteOnce(entry, F::kEmpty, kRelaxed);\n" +
+        "}",
+    ),
+    (
+        "ATableLeavesBeforeItIsClosed",
+        4,
+        "page_table_history_test",
+        "ARemovedTableIsThereUntilAllIsOnRecord",
+        "page_table/remove",
+        "    CloseTable(tree, tree.ChildOf(inner), level.Below(), covers.begin, sink,\n" +
+        "               closed);\n" +
+        "    Empty<F>(entry);\n",
+        "    Empty<F>(entry);\n" +
+        "    CloseTable(tree, tree.ChildOf(inner), level.Below(), covers.begin, sink,\n" +
+        "               closed);\n",
+    ),
+    (
+        "ARemovalDoesNotFlush",
+        4,
+        "page_table_history_test",
+        "ARemovedTableIsThereUntilAllIsOnRecord",
+        "page_table/remove",
+        "    flusher.Flush(covers);\n",
+        "",
+    ),
+    (
+        "AFrozenNeighbourHidesTheYoung",
+        5,
+        "page_table_history_test",
+        "WhatAHarvestClearsIsInItsOutput",
+        "harvest",
+        "if (young != 0) output_.SetYoung(first, young);",
+        "if (young != 0 && frozen == 0) output_.SetYoung(first, young);",
+    ),
+    (
+        "AColdTableIsAskedOnce",
+        5,
+        "page_table_history_test",
+        "AReclaimedTableIsColdAndOnRecord",
+        "page_table/cold",
+        "  if (AnyInUse<F>(leaves)) {\n",
+        "  if (false) {\n",
+    ),
+    (
+        "AnExactPruneDoesNotFlush",
+        5,
+        "page_table_history_test",
+        "WhatIsPrunedIsFoundByTheNextPass",
+        "prune",
+        "if (flush_ && pruning_ == Pruning::kExact) {",
+        "if (false) {",
+    ),
+    (
+        "WhatIsUnknownIsNotLookedAtAgain",
+        5,
+        "page_table_history_test",
+        "WhatIsPrunedIsFoundByTheNextPass",
+        "prune",
+        "if (result.complete || action_ == AgeAction::kTest) return;",
+        "return;",
+    ),
+    (
+        "AParentIsNotMarked",
+        5,
+        "page_table_history_test",
+        "WhatIsPrunedIsFoundByTheNextPass",
+        "prune",
+        "if (TryCmpxchg(entry, seen, static_cast<Word>(seen | F::kAccessed),\n" +
+        "                     kRelease)) {",
+        "if (true) {",
+    ),
 ]
 
 def _quoted(text):

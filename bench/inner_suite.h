@@ -234,6 +234,7 @@ inline InnerSuite::Profiles InnerSuite::Profiled(
   std::vector<Measured> sides;
   Profiles profiles;
   for (const std::uint64_t gibibytes : sizes) {
+    if (gibibytes > plan_.widest) continue;
     worlds.push_back(
         std::make_unique<WideWorld>(gibibytes, granules, plan_.seed));
     sides.push_back(Measured{absl::StrFormat("profile of %d GiB", gibibytes),

@@ -47,6 +47,8 @@ struct WalkPlan {
   // Leaf tables of what does not fit into the caches; the third level of them
   // holds 2,048, the second 64.
   std::size_t tables = std::size_t{1} << 15;
+  // GiB of the largest space that is profiled.
+  std::uint64_t widest = 16'384;
   std::uint64_t rounds = 15;
   std::uint64_t seed = 1;
   // Whether the metric is asked for.

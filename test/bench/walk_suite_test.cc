@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "bench/clock.h"
+#include "bench/inner_suite.h"
 #include "bench/metrics.h"
 #include "bench/report.h"
 #include "bench/team.h"
@@ -20,6 +21,7 @@ class WalkSuiteTest : public testing::Test {
   WalkSuiteTest() {
     plan_.tables = 64;
     plan_.rounds = 5;
+    plan_.widest = 1024;
     // What has no goal takes longest.
     plan_.wanted = [](const std::string& id) { return id != "walk/densities"; };
     plan_.go_on = [] { return true; };
@@ -34,6 +36,8 @@ class WalkSuiteTest : public testing::Test {
 TEST_F(WalkSuiteTest, EachMetricOfItsGroupThatIsBuiltIsThere) {
   WalkSuite suite(plan_, rate_, team_);
   suite.Run(figures_);
+  InnerSuite inner(plan_, rate_, team_);
+  inner.Run(figures_);
   std::size_t expected = 0;
   for (const Metric& metric : AllMetrics()) {
     if (metric.id.rfind("walk/", 0) != 0 || !metric.built) continue;
@@ -43,15 +47,20 @@ TEST_F(WalkSuiteTest, EachMetricOfItsGroupThatIsBuiltIsThere) {
   }
   EXPECT_EQ(figures_.size(), expected);
   EXPECT_NE(suite.Table().find("tables shuffled"), std::string::npos);
+  EXPECT_NE(inner.Table().find("profile of 1024 GiB"), std::string::npos);
 }
 
 TEST_F(WalkSuiteTest, WithoutAnotherCpuNothingIsSaidOfTwoThreads) {
   Team nobody{std::vector<int>{}};
   WalkSuite suite(plan_, rate_, nobody);
   suite.Run(figures_);
+  InnerSuite inner(plan_, rate_, nobody);
+  inner.Run(figures_);
   EXPECT_EQ(figures_.count("walk/linear/test/1"), 1u);
   EXPECT_EQ(figures_.count("walk/linear/test/2"), 0u);
   EXPECT_EQ(figures_.count("walk/parallel/2"), 0u);
+  // That dense tables could not be measured is said.
+  EXPECT_FALSE(figures_.at("walk/hot_parent/clear").missing.empty());
 }
 
 TEST_F(WalkSuiteTest, OnlyWhatIsWantedRuns) {

@@ -10,6 +10,7 @@
 // IWYU pragma: begin_exports
 #include "ptage/config.h"
 #include "ptage/foreign.h"
+#include "ptage/guest_walk.h"
 #include "ptage/harvest.h"
 #include "ptage/harvest/outputs.h"
 #include "ptage/harvest/split.h"

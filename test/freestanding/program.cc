@@ -490,6 +490,11 @@ void CheckForeign() {
   Expect(
       !Harvest(tree, {}, all, AgeAction::kTest, AgeMode::kFastOnly, AgeOutput{})
            .young);
+  const GuestWalker<F, ForeignRam> walker(memory, Pfn{0}, GuestBits::kMarked,
+                                          40);
+  const GuestTranslation found = walker.Translate(Gfn{3}, Rights::kRead);
+  Expect(static_cast<bool>(found) && found.gfn == Gfn{9} &&
+         found.level == Level{1});
 }
 
 template <SpteFormat F>

@@ -9,6 +9,7 @@ mutants.bzl that writes the same.
 # header: the searches that may catch its mutants. The first is the one for rows of
 # mutants.bzl and below whose key names none.
 SEARCHES = {
+    "guest_walk": ["guest_walk"],
     "harvest": ["page_table", "type_stable"],
     "hot_tables": ["hot_tables"],
     "lock": ["lock"],
@@ -43,6 +44,20 @@ SEARCHES = {
 
 # header, or header@searches: {mutant: (search, property)}
 LISTED = {
+    "guest_walk": {
+        "Walk:order:1": (
+            "WalkAgainstLinking",
+            "what L1 wrote before the entry above is there",
+        ),
+        "MarkPath:recheck:1": (
+            "WalkAgainstChange<AccessKind::kRead>",
+            "L1 finds set what may be used",
+        ),
+        "MarkPath:recheck:2": (
+            "WalkAgainstChange<AccessKind::kRead>",
+            "what L1 wrote stays where it is",
+        ),
+    },
     "harvest": {
         "HarvestTable:recheck:1": (
             "AgerAgainstChange<Change::kSplit>",

@@ -68,14 +68,21 @@ struct Ept {
   }
   // SDM 3C 29.3.2, tables 29-1 to 29-7 (misconfigured, 29.3.3): frame bits that
   // the processor lacks, those below a large page's size, and bits 7:3 of an
-  // entry that points to a table. Rights and memory types that misconfigure an
-  // entry only together are not told by bits.
+  // entry that points to a table.
   static constexpr Word ReservedBits(Level level, EntryKind kind,
                                      int physical_bits) {
     const Word beyond = kFrame & ~((Word{1} << physical_bits) - 1);
     if (level > kLargestLeaf || kind == EntryKind::kTable) return beyond | 0xF8;
     const Word page = Word{1} << (kPageBits + kIndexBits * (level.value - 1));
     return beyond | (kFrame & (page - 1));
+  }
+  // What single bits do not tell (29.3.3 "EPT-Induced VM Exits"): write without
+  // read, and a leaf's memory types 2, 3 and 7. Execute without read is taken
+  // for supported (IA32_VMX_EPT_VPID_CAP bit 0).
+  static constexpr bool IsMisconfigured(Word word, EntryKind kind) {
+    const Word type = word >> 3 & 7;
+    return (word & (kRead | kWrite)) == kWrite ||
+           (kind == EntryKind::kLeaf && (type == 2 || type == 3 || type == 7));
   }
   static constexpr Word SplitLeaf(Word word, Level level, unsigned index) {
     const Word size = level == Level{2} ? word & ~kLargePage : word;

@@ -322,6 +322,27 @@ _ROWS = [
         "",
     ),
     (
+        "ASlotIsRemovedUnderFaults",
+        6,
+        "vm_test",
+        "ARemovedSlotsFramesAreZappedAndFaultNoMore",
+        "vm",
+        "  const ScopedInvalidation open(invalidations_, frames);\n" +
+        "  ZapAll(frames, sink);\n" +
+        "  return memslots_.Remove(frames);",
+        "  ZapAll(frames, sink);\n" +
+        "  return memslots_.Remove(frames);",
+    ),
+    (
+        "ASlotOverlapsAnother",
+        6,
+        "memslot_test",
+        "BadRangesAreNamedInTheError",
+        "memslot",
+        "    if (slot->frames().Overlaps(frames)) {",
+        "    if (slot->frames() == frames) {",
+    ),
+    (
         "ACleanLeafOfL1MayBeWritten",
         6,
         "guest_walk_test",

@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -80,6 +81,75 @@ TEST(MemslotsTest, BadRangesAreNamedInTheError) {
   EXPECT_EQ(beyond.code(), absl::StatusCode::kInvalidArgument);
   EXPECT_THAT(beyond.message(), testing::HasSubstr("1001"));
   EXPECT_EQ(add(999, 1000).code(), absl::StatusCode::kAlreadyExists);
+}
+
+TEST(MemslotsTest, ARemovedSlotIsNotFoundAndItsFramesAreFree) {
+  Domain domain;
+  Memslots<Ept, Domain> slots(domain);
+  ASSERT_TRUE(slots.Add({Gfn{10}, Gfn{20}}, Pfn{1}, Rights::kAll, kLimit).ok());
+  ASSERT_TRUE(slots.Add({Gfn{20}, Gfn{30}}, Pfn{2}, Rights::kAll, kLimit).ok());
+  // The frames have to be a slot's, all of them and no others.
+  for (const GfnRange frames :
+       {GfnRange{Gfn{10}, Gfn{30}}, GfnRange{Gfn{10}, Gfn{19}},
+        GfnRange{Gfn{0}, Gfn{5}}}) {
+    EXPECT_EQ(slots.Holds(frames).code(), absl::StatusCode::kNotFound);
+    const absl::Status removed = slots.Remove(frames);
+    EXPECT_EQ(removed.code(), absl::StatusCode::kNotFound);
+    EXPECT_THAT(removed.message(),
+                testing::HasSubstr(std::to_string(frames.end.value)));
+  }
+  EXPECT_TRUE(slots.Holds({Gfn{10}, Gfn{20}}).ok());
+  EXPECT_TRUE(slots.Remove({Gfn{10}, Gfn{20}}).ok());
+  const LocklessWalk walk(domain);
+  EXPECT_EQ(slots.Find(walk, Gfn{19}), nullptr);
+  EXPECT_EQ(slots.Find(walk, Gfn{20})->base(), Pfn{2});
+  EXPECT_TRUE(slots.Add({Gfn{5}, Gfn{20}}, Pfn{3}, Rights::kAll, kLimit).ok());
+}
+
+TEST(MemslotsTest, AMovedSlotHasItsMemoryElsewhere) {
+  Domain domain;
+  Memslots<Ept, Domain> slots(domain);
+  const GfnRange frames{Gfn{10}, Gfn{20}};
+  ASSERT_TRUE(slots.Add(frames, Pfn{100}, Rights::kRead, kLimit).ok());
+  ASSERT_TRUE(slots.Add({Gfn{40}, Gfn{50}}, Pfn{2}, Rights::kAll, kLimit).ok());
+  // Asked, refused, and still where it was.
+  const auto refused = [&](Gfn to) {
+    const absl::Status asked = slots.CanMove(frames, to, kLimit);
+    EXPECT_EQ(asked, slots.Move(frames, to, kLimit));
+    EXPECT_EQ(slots.Find(LocklessWalk(domain), Gfn{15})->frames(), frames);
+    return asked.code();
+  };
+  EXPECT_EQ(refused(Gfn{31}), absl::StatusCode::kAlreadyExists);
+  EXPECT_EQ(refused(Gfn{kLimit.value - 9}), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(refused(Gfn{~std::uint64_t{0} - 3}),
+            absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(slots.Move({Gfn{10}, Gfn{21}}, Gfn{60}, kLimit).code(),
+            absl::StatusCode::kNotFound);
+  // Over its own frames too.
+  EXPECT_TRUE(slots.CanMove(frames, Gfn{15}, kLimit).ok());
+  EXPECT_TRUE(slots.Move(frames, Gfn{15}, kLimit).ok());
+  const LocklessWalk walk(domain);
+  EXPECT_EQ(slots.Find(walk, Gfn{14}), nullptr);
+  const Memslot<Ept>* const moved = slots.Find(walk, Gfn{24});
+  ASSERT_NE(moved, nullptr);
+  EXPECT_EQ(moved->frames(), (GfnRange{Gfn{15}, Gfn{25}}));
+  EXPECT_EQ(moved->FrameOf(Gfn{15}), Pfn{100});
+  EXPECT_EQ(moved->rights(), Rights::kRead);
+}
+
+TEST(MemslotsTest, ASlotThatWasFoundStaysUntilTheWalkEnds) {
+  Domain domain;
+  Memslots<Ept, Domain> slots(domain);
+  const GfnRange frames{Gfn{10}, Gfn{20}};
+  for (int i = 0; i < 100; ++i) {
+    ASSERT_TRUE(slots.Add(frames, Pfn{7}, Rights::kAll, kLimit).ok());
+    const LocklessWalk walk(domain);
+    Memslot<Ept>* const found = slots.Find(walk, Gfn{10});
+    std::thread([&] { ASSERT_TRUE(slots.Remove(frames).ok()); }).join();
+    // A sanitizer would see that it is gone.
+    EXPECT_EQ(found->FrameOf(Gfn{19}), Pfn{16});
+    EXPECT_EQ(ReadOnce(found->HeadOf(Gfn{19}, Level{1}).word, kRelaxed), 0u);
+  }
 }
 
 TEST(MemslotsTest, ASlotStaysWhereItIsWhileOthersAreAdded) {

@@ -10,6 +10,7 @@
 #include <random>
 #include <set>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -337,6 +338,127 @@ TYPED_TEST(VmTest, AFaultDuringAnInvalidationIsRetried) {
             FaultOutcome::kRetry);
   EXPECT_EQ(vm.NestedFault(NestedGfn{1}, Rights::kRead, TranslateNested),
             FaultOutcome::kMapped);
+}
+
+TYPED_TEST(VmTest, ARemovedSlotsFramesAreZappedAndFaultNoMore) {
+  using F = typename TypeParam::F;
+  Machine<F, typename TypeParam::D> machine(64, 256, k4K);
+  auto& vm = *machine.vm;
+  const GfnRange frames{Gfn{0}, Gfn{64}};
+  const GfnRange others{Gfn{64}, Gfn{128}};
+  ASSERT_TRUE(vm.AddMemslot(frames, Pfn{512}, Rights::kAll).ok());
+  ASSERT_TRUE(vm.AddMemslot(others, Pfn{1024}, Rights::kAll).ok());
+  ASSERT_EQ(vm.Fault(Gfn{5}, Rights::kWrite), FaultOutcome::kMapped);
+  ASSERT_EQ(vm.Fault(Gfn{70}, Rights::kRead), FaultOutcome::kMapped);
+  const auto sixth = [](NestedGfn) { return std::optional(Gfn{6}); };
+  ASSERT_EQ(vm.NestedFault(NestedGfn{9}, Rights::kRead, sixth),
+            FaultOutcome::kMapped);
+  std::vector<std::pair<std::uint64_t, bool>> zapped;
+  FaultOutcome inside = FaultOutcome::kMapped;
+  const auto sink = [&](const ZappedLeaf& leaf) {
+    zapped.emplace_back(leaf.gfn.value, leaf.dirty);
+    // The direct ones are zapped without the lock.
+    if (leaf.gfn == Gfn{5}) inside = vm.Fault(Gfn{7}, Rights::kRead);
+  };
+  EXPECT_EQ(vm.RemoveMemslot({Gfn{0}, Gfn{63}}, sink).code(),
+            absl::StatusCode::kNotFound);
+  EXPECT_THAT(zapped, testing::IsEmpty());
+  EXPECT_TRUE(vm.RemoveMemslot(frames, sink).ok());
+  EXPECT_THAT(zapped, testing::ElementsAre(testing::Pair(5, true),
+                                           testing::Pair(6, false)));
+  EXPECT_EQ(inside, FaultOutcome::kRetry);
+  EXPECT_EQ(vm.shadow().live(), 0u);
+  EXPECT_EQ(vm.Fault(Gfn{5}, Rights::kRead), FaultOutcome::kNoSlot);
+  EXPECT_EQ(vm.NestedFault(NestedGfn{9}, Rights::kRead, sixth),
+            FaultOutcome::kNoSlot);
+  EXPECT_FALSE(vm.TestYoung(frames).young);
+  EXPECT_TRUE(vm.TestYoung(others).young);
+}
+
+TYPED_TEST(VmTest, AMovedSlotsMemoryIsMappedElsewhere) {
+  using F = typename TypeParam::F;
+  Machine<F, typename TypeParam::D> machine(64, 256, k4K);
+  auto& vm = *machine.vm;
+  ASSERT_TRUE(vm.AddMemslot({Gfn{0}, Gfn{64}}, Pfn{512}, Rights::kAll).ok());
+  ASSERT_TRUE(vm.AddMemslot({Gfn{64}, Gfn{80}}, Pfn{1024}, Rights::kAll).ok());
+  ASSERT_EQ(vm.Fault(Gfn{5}, Rights::kRead), FaultOutcome::kMapped);
+  int zapped = 0;
+  const auto sink = [&](const ZappedLeaf&) { ++zapped; };
+  EXPECT_EQ(vm.MoveMemslot({Gfn{0}, Gfn{64}}, Gfn{60}, sink).code(),
+            absl::StatusCode::kAlreadyExists);
+  EXPECT_EQ(zapped, 0);
+  EXPECT_TRUE(vm.MoveMemslot({Gfn{0}, Gfn{64}}, Gfn{100}, sink).ok());
+  EXPECT_EQ(zapped, 1);
+  EXPECT_EQ(vm.Fault(Gfn{5}, Rights::kRead), FaultOutcome::kNoSlot);
+  ASSERT_EQ(vm.Fault(Gfn{105}, Rights::kRead), FaultOutcome::kMapped);
+  const LocklessWalk walk(machine.domain);
+  EXPECT_EQ(F::FrameOf(vm.tdp().tree().Lookup(walk, Gfn{105}).word), Pfn{517});
+}
+
+// Threads fault, direct and nested, and age, while slots come, go and move.
+// Whatever is mapped in the end, a slot that is there maps.
+TYPED_TEST(VmTest, SlotsChangeUnderFaultsAndAging) {
+  using F = typename TypeParam::F;
+  constexpr std::uint64_t kSlots = 4;
+  constexpr std::uint64_t kSize = 16;
+  Machine<F, typename TypeParam::D> machine(64, 1024, k4K);
+  auto& vm = *machine.vm;
+  const auto frames = [](std::uint64_t slot) {
+    return GfnRange{Gfn{slot * kSize}, Gfn{(slot + 1) * kSize}};
+  };
+  std::atomic<bool> stop{false};
+  std::atomic<std::uint64_t> mapped{0};
+  std::vector<std::thread> threads;
+  for (unsigned seed : {1u, 2u}) {
+    threads.emplace_back([&, seed] {
+      std::mt19937 random(seed);
+      while (!stop.load()) {
+        const Gfn gfn{random() % (kSlots * kSize)};
+        const FaultOutcome outcome =
+            random() % 2 == 0
+                ? vm.Fault(gfn, Rights::kRead)
+                : vm.NestedFault(NestedGfn{random() % 64}, Rights::kRead,
+                                 [&](NestedGfn) { return std::optional(gfn); });
+        if (outcome == FaultOutcome::kMapped) mapped.fetch_add(1);
+        const GfnRange all{Gfn{0}, Gfn{kSlots * kSize}};
+        (void)vm.TestClearYoungFastOnly(all);
+      }
+    });
+  }
+  std::mt19937 random(3);
+  std::map<std::uint64_t, std::uint64_t> bases;  // by slot
+  std::uint64_t next = 1;
+  const auto end = absl::Now() + absl::Milliseconds(100);
+  while (absl::Now() < end || mapped.load() < 300) {
+    const std::uint64_t slot = random() % kSlots;
+    const std::uint64_t other = random() % kSlots;
+    const auto sink = [&](const ZappedLeaf& leaf) {
+      // Of the memory that the slot has at this moment.
+      const std::uint64_t place = leaf.gfn.value / kSize;
+      EXPECT_EQ(leaf.pfn.value, bases.at(place) + leaf.gfn.value % kSize);
+    };
+    if (!bases.contains(slot)) {
+      const std::uint64_t base = kSize * 64 * next++;
+      ASSERT_TRUE(vm.AddMemslot(frames(slot), Pfn{base}, Rights::kAll).ok());
+      bases[slot] = base;
+    } else if (!bases.contains(other)) {
+      ASSERT_TRUE(vm.MoveMemslot(frames(slot), frames(other).begin, sink).ok());
+      bases[other] = bases.at(slot);
+      bases.erase(slot);
+    } else {
+      ASSERT_TRUE(vm.RemoveMemslot(frames(slot), sink).ok());
+      bases.erase(slot);
+    }
+  }
+  stop.store(true);
+  for (std::thread& thread : threads) thread.join();
+  const LocklessWalk walk(machine.domain);
+  for (std::uint64_t gfn = 0; gfn < kSlots * kSize; ++gfn) {
+    const auto word = vm.tdp().tree().Lookup(walk, Gfn{gfn}).word;
+    if (!F::IsPresent(word)) continue;
+    ASSERT_TRUE(bases.contains(gfn / kSize)) << gfn;
+    EXPECT_EQ(F::FrameOf(word).value, bases.at(gfn / kSize) + gfn % kSize);
+  }
 }
 
 TYPED_TEST(VmTest, AFullRmapIsZappedAndTheFaultSucceeds) {

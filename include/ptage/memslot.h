@@ -4,13 +4,18 @@
 // one rmap head per frame and level.
 //
 // Contract
-//   Add may be called by any thread, one at a time (a lock). Find and ForEach
-//   may be called by any thread at any time, inside a LocklessWalk; they see
-//   the slots of one moment, and are wait-free. A slot lives as long as the
-//   set.
+//   Add, Remove and Move may be called by any thread; they exclude each other
+//   (a lock). Find and ForEach may be called by any thread at any time, inside
+//   a LocklessWalk; they see the slots of one moment, and are wait-free.
+//   * A slot that was found stays until the walk ends. One that was removed or
+//     moved meanwhile is out of date, and whoever would install an entry for it
+//     has to learn that: by an invalidation that is open while slots change
+//     (vm.h).
+//   * Whoever removes or moves a slot has emptied its rmaps before, and lets
+//     nobody add to them.
 //
 // Sites (order · partner)
-//   [memslot.1] release store in Add       · [memslot.2]
+//   [memslot.1] release store in Publish   · [memslot.2]
 //   [memslot.2] acquire load in Snapshot   · [memslot.1]
 
 #ifndef PTAGE_MEMSLOT_H_
@@ -20,6 +25,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
@@ -41,6 +47,7 @@ class Memslot {
   Memslot(GfnRange frames, Pfn base, Rights rights);
 
   [[nodiscard]] GfnRange frames() const { return frames_; }
+  [[nodiscard]] Pfn base() const { return base_; }
   [[nodiscard]] Rights rights() const { return rights_; }
   // Precondition of all below: `gfn` is in the slot.
   [[nodiscard]] Pfn FrameOf(Gfn gfn) const {
@@ -83,6 +90,21 @@ class Memslots {
   // AlreadyExists: it overlaps a slot.
   absl::Status Add(GfnRange frames, Pfn base, Rights rights, Gfn limit);
 
+  // Removes the slot of exactly these frames. NotFound: there is none.
+  absl::Status Remove(GfnRange frames);
+
+  // Gives the memory of the slot of exactly these frames to as many frames from
+  // `to` on: another slot, with rmaps of its own. NotFound: there is none;
+  // InvalidArgument: they reach beyond `limit`; AlreadyExists: they overlap
+  // another slot.
+  absl::Status Move(GfnRange frames, Gfn to, Gfn limit);
+
+  // Whether there is a slot of exactly these frames: OK or NotFound.
+  [[nodiscard]] absl::Status Holds(GfnRange frames);
+
+  // What Move would answer, had it been called instead.
+  [[nodiscard]] absl::Status CanMove(GfnRange frames, Gfn to, Gfn limit);
+
   // The slot that holds `gfn`; null if none does.
   [[nodiscard]] Memslot<F>* Find(const Walk& walk, Gfn gfn) const;
 
@@ -92,10 +114,26 @@ class Memslots {
   void ForEach(const Walk& walk, GfnRange range, Visitor&& visit) const;
 
  private:
+  using Slots = std::vector<std::shared_ptr<Memslot<F>>>;
   // Immutable once published; replaced whole.
   struct Set : Retired {
-    std::vector<std::shared_ptr<Memslot<F>>> slots;  // in order of frames
+    Slots slots;  // in order of frames
   };
+
+  [[nodiscard]] Slots Copy() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(writer_) {
+    const Set* const set = ReadOnce(current_, kRelaxed);
+    return set == nullptr ? Slots{} : set->slots;
+  }
+  static absl::Status NoSlot(GfnRange frames) {
+    return absl::NotFoundError(absl::StrFormat(
+        "no memslot [%d, %d)", frames.begin.value, frames.end.value));
+  }
+  // Takes the slot of exactly these frames out; null if there is none.
+  static std::shared_ptr<Memslot<F>> Take(Slots& slots, GfnRange frames);
+  // Whether frames may be added to the slots.
+  static absl::Status Fits(const Slots& slots, GfnRange frames, Gfn limit);
+  static absl::Status Move(Slots& slots, GfnRange frames, Gfn to, Gfn limit);
+  void Publish(Slots slots) ABSL_EXCLUSIVE_LOCKS_REQUIRED(writer_);
 
   // [memslot.2] acquire, pairs with [memslot.1].
   [[nodiscard]] const Set* Snapshot(const Walk& walk) const {
@@ -137,18 +175,14 @@ Level Memslot<F>::LargestLevel(Gfn gfn, Level limit) const {
 }
 
 template <SpteFormat F, Reclaimer R>
-absl::Status Memslots<F, R>::Add(GfnRange frames, Pfn base, Rights rights,
-                                 Gfn limit) {
+absl::Status Memslots<F, R>::Fits(const Slots& slots, GfnRange frames,
+                                  Gfn limit) {
   if (frames.Empty() || frames.end > limit) {
     return absl::InvalidArgumentError(
         absl::StrFormat("memslot [%d, %d): want begin < end <= %d",
                         frames.begin.value, frames.end.value, limit.value));
   }
-  absl::MutexLock lock(&writer_);
-  Set* const old = ReadOnce(current_, kRelaxed);
-  auto next = std::make_unique<Set>();
-  if (old != nullptr) next->slots = old->slots;
-  for (const auto& slot : next->slots) {
+  for (const auto& slot : slots) {
     if (slot->frames().Overlaps(frames)) {
       return absl::AlreadyExistsError(absl::StrFormat(
           "memslot [%d, %d) overlaps [%d, %d)", frames.begin.value,
@@ -156,18 +190,95 @@ absl::Status Memslots<F, R>::Add(GfnRange frames, Pfn base, Rights rights,
           slot->frames().end.value));
     }
   }
-  next->slots.push_back(std::make_shared<Memslot<F>>(frames, base, rights));
-  std::sort(next->slots.begin(), next->slots.end(),
-            [](const auto& a, const auto& b) {
-              return a->frames().begin < b->frames().begin;
-            });
+  return absl::OkStatus();
+}
+
+template <SpteFormat F, Reclaimer R>
+auto Memslots<F, R>::Take(Slots& slots, GfnRange frames)
+    -> std::shared_ptr<Memslot<F>> {
+  const auto found =
+      std::find_if(slots.begin(), slots.end(),
+                   [&](const auto& slot) { return slot->frames() == frames; });
+  if (found == slots.end()) return nullptr;
+  std::shared_ptr<Memslot<F>> taken = *found;
+  slots.erase(found);
+  return taken;
+}
+
+template <SpteFormat F, Reclaimer R>
+void Memslots<F, R>::Publish(Slots slots) {
+  std::sort(slots.begin(), slots.end(), [](const auto& a, const auto& b) {
+    return a->frames().begin < b->frames().begin;
+  });
+  Set* const old = ReadOnce(current_, kRelaxed);
+  auto next = std::make_unique<Set>();
+  next->slots = std::move(slots);
   // [memslot.1] release, pairs with [memslot.2].
   WriteOnce(current_, next.release(), kRelease);
   if (old != nullptr) {
     old->free = [](Retired& self, void*) { delete static_cast<Set*>(&self); };
     reclaimer_.Retire(*old);
   }
+}
+
+template <SpteFormat F, Reclaimer R>
+absl::Status Memslots<F, R>::Add(GfnRange frames, Pfn base, Rights rights,
+                                 Gfn limit) {
+  absl::MutexLock lock(&writer_);
+  Slots slots = Copy();
+  const absl::Status fits = Fits(slots, frames, limit);
+  if (!fits.ok()) return fits;
+  slots.push_back(std::make_shared<Memslot<F>>(frames, base, rights));
+  Publish(std::move(slots));
   return absl::OkStatus();
+}
+
+template <SpteFormat F, Reclaimer R>
+absl::Status Memslots<F, R>::Remove(GfnRange frames) {
+  absl::MutexLock lock(&writer_);
+  Slots slots = Copy();
+  if (Take(slots, frames) == nullptr) return NoSlot(frames);
+  Publish(std::move(slots));
+  return absl::OkStatus();
+}
+
+template <SpteFormat F, Reclaimer R>
+absl::Status Memslots<F, R>::Move(Slots& slots, GfnRange frames, Gfn to,
+                                  Gfn limit) {
+  const std::shared_ptr<Memslot<F>> old = Take(slots, frames);
+  if (old == nullptr) return NoSlot(frames);
+  // Neither sum may overflow.
+  const bool beyond = to > limit || frames.Frames() > limit - to;
+  const GfnRange moved{to,
+                       beyond ? Gfn{~std::uint64_t{0}} : to + frames.Frames()};
+  const absl::Status fits = Fits(slots, moved, limit);
+  if (!fits.ok()) return fits;
+  slots.push_back(
+      std::make_shared<Memslot<F>>(moved, old->base(), old->rights()));
+  return absl::OkStatus();
+}
+
+template <SpteFormat F, Reclaimer R>
+absl::Status Memslots<F, R>::Move(GfnRange frames, Gfn to, Gfn limit) {
+  absl::MutexLock lock(&writer_);
+  Slots slots = Copy();
+  const absl::Status moved = Move(slots, frames, to, limit);
+  if (moved.ok()) Publish(std::move(slots));
+  return moved;
+}
+
+template <SpteFormat F, Reclaimer R>
+absl::Status Memslots<F, R>::Holds(GfnRange frames) {
+  absl::MutexLock lock(&writer_);
+  Slots slots = Copy();
+  return Take(slots, frames) == nullptr ? NoSlot(frames) : absl::OkStatus();
+}
+
+template <SpteFormat F, Reclaimer R>
+absl::Status Memslots<F, R>::CanMove(GfnRange frames, Gfn to, Gfn limit) {
+  absl::MutexLock lock(&writer_);
+  Slots slots = Copy();
+  return Move(slots, frames, to, limit);
 }
 
 template <SpteFormat F, Reclaimer R>

@@ -14,6 +14,8 @@
 //     before, no CPU uses such a translation, and each accessed and dirty bit
 //     is with the sink: the frames' data may be read, and the frames given
 //     away.
+//   * Slots may be added, removed and moved while all of this goes on. When one
+//     was removed or moved, what Invalidate says holds of its frames.
 //   * Age takes no lock in fast-only mode, and is wait-free. Slow waits as
 //     ShadowMmu's discipline says; the direct MMU never does.
 
@@ -68,8 +70,17 @@ class Vm : public AgeQuestions<Vm<F, M, R, Fl, D>> {
   // Adds memory. InvalidArgument: the range is empty, reversed or too far up;
   // AlreadyExists: it overlaps another slot.
   absl::Status AddMemslot(GfnRange frames, Pfn base, Rights rights) {
+    absl::MutexLock lock(&slots_lock_);
     return memslots_.Add(frames, base, rights, Gfn{Tdp::Tree::kFrames});
   }
+
+  // Takes the memory of exactly these frames away, as Invalidate does with what
+  // maps it; faults find no slot afterwards. NotFound: there is no such slot.
+  absl::Status RemoveMemslot(GfnRange frames, ZapSink sink);
+
+  // The same, and gives it to as many frames from `to` on. InvalidArgument and
+  // AlreadyExists as AddMemslot; then nothing was done.
+  absl::Status MoveMemslot(GfnRange frames, Gfn to, ZapSink sink);
 
   // A guest's access that the direct tables did not allow.
   [[nodiscard]] FaultOutcome Fault(Gfn gfn, Rights access);
@@ -100,6 +111,10 @@ class Vm : public AgeQuestions<Vm<F, M, R, Fl, D>> {
   [[nodiscard]] absl::Mutex& mmu_lock() { return mmu_lock_; }
 
  private:
+  // Zaps every entry that maps a frame of `range`, and flushes. Precondition:
+  // an invalidation of it is open.
+  std::uint64_t ZapAll(GfnRange range, ZapSink sink);
+
   // What a fault must know of its frame before it takes the lock. kMapped: go
   // on.
   FaultOutcome FindSlot(const Walk& walk, Gfn gfn, Rights access,
@@ -118,6 +133,8 @@ class Vm : public AgeQuestions<Vm<F, M, R, Fl, D>> {
   Fl& flusher_;
   absl::Mutex& mmu_lock_;
   const Level largest_leaf_;
+  // Excludes changes of slots from each other.
+  absl::Mutex slots_lock_;
   Memslots<F, R> memslots_;
   InvalidateSequence invalidations_;
   // By frames of L2.
@@ -214,8 +231,7 @@ AgeResult Vm<F, M, R, Fl, D>::Age(GfnRange range, AgeAction action,
 
 template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
           RmapDiscipline D>
-std::uint64_t Vm<F, M, R, Fl, D>::Invalidate(GfnRange range, ZapSink sink) {
-  const ScopedInvalidation open(invalidations_, range);
+std::uint64_t Vm<F, M, R, Fl, D>::ZapAll(GfnRange range, ZapSink sink) {
   const Walk walk(reclaimer_, WalkEntry::kWait);
   std::uint64_t zapped = tdp_.Zap(walk, range, ZapFlush::kByCaller, sink);
   if (zapped != 0) flusher_.Flush(range);
@@ -224,6 +240,41 @@ std::uint64_t Vm<F, M, R, Fl, D>::Invalidate(GfnRange range, ZapSink sink) {
     zapped += shadow_.ZapFrames(walk, range, sink);
   }
   return zapped;
+}
+
+template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
+          RmapDiscipline D>
+std::uint64_t Vm<F, M, R, Fl, D>::Invalidate(GfnRange range, ZapSink sink) {
+  const ScopedInvalidation open(invalidations_, range);
+  return ZapAll(range, sink);
+}
+
+template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
+          RmapDiscipline D>
+absl::Status Vm<F, M, R, Fl, D>::RemoveMemslot(GfnRange frames, ZapSink sink) {
+  absl::MutexLock lock(&slots_lock_);
+  const absl::Status held = memslots_.Holds(frames);
+  if (!held.ok()) return held;
+  // Were the slot taken out before the invalidation is open:
+  //   fault: finds the slot | remover: takes it out, zaps what is there
+  //   fault: installs an entry for memory that the caller has back.
+  // And were it closed before that, a fault would find the slot after it.
+  const ScopedInvalidation open(invalidations_, frames);
+  ZapAll(frames, sink);
+  return memslots_.Remove(frames);
+}
+
+template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
+          RmapDiscipline D>
+absl::Status Vm<F, M, R, Fl, D>::MoveMemslot(GfnRange frames, Gfn to,
+                                             ZapSink sink) {
+  constexpr Gfn kLimit{Tdp::Tree::kFrames};
+  absl::MutexLock lock(&slots_lock_);
+  const absl::Status can = memslots_.CanMove(frames, to, kLimit);
+  if (!can.ok()) return can;
+  const ScopedInvalidation open(invalidations_, frames);
+  ZapAll(frames, sink);
+  return memslots_.Move(frames, to, kLimit);
 }
 
 template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,

@@ -71,7 +71,7 @@ inline constexpr unsigned kBlock = 64;
 // How many lanes are in the set. Without an instruction for it the compiler
 // would call its library, which a freestanding program need not have.
 [[nodiscard]] constexpr unsigned CountLanes(std::uint64_t lanes) {
-#if defined(__POPCNT__) || defined(__ARM_NEON)
+#if defined(__POPCNT__) || (defined(__aarch64__) && defined(__ARM_NEON))
   return static_cast<unsigned>(__builtin_popcountll(lanes));
 #else
   lanes -= lanes >> 1 & 0x5555'5555'5555'5555;

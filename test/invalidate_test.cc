@@ -17,9 +17,9 @@ constexpr GfnRange kHigh{Gfn{40}, Gfn{50}};
 
 class InvalidateTest : public testing::Test {
  protected:
-  bool MustRetry(std::uint64_t snapshot, Gfn gfn) {
+  bool MustRetry(std::uint64_t snapshot, Gfn gfn, std::uint64_t frames = 1) {
     absl::ReaderMutexLock hold(&lock_);
-    return sequence_.MustRetry(snapshot, gfn);
+    return sequence_.MustRetry(snapshot, GfnRange{gfn, gfn + frames});
   }
   absl::Mutex lock_;
   InvalidateSequence sequence_{lock_};
@@ -36,6 +36,10 @@ TEST_F(InvalidateTest, AnOpenOneStopsFaultsInItsRangeOnly) {
   EXPECT_TRUE(MustRetry(snapshot, Gfn{19}));
   EXPECT_FALSE(MustRetry(snapshot, Gfn{9}));
   EXPECT_FALSE(MustRetry(snapshot, Gfn{20}));
+  // Of any frame that would be mapped.
+  EXPECT_TRUE(MustRetry(snapshot, Gfn{9}, 2));
+  EXPECT_TRUE(MustRetry(snapshot, Gfn{0}, 512));
+  EXPECT_FALSE(MustRetry(snapshot, Gfn{0}, 10));
   sequence_.End(kLow);
 }
 
@@ -71,7 +75,7 @@ TEST_F(InvalidateTest, NoFaultInstallsAFrameThatWasGivenUp) {
       const std::uint64_t snapshot = sequence_.Snapshot();
       const std::uint64_t resolved = frame.load();
       absl::ReaderMutexLock hold(&lock_);
-      if (sequence_.MustRetry(snapshot, Gfn{15})) continue;
+      if (sequence_.MustRetry(snapshot, {Gfn{15}, Gfn{16}})) continue;
       installed.store(resolved);
       installs.fetch_add(1);
     }

@@ -264,7 +264,7 @@ TYPED_TEST(VmTest, MemslotsAreCheckedAndNamedInTheError) {
   EXPECT_EQ(vm.Fault(Gfn{10}, Rights::kExecute), FaultOutcome::kMapped);
   EXPECT_EQ(vm.NestedFault(NestedGfn{1}, Rights::kRead,
                            [](NestedGfn) { return std::nullopt; }),
-            FaultOutcome::kNoSlot);
+            FaultOutcome::kReflected);
 }
 
 TYPED_TEST(VmTest, AFaultMapsTheLargestPageThatFits) {

@@ -50,9 +50,14 @@ class InvalidateSequence {
   void Begin(GfnRange range);
   void End(GfnRange range);
 
-  // Whether an invalidation of `gfn` is open, or any ended since `snapshot`.
-  // Precondition: the caller holds the MMU lock, shared at least.
-  [[nodiscard]] bool MustRetry(std::uint64_t snapshot, Gfn gfn) const;
+  // Whether an invalidation of any of these frames is open, or any ended since
+  // `snapshot`. Precondition: the caller holds the MMU lock, shared at least.
+  //
+  // All frames that the fault would map, not the one that faulted alone:
+  //   invalidation: begins, for one frame of a large page, and zaps
+  //   fault of another frame: finds it not concerned, maps the large page
+  // and the frame that is taken away is mapped again.
+  [[nodiscard]] bool MustRetry(std::uint64_t snapshot, GfnRange frames) const;
 
  private:
   absl::Mutex& mmu_lock_;
@@ -100,9 +105,9 @@ inline void InvalidateSequence::End(GfnRange range) {
 }
 
 inline bool InvalidateSequence::MustRetry(std::uint64_t snapshot,
-                                          Gfn gfn) const {
+                                          GfnRange frames) const {
   mmu_lock_.AssertReaderHeld();
-  return (open_ != 0 && range_.Contains(gfn)) ||
+  return (open_ != 0 && range_.Overlaps(frames)) ||
          ReadOnce(sequence_, kRelaxed) != snapshot;
 }
 

@@ -32,12 +32,25 @@ struct NestedRange {
   NestedGfn end;
 };
 
+// What L1's tables say of a frame of L2.
+struct NestedMapping {
+  // Of a frame alone: L1 allows everything, by a small page.
+  NestedMapping(Gfn frame, Rights allowed = Rights::kAll,  // NOLINT: implicit
+                Level size = Level{1})
+      : gfn(frame), rights(allowed), level(size) {}
+
+  Gfn gfn;        // the frame of L1 behind it
+  Rights rights;  // what L1 allows there now
+  Level level;    // of L1's page
+};
+
 enum class FaultOutcome {
   kMapped,
   kSpurious,      // an entry that allows the access is there already
   kRetry,         // raced with a change: leave the fault path, then try again
   kNoSlot,        // no memslot holds the frame (for a hypervisor: MMIO)
   kNotPermitted,  // the memslot does not grant the access
+  kReflected,     // L1's own tables do not allow it: L1 gets the fault
   kNoMemory,
 };
 

@@ -15,11 +15,16 @@
 //   * An entry is in its rmap from before it is present until after it is
 //     frozen for good (rmap.h). No entry is out of date with L1's tables, if
 //     L1's changes are told by ZapNested before they count as done (vm.h).
-//   * With no live entry Age visits nothing.
+//   * An entry grants what both stages grant: the slot, and L1's tables when it
+//     was built. It is given more by a fault that finds that L1 allows more by
+//     then; it loses rights by being zapped alone.
+//   * With no live entry Age visits nothing, and with no large one nothing but
+//     the rmaps of small pages.
 //
 // Sites (order · partner)
-//   [shadow.1] relaxed count of live entries: an entry that is present for the
+//   [shadow.1] relaxed counts of live entries: an entry that is present for the
 //              whole of a question was counted before it
+//   [shadow.2] relaxed compare-and-swap in GrantMore: nothing is published
 
 #ifndef PTAGE_SHADOW_MMU_H_
 #define PTAGE_SHADOW_MMU_H_
@@ -69,7 +74,8 @@ class ShadowMmu : public AgeQuestions<ShadowMmu<F, M, R, Fl, D, kInner>> {
         rmaps_(rmaps),
         memslots_(memslots),
         tree_(memory, reclaimer, flusher, TableKind::kIndirect),
-        live_(0) {}
+        live_(0),
+        large_(0) {}
   ~ShadowMmu();
 
   [[nodiscard]] bool valid() const { return tree_.valid(); }
@@ -78,11 +84,14 @@ class ShadowMmu : public AgeQuestions<ShadowMmu<F, M, R, Fl, D, kInner>> {
   // Leaves that are mapped.
   [[nodiscard]] std::uint64_t live() const { return ReadOnce(live_, kRelaxed); }
 
-  // Maps the 4 KiB page `nested` to the frame behind `gfn`, which is in `slot`;
-  // accessed, and dirty if `access` writes. An rmap that is full is zapped
-  // first. Precondition: the slot grants `access`.
+  // Maps the page that `nested` lies in to the memory behind the frame of L1
+  // that L1's tables name, which is in `slot`; accessed, and dirty if `access`
+  // writes. It is the largest page that is one in L1's tables, in the slot and
+  // in the host, unless a table stands in the way. An rmap that is full is
+  // zapped first. Precondition: slot and L1 grant `access`.
   [[nodiscard]] FaultOutcome Fault(const Walk& walk, NestedGfn nested,
-                                   Memslot<F>& slot, Gfn gfn, Rights access);
+                                   Memslot<F>& slot, NestedMapping mapping,
+                                   Rights access);
 
   // Tests or clears every entry that maps a frame of `range`.
   AgeResult Age(GfnRange range, AgeAction action, AgeMode mode,
@@ -110,7 +119,22 @@ class ShadowMmu : public AgeQuestions<ShadowMmu<F, M, R, Fl, D, kInner>> {
   }
 
  private:
-  static constexpr Level kOnly{1};
+  static constexpr Level kSmall{1};
+
+  // The largest level at which one entry may map what is behind `nested`.
+  static Level LevelFor(NestedGfn nested, const Memslot<F>& slot,
+                        NestedMapping mapping);
+  // Where an entry is there already.
+  FaultOutcome GrantMore(const Walk& walk, NestedGfn nested, Rights granted,
+                         Gfn gfn, Rights access);
+  // Asks the large pages of `part`, which lies in the slot.
+  void AgeLarge(Memslot<F>& slot, GfnRange part, AgeAction action, AgeMode mode,
+                const AgeOutput& output, AgeCounts& counts, AgeResult& result);
+  void CountLive(Level level, std::uint64_t by) {
+    WriteOnce(live_, live() + by, kRelaxed);
+    if (level == kSmall) return;
+    WriteOnce(large_, ReadOnce(large_, kRelaxed) + by, kRelaxed);
+  }
 
   // Zaps every entry of one rmap; `flush` grows to cover their frames.
   std::uint64_t ZapRmap(RmapHead& head, Gfn gfn, Level level, GfnRange& flush,
@@ -127,8 +151,9 @@ class ShadowMmu : public AgeQuestions<ShadowMmu<F, M, R, Fl, D, kInner>> {
   D& rmaps_;
   Memslots<F, R>& memslots_;
   Tree tree_;
-  // [shadow.1] written under the MMU lock.
+  // [shadow.1] written under the MMU lock. All leaves, and the large ones.
   Cell<std::uint64_t> live_;
+  Cell<std::uint64_t> large_;
 };
 
 // ---------------------------------------------------------------------------
@@ -145,29 +170,84 @@ ShadowMmu<F, M, R, Fl, D, kInner>::~ShadowMmu() {
 
 template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
           RmapDiscipline D, InnerAging kInner>
+Level ShadowMmu<F, M, R, Fl, D, kInner>::LevelFor(NestedGfn nested,
+                                                  const Memslot<F>& slot,
+                                                  NestedMapping mapping) {
+  const Level limit = slot.LargestLevel(mapping.gfn, mapping.level);
+  Level level = kSmall;
+  while (level < limit && nested.value % FramesAt<F>(level.Above()) ==
+                              mapping.gfn.value % FramesAt<F>(level.Above())) {
+    level = level.Above();
+  }
+  return level;
+}
+
+template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
+          RmapDiscipline D, InnerAging kInner>
+FaultOutcome ShadowMmu<F, M, R, Fl, D, kInner>::GrantMore(const Walk& walk,
+                                                          NestedGfn nested,
+                                                          Rights granted,
+                                                          Gfn gfn,
+                                                          Rights access) {
+  const FoundEntry<F> found = tree_.Lookup(walk, Gfn{nested.value});
+  if (!F::IsPresent(found.word)) return FaultOutcome::kRetry;
+  const std::uint64_t inside = nested.value % FramesAt<F>(found.level);
+  if (RecordedFrame<F>(memory_, *found.entry) + inside != gfn) {
+    // L1 has changed its mind, and said so by an invalidation that this fault
+    // did not see.
+    return FaultOutcome::kRetry;
+  }
+  const Rights has = F::RightsOf(found.word);
+  if (Allows(has, access)) return FaultOutcome::kSpurious;
+  typename F::Word more =
+      F::MakeLeaf(F::FrameOf(found.word), found.level, has | granted) |
+      (found.word & (F::kAccessed | F::kDirty)) | F::kAccessed;
+  if (Allows(access, Rights::kWrite)) more |= F::kDirty;
+  // Nothing has to be flushed: a CPU that has the entry cached with fewer
+  // rights faults once more, and finds it.
+  // [shadow.2] relaxed: the page's record is as old as the entry.
+  return TryCmpxchg(*found.entry, found.word, more, kRelaxed)
+             ? FaultOutcome::kMapped
+             : FaultOutcome::kRetry;
+}
+
+template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
+          RmapDiscipline D, InnerAging kInner>
 FaultOutcome ShadowMmu<F, M, R, Fl, D, kInner>::Fault(const Walk& walk,
                                                       NestedGfn nested,
-                                                      Memslot<F>& slot, Gfn gfn,
+                                                      Memslot<F>& slot,
+                                                      NestedMapping mapping,
                                                       Rights access) {
-  PTAGE_ASSERT(Allows(slot.rights(), access));
+  const Rights granted = slot.rights() & mapping.rights;
+  PTAGE_ASSERT(Allows(granted, access));
   SpteCell<F>* entry = nullptr;
-  switch (tree_.Claim(walk, Gfn{nested.value}, kOnly, entry)) {
-    case MapOutcome::kDone:
-      break;
-    case MapOutcome::kPresent:
-      return FaultOutcome::kSpurious;
-    case MapOutcome::kNoMemory:
-      return FaultOutcome::kNoMemory;
-    default:
-      return FaultOutcome::kRetry;
+  Level level = LevelFor(nested, slot, mapping);
+  for (bool claimed = false; !claimed;) {
+    const std::uint64_t inside = nested.value % FramesAt<F>(level);
+    switch (tree_.Claim(walk, Gfn{nested.value - inside}, level, entry)) {
+      case MapOutcome::kDone:
+        claimed = true;
+        break;
+      case MapOutcome::kTable:
+        level = level.Below();
+        break;
+      case MapOutcome::kPresent:
+      case MapOutcome::kLargePage:
+        return GrantMore(walk, nested, granted, mapping.gfn, access);
+      case MapOutcome::kNoMemory:
+        return FaultOutcome::kNoMemory;
+      case MapOutcome::kRetry:
+        return FaultOutcome::kRetry;
+    }
   }
+  const Gfn gfn{mapping.gfn.value - nested.value % FramesAt<F>(level)};
   // The entry is frozen: no other fault can record another frame for it.
   RecordFrame<F>(memory_, *entry, gfn);
-  RmapHead& head = slot.HeadOf(gfn, kOnly);
+  RmapHead& head = slot.HeadOf(mapping.gfn, level);
   RmapAdd added = rmaps_.Add(head, *entry);
   if (added == RmapAdd::kFull) {
     GfnRange flush;
-    ZapRmap(head, gfn, kOnly, flush, [](const ZappedLeaf&) {});
+    ZapRmap(head, gfn, level, flush, [](const ZappedLeaf&) {});
     FlushCollected(flush);
     added = rmaps_.Add(head, *entry);
   }
@@ -175,13 +255,13 @@ FaultOutcome ShadowMmu<F, M, R, Fl, D, kInner>::Fault(const Walk& walk,
     Empty<F>(*entry);
     return FaultOutcome::kNoMemory;
   }
-  WriteOnce(live_, live() + 1, kRelaxed);
+  CountLive(level, 1);
   typename F::Word leaf =
-      F::MakeLeaf(slot.FrameOf(gfn), kOnly, slot.rights()) | F::kAccessed;
+      F::MakeLeaf(slot.FrameOf(gfn), level, granted) | F::kAccessed;
   if (Allows(access, Rights::kWrite)) leaf |= F::kDirty;
   Publish<F>(*entry, leaf);
   if constexpr (kInner == InnerAging::kSkipCold) {
-    MarkParent(tree_, walk, Gfn{nested.value});
+    if (level == kSmall) MarkParent(tree_, walk, Gfn{nested.value});
   }
   return FaultOutcome::kMapped;
 }
@@ -197,13 +277,40 @@ AgeResult ShadowMmu<F, M, R, Fl, D, kInner>::Age(GfnRange range,
   AgeResult result;
   AgeCounts counts;
   memslots_.ForEach(walk, range, [&](Memslot<F>& slot, GfnRange part) {
-    result |= AgeRange(rmaps_, &slot.HeadOf(part.begin, kOnly),
-                       RmapFrame{part.begin, kOnly}, part.Frames(), action,
+    result |= AgeRange(rmaps_, &slot.HeadOf(part.begin, kSmall),
+                       RmapFrame{part.begin, kSmall}, part.Frames(), action,
                        mode, output, counts);
+    if (ReadOnce(large_, kRelaxed) != 0) {
+      AgeLarge(slot, part, action, mode, output, counts, result);
+    }
   });
   output.Count(counts);
   result.was_fast = kFastAging && counts.young != 0;
   return result;
+}
+
+template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
+          RmapDiscipline D, InnerAging kInner>
+void ShadowMmu<F, M, R, Fl, D, kInner>::AgeLarge(
+    Memslot<F>& slot, GfnRange part, AgeAction action, AgeMode mode,
+    const AgeOutput& output, AgeCounts& counts, AgeResult& result) {
+  for (Level level{2}; level <= F::kLargestLeaf; level = level.Above()) {
+    const std::uint64_t frames = FramesAt<F>(level);
+    for (Gfn from = part.begin; from < part.end;) {
+      const Gfn first{from.value / frames * frames};
+      const GfnRange page{first, first + frames};
+      const GfnRange asked = part.Clip(page);
+      // One bit for all frames of the page: not to be cleared for some.
+      const AgeAction here = asked == page ? action : AgeAction::kTest;
+      const AgeResult answer =
+          rmaps_.Age(slot.HeadOf(from, level), RmapFrame{first, level}, here,
+                     mode, counts);
+      if (answer.young) output.SetYoung(asked);
+      if (!answer.complete) output.SetUnknown(asked);
+      result |= answer;
+      from = asked.end;
+    }
+  }
 }
 
 template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
@@ -241,7 +348,7 @@ void ShadowMmu<F, M, R, Fl, D, kInner>::Unmap(RmapHead& head,
                   .dirty = IsDirty<F>(taken)});
   const bool removed = rmaps_.Remove(head, entry);
   PTAGE_ASSERT(removed);
-  WriteOnce(live_, live() - 1, kRelaxed);
+  CountLive(level, ~std::uint64_t{0});
 }
 
 template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
@@ -280,7 +387,16 @@ std::uint64_t ShadowMmu<F, M, R, Fl, D, kInner>::ZapFrames(const Walk& walk,
   GfnRange flush;
   memslots_.ForEach(walk, range, [&](Memslot<F>& slot, GfnRange part) {
     for (Gfn gfn = part.begin; gfn < part.end; gfn = gfn + 1) {
-      zapped += ZapRmap(slot.HeadOf(gfn, kOnly), gfn, kOnly, flush, sink);
+      zapped += ZapRmap(slot.HeadOf(gfn, kSmall), gfn, kSmall, flush, sink);
+    }
+    if (ReadOnce(large_, kRelaxed) == 0) return;
+    for (Level level{2}; level <= F::kLargestLeaf; level = level.Above()) {
+      const std::uint64_t frames = FramesAt<F>(level);
+      for (Gfn from = part.begin; from < part.end;) {
+        const Gfn first{from.value / frames * frames};
+        zapped += ZapRmap(slot.HeadOf(from, level), first, level, flush, sink);
+        from = first + frames;
+      }
     }
   });
   FlushCollected(flush);

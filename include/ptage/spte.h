@@ -128,6 +128,14 @@ template <SpteFormat F>
   return std::uint64_t{1} << (F::kIndexBits * (level.value - 1));
 }
 
+// The frames of the page at `level` that `gfn` lies in.
+template <SpteFormat F>
+[[nodiscard]] constexpr GfnRange PageAround(Gfn gfn, Level level) {
+  const std::uint64_t frames = FramesAt<F>(level);
+  const Gfn first{gfn.value / frames * frames};
+  return GfnRange{first, first + frames};
+}
+
 // The shared word of an entry.
 template <SpteFormat F>
 using SpteCell = Cell<typename F::Word>;

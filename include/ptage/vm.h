@@ -28,8 +28,10 @@
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/synchronization/mutex.h"
+#include "ptage/guest_walk.h"
 #include "ptage/invalidate.h"
 #include "ptage/memory.h"
+#include "ptage/memory/foreign_ram.h"
 #include "ptage/memslot.h"
 #include "ptage/mmu.h"
 #include "ptage/page_table.h"
@@ -85,12 +87,19 @@ class Vm : public AgeQuestions<Vm<F, M, R, Fl, D>> {
   // A guest's access that the direct tables did not allow.
   [[nodiscard]] FaultOutcome Fault(Gfn gfn, Rights access);
 
-  // The same of a nested guest. `translate` walks L1's tables: the frame of L1
-  // that `nested` stands for, nothing if L1 is to get the fault (kNoSlot). It
-  // is called once, without a lock.
-  using Translate = absl::FunctionRef<std::optional<Gfn>(NestedGfn)>;
+  // The same of a nested guest. `translate` walks L1's tables: what they say of
+  // `nested`, nothing if L1 is to get the fault (kReflected). It is called
+  // once, without a lock.
+  using Translate = absl::FunctionRef<std::optional<NestedMapping>(NestedGfn)>;
   [[nodiscard]] FaultOutcome NestedFault(NestedGfn nested, Rights access,
                                          Translate translate);
+
+  // The same by L1's own tables in its memory. `walked` is what the walk came
+  // to: where L1 gets the fault, why.
+  template <CheckedFormat G, ForeignMemory L1>
+  [[nodiscard]] FaultOutcome NestedFault(NestedGfn nested, Rights access,
+                                         const GuestWalker<G, L1>& tables,
+                                         GuestTranslation& walked);
 
   // Tests or clears every entry, of both MMUs, that maps a frame of `range`.
   AgeResult Age(GfnRange range, AgeAction action, AgeMode mode,
@@ -121,8 +130,8 @@ class Vm : public AgeQuestions<Vm<F, M, R, Fl, D>> {
                         Memslot<F>*& slot) const;
 
   // A fault behind L1's translation. The snapshots are from before that.
-  FaultOutcome TryNestedFault(NestedGfn nested, Gfn gfn, Rights access,
-                              std::uint64_t snapshot,
+  FaultOutcome TryNestedFault(NestedGfn nested, NestedMapping mapping,
+                              Rights access, std::uint64_t snapshot,
                               std::uint64_t nested_snapshot);
 
   // Of a nested fault that finds no memory. Two batches of chunks wait at most,
@@ -181,7 +190,9 @@ FaultOutcome Vm<F, M, R, Fl, D>::Fault(Gfn gfn, Rights access) {
   const Pfn pfn = slot->FrameOf(gfn);
   const Level level = slot->LargestLevel(gfn, largest_leaf_);
   absl::ReaderMutexLock lock(&mmu_lock_);
-  if (invalidations_.MustRetry(snapshot, gfn)) return FaultOutcome::kRetry;
+  if (invalidations_.MustRetry(snapshot, PageAround<F>(gfn, level))) {
+    return FaultOutcome::kRetry;
+  }
   return tdp_.Fault(walk, gfn, pfn, level, slot->rights(), access);
 }
 
@@ -191,34 +202,57 @@ FaultOutcome Vm<F, M, R, Fl, D>::NestedFault(NestedGfn nested, Rights access,
                                              Translate translate) {
   const std::uint64_t snapshot = invalidations_.Snapshot();
   const std::uint64_t nested_snapshot = nested_invalidations_.Snapshot();
-  const std::optional<Gfn> gfn = translate(nested);
-  if (!gfn.has_value()) return FaultOutcome::kNoSlot;
+  const std::optional<NestedMapping> mapping = translate(nested);
+  if (!mapping.has_value()) return FaultOutcome::kReflected;
+  if (!Allows(mapping->rights, access)) return FaultOutcome::kReflected;
   FaultOutcome outcome = FaultOutcome::kNoMemory;
   // What the rmaps retired may be held back by this fault's own walk, or be on
   // its way back: each try is a walk of its own.
   for (int tries = 0; tries < kTries && outcome == FaultOutcome::kNoMemory;
        ++tries) {
-    outcome = TryNestedFault(nested, *gfn, access, snapshot, nested_snapshot);
+    outcome =
+        TryNestedFault(nested, *mapping, access, snapshot, nested_snapshot);
   }
   return outcome;
 }
 
 template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
           RmapDiscipline D>
-FaultOutcome Vm<F, M, R, Fl, D>::TryNestedFault(NestedGfn nested, Gfn gfn,
+template <CheckedFormat G, ForeignMemory L1>
+FaultOutcome Vm<F, M, R, Fl, D>::NestedFault(NestedGfn nested, Rights access,
+                                             const GuestWalker<G, L1>& tables,
+                                             GuestTranslation& walked) {
+  // The walk comes after the snapshots, so that what L1 invalidates behind it
+  // makes the fault retry.
+  const FaultOutcome outcome = NestedFault(
+      nested, access, [&](NestedGfn asked) -> std::optional<NestedMapping> {
+        walked = tables.Translate(Gfn{asked.value}, access);
+        if (!walked) return std::nullopt;
+        return NestedMapping(walked.gfn, walked.rights, walked.level);
+      });
+  return walked.walk == GuestWalk::kBusy ? FaultOutcome::kRetry : outcome;
+}
+
+template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
+          RmapDiscipline D>
+FaultOutcome Vm<F, M, R, Fl, D>::TryNestedFault(NestedGfn nested,
+                                                NestedMapping mapping,
                                                 Rights access,
                                                 std::uint64_t snapshot,
                                                 std::uint64_t nested_snapshot) {
   const Walk walk(reclaimer_, WalkEntry::kWait);
   Memslot<F>* slot = nullptr;
-  const FaultOutcome found = FindSlot(walk, gfn, access, slot);
+  const FaultOutcome found = FindSlot(walk, mapping.gfn, access, slot);
   if (found != FaultOutcome::kMapped) return found;
   absl::MutexLock lock(&mmu_lock_);
-  if (invalidations_.MustRetry(snapshot, gfn) ||
-      nested_invalidations_.MustRetry(nested_snapshot, Gfn{nested.value})) {
+  // Not more than L1's page is mapped.
+  if (invalidations_.MustRetry(snapshot,
+                               PageAround<F>(mapping.gfn, mapping.level)) ||
+      nested_invalidations_.MustRetry(
+          nested_snapshot, PageAround<F>(Gfn{nested.value}, mapping.level))) {
     return FaultOutcome::kRetry;
   }
-  return shadow_.Fault(walk, nested, *slot, gfn, access);
+  return shadow_.Fault(walk, nested, *slot, mapping, access);
 }
 
 template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,

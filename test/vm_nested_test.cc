@@ -1,0 +1,279 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//
+// Nested guests whose frames L1 translates by tables of its own: what a VM
+// builds from them, at which size and with which rights.
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "ptage/guest_walk.h"
+#include "ptage/memory.h"
+#include "ptage/memory/foreign_ram.h"
+#include "ptage/mmu.h"
+#include "ptage/once.h"
+#include "ptage/page_table.h"
+#include "ptage/spte.h"
+#include "ptage/spte/ept.h"
+#include "ptage/types.h"
+#include "ptage/vm.h"
+#include "test/machine.h"
+
+namespace ptage {
+namespace {
+
+using Translation = std::optional<NestedMapping>;
+
+// Calls a function at each flush, if there is one.
+struct HookedFlusher {
+  void Flush(GfnRange range) {
+    if (hook) hook(range);
+  }
+  std::function<void(GfnRange)> hook;
+};
+
+template <class D>
+class VmNestedTest : public testing::Test {
+ protected:
+  using Machine = test::Machine<Ept, D, HookedFlusher>;
+
+  // Two large pages, aligned alike in guest and host, and some more.
+  static constexpr GfnRange kAll{Gfn{0}, Gfn{1200}};
+
+  void SetUp() override {
+    ASSERT_TRUE(vm().AddMemslot(kAll, Pfn{0x10000}, Rights::kAll).ok());
+  }
+  auto& vm() { return *machine_.vm; }
+  FaultOutcome Fault(std::uint64_t nested, NestedMapping mapping,
+                     Rights access = Rights::kRead) {
+    return vm().NestedFault(NestedGfn{nested}, access,
+                            [&](NestedGfn) { return Translation(mapping); });
+  }
+  FoundEntry<Ept> Find(std::uint64_t nested) {
+    return vm().shadow().tree().Lookup(LocklessWalk(machine_.domain),
+                                       Gfn{nested});
+  }
+  std::uint64_t live() { return vm().shadow().live(); }
+
+  Machine machine_;
+};
+
+using Disciplines = testing::Types<test::SingleRmaps<Ept>, test::BitRmaps<Ept>,
+                                   test::LocklessRmapsUnderLock<Ept>>;
+TYPED_TEST_SUITE(VmNestedTest, Disciplines);
+
+TYPED_TEST(VmNestedTest, AnEntryGrantsWhatBothStagesGrantAndMoreLater) {
+  EXPECT_EQ(
+      this->Fault(3000, NestedMapping(Gfn{7}, Rights::kRead), Rights::kWrite),
+      FaultOutcome::kReflected);
+  ASSERT_EQ(this->Fault(3000, NestedMapping(Gfn{7}, Rights::kReadExecute)),
+            FaultOutcome::kMapped);
+  // Suppress #VE, frame 0x10007, accessed, write-back, read and execute.
+  EXPECT_EQ(this->Find(3000).word, 0x8000'0000'1000'7135u);
+  EXPECT_EQ(this->Fault(3000, NestedMapping(Gfn{7}, Rights::kReadExecute)),
+            FaultOutcome::kSpurious);
+  ASSERT_EQ(this->Fault(3000, NestedMapping(Gfn{7}), Rights::kReadWrite),
+            FaultOutcome::kMapped);
+  EXPECT_EQ(this->Find(3000).word, 0x8000'0000'1000'7337u);
+  EXPECT_EQ(this->live(), 1u);
+  // Of a slot that cannot be written L1 cannot give more.
+  ASSERT_TRUE(this->vm()
+                  .AddMemslot({Gfn{2000}, Gfn{2010}}, Pfn{9}, Rights::kRead)
+                  .ok());
+  EXPECT_EQ(this->Fault(3001, NestedMapping(Gfn{2000}), Rights::kWrite),
+            FaultOutcome::kNotPermitted);
+  ASSERT_EQ(this->Fault(3001, NestedMapping(Gfn{2000})), FaultOutcome::kMapped);
+  EXPECT_EQ(Ept::RightsOf(this->Find(3001).word), Rights::kRead);
+}
+
+TYPED_TEST(VmNestedTest, AnEntryForAnotherFrameIsNotGivenRights) {
+  ASSERT_EQ(this->Fault(3000, NestedMapping(Gfn{7}, Rights::kRead)),
+            FaultOutcome::kMapped);
+  const auto before = this->Find(3000).word;
+  EXPECT_EQ(this->Fault(3000, NestedMapping(Gfn{8}), Rights::kWrite),
+            FaultOutcome::kRetry);
+  EXPECT_EQ(this->Find(3000).word, before);
+}
+
+TYPED_TEST(VmNestedTest, ALargePageOfL1IsMappedAsOneAndAgedAsOne) {
+  // L2's frames 5,120 on are L1's frames 512 on.
+  ASSERT_EQ(this->Fault(5120 + 9,
+                        NestedMapping(Gfn{512 + 9}, Rights::kAll, Level{2})),
+            FaultOutcome::kMapped);
+  const FoundEntry<Ept> found = this->Find(5120 + 100);
+  EXPECT_EQ(found.level, Level{2});
+  EXPECT_EQ(found.word, 0x8000'0000'1020'01B7u);
+  EXPECT_EQ(RecordedFrame<Ept>(this->machine_.arena, *found.entry), Gfn{512});
+  EXPECT_EQ(this->Fault(5120 + 10,
+                        NestedMapping(Gfn{512 + 10}, Rights::kAll, Level{2})),
+            FaultOutcome::kSpurious);
+  EXPECT_EQ(this->vm().shadow().CountEntries(
+                *this->vm().memslots().Find(LocklessWalk(this->machine_.domain),
+                                            Gfn{600}),
+                Gfn{600}, Level{2}),
+            1u);
+  // A part of it: tested. All of it: cleared.
+  for (int i = 0; i < 2; ++i) {
+    test::Answer part(Gfn{0}, this->kAll.Frames());
+    EXPECT_TRUE(
+        this->vm().TestClearYoung({Gfn{500}, Gfn{600}}, part.output()).young);
+    EXPECT_TRUE(part.Young(Gfn{512}) && part.Young(Gfn{599}));
+    EXPECT_FALSE(part.Young(Gfn{511}) || part.Young(Gfn{600}));
+  }
+  test::Answer all(Gfn{0}, this->kAll.Frames());
+  EXPECT_TRUE(this->vm().TestClearYoung(this->kAll, all.output()).young);
+  EXPECT_TRUE(all.Young(Gfn{512}) && all.Young(Gfn{1023}));
+  EXPECT_FALSE(all.Young(Gfn{511}) || all.Young(Gfn{1024}));
+  EXPECT_FALSE(this->vm().TestYoung(this->kAll).young);
+  // One frame that is taken away takes all of it.
+  std::vector<GfnRange> flushed;
+  this->machine_.flusher.hook = [&](GfnRange range) {
+    flushed.push_back(range);
+  };
+  int zapped = 0;
+  EXPECT_EQ(this->vm().Invalidate({Gfn{700}, Gfn{701}},
+                                  [&](const ZappedLeaf& leaf) {
+                                    ++zapped;
+                                    EXPECT_EQ(leaf.gfn, Gfn{512});
+                                    EXPECT_EQ(leaf.level, Level{2});
+                                  }),
+            1u);
+  EXPECT_EQ(zapped, 1);
+  EXPECT_THAT(flushed,
+              testing::ElementsAre(GfnRange{Gfn{5120}, Gfn{5120 + 512}}));
+  EXPECT_EQ(this->live(), 0u);
+  EXPECT_EQ(this->machine_.pool.InUse(), 0u);
+}
+
+TYPED_TEST(VmNestedTest, APageIsAsLargeAsAllOfThemAllow) {
+  struct {
+    std::uint64_t nested;
+    std::uint64_t gfn;
+    Level of_l1;
+    Level level;
+  } const cases[] = {
+      {1024 + 3, 512 + 3, Level{2}, Level{2}},
+      {2048 + 3, 512 + 3, Level{3}, Level{2}},  // the slot is no GiB
+      {3072 + 3, 512 + 3, Level{1}, Level{1}},
+      {4096 + 3, 1100, Level{2}, Level{1}},     // beyond the slot's last
+      {5120 + 3, 512 + 4, Level{2}, Level{1}},  // L1 has no such page
+  };
+  for (const auto& page : cases) {
+    ASSERT_EQ(this->Fault(page.nested, NestedMapping(Gfn{page.gfn},
+                                                     Rights::kAll, page.of_l1)),
+              FaultOutcome::kMapped);
+    const FoundEntry<Ept> found = this->Find(page.nested);
+    EXPECT_EQ(found.level, page.level) << page.nested;
+    EXPECT_EQ(Ept::FrameOf(found.word),
+              Pfn{0x10000 + page.gfn - page.nested % FramesAt<Ept>(page.level)})
+        << page.nested;
+  }
+  // A table in the way.
+  ASSERT_EQ(this->Fault(3072 + 4,
+                        NestedMapping(Gfn{512 + 4}, Rights::kAll, Level{2})),
+            FaultOutcome::kMapped);
+  EXPECT_EQ(this->Find(3072 + 4).level, Level{1});
+}
+
+// Else the frame that is taken away would be mapped again, by a fault of its
+// neighbour.
+TYPED_TEST(VmNestedTest, ALargePageWaitsForTheInvalidationOfAnyPart) {
+  const NestedMapping large(Gfn{512 + 9}, Rights::kAll, Level{2});
+  ASSERT_EQ(this->Fault(5120 + 9, large), FaultOutcome::kMapped);
+  ASSERT_EQ(this->vm().Fault(Gfn{600}, Rights::kRead), FaultOutcome::kMapped);
+  // The direct page is zapped, and the invalidation still open.
+  FaultOutcome direct = FaultOutcome::kMapped;
+  FaultOutcome nested = FaultOutcome::kMapped;
+  FaultOutcome other = FaultOutcome::kRetry;
+  bool asked = false;
+  this->machine_.flusher.hook = [&](GfnRange) {
+    // The second flush is the nested MMU's, under the lock.
+    if (asked) return;
+    asked = true;
+    direct = this->vm().Fault(Gfn{650}, Rights::kRead);
+    nested = this->Fault(7168 + 9, large);
+    other = this->vm().Fault(Gfn{3}, Rights::kRead);
+  };
+  EXPECT_EQ(
+      this->vm().Invalidate({Gfn{700}, Gfn{701}}, [](const ZappedLeaf&) {}),
+      2u);
+  EXPECT_EQ(direct, FaultOutcome::kRetry);
+  EXPECT_EQ(nested, FaultOutcome::kRetry);
+  EXPECT_EQ(other, FaultOutcome::kMapped);
+}
+
+// L1's tables: SDM 3C, read 1, write 2, execute 4, write-back 0x30, large 0x80,
+// accessed 0x100, dirty 0x200.
+class L1 {
+ public:
+  L1() {
+    Set(0, 0, 0x1007);
+    Set(1, 0, 0x2007);
+    Set(2, 0, 0x3007);
+    Set(2, 1, 0x20'0000 | 0xB7);  // frames 512 on of L1
+    Set(3, 4, 0x5000 | 0x37);
+    Set(3, 5, 0x6000 | 0x35);
+  }
+  void Set(std::size_t table, unsigned entry, std::uint64_t word) {
+    WriteOnce(tables_[table].entries[entry], word, kRelaxed);
+  }
+  std::uint64_t At(std::size_t table, unsigned entry) const {
+    return ReadOnce(tables_[table].entries[entry], kRelaxed);
+  }
+  GuestWalker<Ept, ForeignRam> Walker() const {
+    return {ram_, Pfn{0}, GuestBits::kMarked, 40};
+  }
+
+ private:
+  alignas(4096) mutable Table<Ept> tables_[4];
+  RamBlock block_{0, sizeof tables_, reinterpret_cast<std::byte*>(tables_)};
+  ForeignRam ram_{&block_, 1};
+};
+
+TYPED_TEST(VmNestedTest, L1sTablesAreWalkedMarkedAndFollowed) {
+  L1 l1;
+  const auto fault = [&](std::uint64_t nested, Rights access) {
+    GuestTranslation walked;
+    const FaultOutcome outcome =
+        this->vm().NestedFault(NestedGfn{nested}, access, l1.Walker(), walked);
+    return std::pair(outcome, walked.walk);
+  };
+  EXPECT_EQ(fault(4, Rights::kRead),
+            std::pair(FaultOutcome::kMapped, GuestWalk::kTranslated));
+  EXPECT_EQ(l1.At(3, 4), 0x5137u);
+  // Not writable before D is set in L1's leaf.
+  EXPECT_EQ(this->Find(4).word, 0x8000'0000'1000'5135u);
+  EXPECT_EQ(fault(4, Rights::kReadWrite),
+            std::pair(FaultOutcome::kMapped, GuestWalk::kTranslated));
+  EXPECT_EQ(l1.At(3, 4), 0x5337u);
+  EXPECT_EQ(this->Find(4).word, 0x8000'0000'1000'5337u);
+  EXPECT_EQ(fault(5, Rights::kWrite),
+            std::pair(FaultOutcome::kReflected, GuestWalk::kForbidden));
+  EXPECT_EQ(fault(6, Rights::kRead),
+            std::pair(FaultOutcome::kReflected, GuestWalk::kNotPresent));
+  EXPECT_EQ(fault(512 + 77, Rights::kReadWrite),
+            std::pair(FaultOutcome::kMapped, GuestWalk::kTranslated));
+  EXPECT_EQ(this->Find(512).level, Level{2});
+  EXPECT_EQ(this->live(), 2u);
+  // Our aging does not touch L1's bits.
+  EXPECT_TRUE(this->vm().TestClearYoung(this->kAll).young);
+  EXPECT_EQ(l1.At(3, 4), 0x5337u);
+  // L1 takes the page away: it writes its table, and says so.
+  EXPECT_EQ(this->vm().InvalidateNested(
+                {NestedGfn{4}, NestedGfn{5}}, [](const ZappedLeaf&) {},
+                [&] { l1.Set(3, 4, 0x7037); }),
+            1u);
+  EXPECT_EQ(this->Find(4).word, Ept::kEmpty);
+  EXPECT_EQ(fault(4, Rights::kRead),
+            std::pair(FaultOutcome::kMapped, GuestWalk::kTranslated));
+  EXPECT_EQ(RecordedFrame<Ept>(this->machine_.arena, *this->Find(4).entry),
+            Gfn{7});
+}
+
+}  // namespace
+}  // namespace ptage

@@ -349,6 +349,16 @@ _ROWS = [
         "const AgeAction here = action;",
     ),
     (
+        "AGuestFaultsIntoAnothersTree",
+        6,
+        "vm_nested_test",
+        "SeveralGuestsShareAPageThroughOneRmap",
+        "shadow_mmu",
+        "  Tree& tree = TreeOf(guest);\n",
+        "  Tree& tree = TreeOf(NestedGuest::kFirst);\n" +
+        "  (void)guest;\n",
+    ),
+    (
         "ASlotIsRemovedUnderFaults",
         6,
         "vm_test",

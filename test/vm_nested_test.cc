@@ -207,6 +207,49 @@ TYPED_TEST(VmNestedTest, ALargePageWaitsForTheInvalidationOfAnyPart) {
   EXPECT_EQ(other, FaultOutcome::kMapped);
 }
 
+TYPED_TEST(VmNestedTest, SeveralGuestsShareAPageThroughOneRmap) {
+  const std::optional<NestedGuest> second = this->vm().AddNestedGuest();
+  ASSERT_TRUE(second.has_value());
+  EXPECT_EQ(this->vm().shadow().guests(), 2u);
+  const auto fault = [&](NestedGuest guest, std::uint64_t nested, Gfn gfn) {
+    return this->vm().NestedFault(
+        NestedGfn{nested}, Rights::kRead,
+        [&](NestedGfn) { return Translation(NestedMapping(gfn)); }, guest);
+  };
+  // The same frame of both stands for different ones of L1; and one page of L1
+  // is both's.
+  ASSERT_EQ(fault(NestedGuest::kFirst, 40, Gfn{7}), FaultOutcome::kMapped);
+  ASSERT_EQ(fault(*second, 40, Gfn{8}), FaultOutcome::kMapped);
+  ASSERT_EQ(fault(*second, 41, Gfn{7}), FaultOutcome::kMapped);
+  const LocklessWalk walk(this->machine_.domain);
+  const auto& shadow = this->vm().shadow();
+  EXPECT_EQ(Ept::FrameOf(shadow.tree().Lookup(walk, Gfn{40}).word),
+            Pfn{0x10007});
+  EXPECT_EQ(Ept::FrameOf(shadow.tree(*second).Lookup(walk, Gfn{40}).word),
+            Pfn{0x10008});
+  test::Answer answer(Gfn{0}, this->kAll.Frames());
+  EXPECT_TRUE(this->vm().TestClearYoung(this->kAll, answer.output()).young);
+  EXPECT_EQ(answer.counts.young, 3u);
+  // A guest is emptied, and the others stay.
+  EXPECT_EQ(this->vm().InvalidateNested(
+                {NestedGfn{0}, NestedGfn{100}}, [](const ZappedLeaf&) {}, [] {},
+                *second),
+            2u);
+  EXPECT_EQ(this->live(), 1u);
+  ASSERT_EQ(fault(*second, 41, Gfn{7}), FaultOutcome::kMapped);
+  // A page that is taken away is zapped in both.
+  EXPECT_EQ(this->vm().Invalidate({Gfn{7}, Gfn{8}}, [](const ZappedLeaf&) {}),
+            2u);
+  EXPECT_EQ(this->live(), 0u);
+}
+
+TYPED_TEST(VmNestedTest, ThereAreSoManyGuestsAndNoMore) {
+  for (std::uint32_t i = 1; i < this->vm().shadow().kMostGuests; ++i) {
+    EXPECT_EQ(this->vm().AddNestedGuest(), NestedGuest{i});
+  }
+  EXPECT_FALSE(this->vm().AddNestedGuest().has_value());
+}
+
 // L1's tables: SDM 3C, read 1, write 2, execute 4, write-back 0x30, large 0x80,
 // accessed 0x100, dirty 0x200.
 class L1 {

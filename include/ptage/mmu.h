@@ -32,6 +32,10 @@ struct NestedRange {
   NestedGfn end;
 };
 
+// A nested guest, by number: each has frames of its own. The first is always
+// there.
+enum class NestedGuest : std::uint32_t { kFirst };
+
 // What L1's tables say of a frame of L2.
 struct NestedMapping {
   // Of a frame alone: L1 allows everything, by a small page.

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //
-// The shadow MMU of nested guests: one tree that translates frames of L2
-// straight to host frames, reached from the frames of L1 through rmaps.
+// The shadow MMU of nested guests: a tree for each, that translates frames of
+// L2 straight to host frames; all are reached from the frames of L1 through one
+// set of rmaps.
 //
 // Contract
 //   * Fault, ZapFrames and ZapNested change entries and rmaps; the caller holds
@@ -25,12 +26,17 @@
 //   [shadow.1] relaxed counts of live entries: an entry that is present for the
 //              whole of a question was counted before it
 //   [shadow.2] relaxed compare-and-swap in GrantMore: nothing is published
+//   [shadow.3] release store in AddGuest   · [shadow.4]
+//   [shadow.4] acquire load in guests      · [shadow.3]
 
 #ifndef PTAGE_SHADOW_MMU_H_
 #define PTAGE_SHADOW_MMU_H_
 
 #include <algorithm>
 #include <cstdint>
+#include <memory>
+#include <optional>
+#include <utility>
 
 #include "absl/synchronization/mutex.h"
 #include "ptage/memory.h"
@@ -73,14 +79,32 @@ class ShadowMmu : public AgeQuestions<ShadowMmu<F, M, R, Fl, D, kInner>> {
         flusher_(flusher),
         rmaps_(rmaps),
         memslots_(memslots),
-        tree_(memory, reclaimer, flusher, TableKind::kIndirect),
+        guests_(0),
         live_(0),
-        large_(0) {}
+        large_(0) {
+    (void)AddGuest();
+  }
   ~ShadowMmu();
 
-  [[nodiscard]] bool valid() const { return tree_.valid(); }
+  [[nodiscard]] bool valid() const { return guests() != 0; }
+
+  // One more nested guest; nothing if there are kMostGuests, or no memory for a
+  // root. It is there as long as the MMU: one that ends is emptied, by
+  // ZapNested of all its frames, and may be given to the next. Precondition:
+  // the MMU lock is held, exclusively.
+  static constexpr std::uint32_t kMostGuests = 16;
+  [[nodiscard]] std::optional<NestedGuest> AddGuest();
+  [[nodiscard]] std::uint32_t guests() const {
+    // [shadow.4] acquire, pairs with [shadow.3].
+    return ReadOnce(guests_, kAcquire);
+  }
+
   // For lookups, and the root, for a walker. Its frames are those of L2.
-  [[nodiscard]] const Tree& tree() const { return tree_; }
+  [[nodiscard]] const Tree& tree(
+      NestedGuest guest = NestedGuest::kFirst) const {
+    PTAGE_ASSERT(static_cast<std::uint32_t>(guest) < guests());
+    return *trees_[static_cast<std::uint32_t>(guest)];
+  }
   // Leaves that are mapped.
   [[nodiscard]] std::uint64_t live() const { return ReadOnce(live_, kRelaxed); }
 
@@ -91,7 +115,8 @@ class ShadowMmu : public AgeQuestions<ShadowMmu<F, M, R, Fl, D, kInner>> {
   // zapped first. Precondition: slot and L1 grant `access`.
   [[nodiscard]] FaultOutcome Fault(const Walk& walk, NestedGfn nested,
                                    Memslot<F>& slot, NestedMapping mapping,
-                                   Rights access);
+                                   Rights access,
+                                   NestedGuest guest = NestedGuest::kFirst);
 
   // Tests or clears every entry that maps a frame of `range`.
   AgeResult Age(GfnRange range, AgeAction action, AgeMode mode,
@@ -109,7 +134,8 @@ class ShadowMmu : public AgeQuestions<ShadowMmu<F, M, R, Fl, D, kInner>> {
   std::uint64_t ZapFrames(const Walk& walk, GfnRange range, ZapSink sink);
 
   // Zaps every entry for these frames of L2, and flushes. Returns how many.
-  std::uint64_t ZapNested(const Walk& walk, NestedRange range, ZapSink sink);
+  std::uint64_t ZapNested(const Walk& walk, NestedRange range, ZapSink sink,
+                          NestedGuest guest = NestedGuest::kFirst);
 
   // Entries that map the page at `level` around `gfn`. Precondition: the MMU
   // lock is held, or no other thread uses the MMU.
@@ -121,12 +147,16 @@ class ShadowMmu : public AgeQuestions<ShadowMmu<F, M, R, Fl, D, kInner>> {
  private:
   static constexpr Level kSmall{1};
 
+  Tree& TreeOf(NestedGuest guest) {
+    PTAGE_ASSERT(static_cast<std::uint32_t>(guest) < guests());
+    return *trees_[static_cast<std::uint32_t>(guest)];
+  }
   // The largest level at which one entry may map what is behind `nested`.
   static Level LevelFor(NestedGfn nested, const Memslot<F>& slot,
                         NestedMapping mapping);
   // Where an entry is there already.
-  FaultOutcome GrantMore(const Walk& walk, NestedGfn nested, Rights granted,
-                         Gfn gfn, Rights access);
+  FaultOutcome GrantMore(const Walk& walk, const Tree& tree, NestedGfn nested,
+                         Rights granted, Gfn gfn, Rights access);
   // Asks the large pages of `part`, which lies in the slot.
   void AgeLarge(Memslot<F>& slot, GfnRange part, AgeAction action, AgeMode mode,
                 const AgeOutput& output, AgeCounts& counts, AgeResult& result);
@@ -150,7 +180,9 @@ class ShadowMmu : public AgeQuestions<ShadowMmu<F, M, R, Fl, D, kInner>> {
   Fl& flusher_;
   D& rmaps_;
   Memslots<F, R>& memslots_;
-  Tree tree_;
+  // Of the guests. Written under the MMU lock, before the number of them is.
+  std::unique_ptr<Tree> trees_[kMostGuests];
+  Cell<std::uint32_t> guests_;
   // [shadow.1] written under the MMU lock. All leaves, and the large ones.
   Cell<std::uint64_t> live_;
   Cell<std::uint64_t> large_;
@@ -160,12 +192,30 @@ class ShadowMmu : public AgeQuestions<ShadowMmu<F, M, R, Fl, D, kInner>> {
 
 template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
           RmapDiscipline D, InnerAging kInner>
+std::optional<NestedGuest> ShadowMmu<F, M, R, Fl, D, kInner>::AddGuest() {
+  const std::uint32_t count = guests();
+  if (count == kMostGuests) return std::nullopt;
+  auto tree = std::make_unique<Tree>(memory_, reclaimer_, flusher_,
+                                     TableKind::kIndirect);
+  if (!tree->valid()) return std::nullopt;
+  trees_[count] = std::move(tree);
+  // [shadow.3] release, pairs with [shadow.4]: who counts the guest finds its
+  // tree.
+  WriteOnce(guests_, count + 1, kRelease);
+  return NestedGuest{count};
+}
+
+template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
+          RmapDiscipline D, InnerAging kInner>
 ShadowMmu<F, M, R, Fl, D, kInner>::~ShadowMmu() {
   // Gives the rmaps' chunks back. Nobody else uses the MMU any more.
   if (!valid()) return;
   const Walk walk(reclaimer_, WalkEntry::kWait);
-  ZapNested(walk, NestedRange{NestedGfn{0}, NestedGfn{Tree::kFrames}},
-            [](const ZappedLeaf&) {});
+  for (std::uint32_t i = 0; i < guests(); ++i) {
+    ZapNested(
+        walk, NestedRange{NestedGfn{0}, NestedGfn{Tree::kFrames}},
+        [](const ZappedLeaf&) {}, NestedGuest{i});
+  }
 }
 
 template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
@@ -184,12 +234,10 @@ Level ShadowMmu<F, M, R, Fl, D, kInner>::LevelFor(NestedGfn nested,
 
 template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
           RmapDiscipline D, InnerAging kInner>
-FaultOutcome ShadowMmu<F, M, R, Fl, D, kInner>::GrantMore(const Walk& walk,
-                                                          NestedGfn nested,
-                                                          Rights granted,
-                                                          Gfn gfn,
-                                                          Rights access) {
-  const FoundEntry<F> found = tree_.Lookup(walk, Gfn{nested.value});
+FaultOutcome ShadowMmu<F, M, R, Fl, D, kInner>::GrantMore(
+    const Walk& walk, const Tree& tree, NestedGfn nested, Rights granted,
+    Gfn gfn, Rights access) {
+  const FoundEntry<F> found = tree.Lookup(walk, Gfn{nested.value});
   if (!F::IsPresent(found.word)) return FaultOutcome::kRetry;
   const std::uint64_t inside = nested.value % FramesAt<F>(found.level);
   if (RecordedFrame<F>(memory_, *found.entry) + inside != gfn) {
@@ -213,18 +261,17 @@ FaultOutcome ShadowMmu<F, M, R, Fl, D, kInner>::GrantMore(const Walk& walk,
 
 template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
           RmapDiscipline D, InnerAging kInner>
-FaultOutcome ShadowMmu<F, M, R, Fl, D, kInner>::Fault(const Walk& walk,
-                                                      NestedGfn nested,
-                                                      Memslot<F>& slot,
-                                                      NestedMapping mapping,
-                                                      Rights access) {
+FaultOutcome ShadowMmu<F, M, R, Fl, D, kInner>::Fault(
+    const Walk& walk, NestedGfn nested, Memslot<F>& slot, NestedMapping mapping,
+    Rights access, NestedGuest guest) {
+  Tree& tree = TreeOf(guest);
   const Rights granted = slot.rights() & mapping.rights;
   PTAGE_ASSERT(Allows(granted, access));
   SpteCell<F>* entry = nullptr;
   Level level = LevelFor(nested, slot, mapping);
   for (bool claimed = false; !claimed;) {
     const std::uint64_t inside = nested.value % FramesAt<F>(level);
-    switch (tree_.Claim(walk, Gfn{nested.value - inside}, level, entry)) {
+    switch (tree.Claim(walk, Gfn{nested.value - inside}, level, entry)) {
       case MapOutcome::kDone:
         claimed = true;
         break;
@@ -233,7 +280,7 @@ FaultOutcome ShadowMmu<F, M, R, Fl, D, kInner>::Fault(const Walk& walk,
         break;
       case MapOutcome::kPresent:
       case MapOutcome::kLargePage:
-        return GrantMore(walk, nested, granted, mapping.gfn, access);
+        return GrantMore(walk, tree, nested, granted, mapping.gfn, access);
       case MapOutcome::kNoMemory:
         return FaultOutcome::kNoMemory;
       case MapOutcome::kRetry:
@@ -261,7 +308,7 @@ FaultOutcome ShadowMmu<F, M, R, Fl, D, kInner>::Fault(const Walk& walk,
   if (Allows(access, Rights::kWrite)) leaf |= F::kDirty;
   Publish<F>(*entry, leaf);
   if constexpr (kInner == InnerAging::kSkipCold) {
-    if (level == kSmall) MarkParent(tree_, walk, Gfn{nested.value});
+    if (level == kSmall) MarkParent(tree, walk, Gfn{nested.value});
   }
   return FaultOutcome::kMapped;
 }
@@ -325,9 +372,13 @@ AgeResult ShadowMmu<F, M, R, Fl, D, kInner>::AgeSkippingCold(
   AgeCounts counts;
   AgeOutput counted = output;
   counted.counts = &counts;
-  AgeResult result =
-      PruneNested(tree_, walk, flusher_, GfnRange{Gfn{0}, Gfn{Tree::kFrames}},
-                  pruning, action, range, counted);
+  AgeResult result;
+  const std::uint32_t count = guests();
+  for (std::uint32_t i = 0; i < count; ++i) {
+    result |= PruneNested(*trees_[i], walk, flusher_,
+                          GfnRange{Gfn{0}, Gfn{Tree::kFrames}}, pruning, action,
+                          range, counted);
+  }
   output.Count(counts);
   result.was_fast =
       kFastAging && counts.young != 0 && pruning == Pruning::kBestEffort;
@@ -407,9 +458,10 @@ template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
           RmapDiscipline D, InnerAging kInner>
 std::uint64_t ShadowMmu<F, M, R, Fl, D, kInner>::ZapNested(const Walk& walk,
                                                            NestedRange range,
-                                                           ZapSink sink) {
+                                                           ZapSink sink,
+                                                           NestedGuest guest) {
   const GfnRange frames{Gfn{range.begin.value}, Gfn{range.end.value}};
-  const std::uint64_t zapped = tree_.Zap(
+  const std::uint64_t zapped = TreeOf(guest).Zap(
       walk, frames, ZapFlush::kByCaller, [&](const TakenLeaf<F>& leaf) {
         const Gfn gfn = RecordedFrame<F>(memory_, leaf.entry);
         Memslot<F>* const slot = memslots_.Find(walk, gfn);

@@ -91,15 +91,22 @@ class Vm : public AgeQuestions<Vm<F, M, R, Fl, D>> {
   // `nested`, nothing if L1 is to get the fault (kReflected). It is called
   // once, without a lock.
   using Translate = absl::FunctionRef<std::optional<NestedMapping>(NestedGfn)>;
-  [[nodiscard]] FaultOutcome NestedFault(NestedGfn nested, Rights access,
-                                         Translate translate);
+  [[nodiscard]] FaultOutcome NestedFault(
+      NestedGfn nested, Rights access, Translate translate,
+      NestedGuest guest = NestedGuest::kFirst);
 
   // The same by L1's own tables in its memory. `walked` is what the walk came
   // to: where L1 gets the fault, why.
   template <CheckedFormat G, ForeignMemory L1>
-  [[nodiscard]] FaultOutcome NestedFault(NestedGfn nested, Rights access,
-                                         const GuestWalker<G, L1>& tables,
-                                         GuestTranslation& walked);
+  [[nodiscard]] FaultOutcome NestedFault(
+      NestedGfn nested, Rights access, const GuestWalker<G, L1>& tables,
+      GuestTranslation& walked, NestedGuest guest = NestedGuest::kFirst);
+
+  // One more nested guest; nothing if there are too many, or no memory.
+  [[nodiscard]] std::optional<NestedGuest> AddNestedGuest() {
+    absl::MutexLock lock(&mmu_lock_);
+    return shadow_.AddGuest();
+  }
 
   // Tests or clears every entry, of both MMUs, that maps a frame of `range`.
   AgeResult Age(GfnRange range, AgeAction action, AgeMode mode,
@@ -112,7 +119,8 @@ class Vm : public AgeQuestions<Vm<F, M, R, Fl, D>> {
   // writes them, between zapping and letting faults in again. Returns the
   // entries zapped.
   std::uint64_t InvalidateNested(NestedRange range, ZapSink sink,
-                                 absl::FunctionRef<void()> change);
+                                 absl::FunctionRef<void()> change,
+                                 NestedGuest guest = NestedGuest::kFirst);
 
   [[nodiscard]] Tdp& tdp() { return tdp_; }
   [[nodiscard]] Shadow& shadow() { return shadow_; }
@@ -131,7 +139,8 @@ class Vm : public AgeQuestions<Vm<F, M, R, Fl, D>> {
 
   // A fault behind L1's translation. The snapshots are from before that.
   FaultOutcome TryNestedFault(NestedGfn nested, NestedMapping mapping,
-                              Rights access, std::uint64_t snapshot,
+                              Rights access, NestedGuest guest,
+                              std::uint64_t snapshot,
                               std::uint64_t nested_snapshot);
 
   // Of a nested fault that finds no memory. Two batches of chunks wait at most,
@@ -146,7 +155,8 @@ class Vm : public AgeQuestions<Vm<F, M, R, Fl, D>> {
   absl::Mutex slots_lock_;
   Memslots<F, R> memslots_;
   InvalidateSequence invalidations_;
-  // By frames of L2.
+  // By frames of L2, of whichever guest: a fault of another one at the same
+  // frames is retried for nothing.
   InvalidateSequence nested_invalidations_;
   Tdp tdp_;
   Shadow shadow_;
@@ -199,7 +209,8 @@ FaultOutcome Vm<F, M, R, Fl, D>::Fault(Gfn gfn, Rights access) {
 template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
           RmapDiscipline D>
 FaultOutcome Vm<F, M, R, Fl, D>::NestedFault(NestedGfn nested, Rights access,
-                                             Translate translate) {
+                                             Translate translate,
+                                             NestedGuest guest) {
   const std::uint64_t snapshot = invalidations_.Snapshot();
   const std::uint64_t nested_snapshot = nested_invalidations_.Snapshot();
   const std::optional<NestedMapping> mapping = translate(nested);
@@ -210,8 +221,8 @@ FaultOutcome Vm<F, M, R, Fl, D>::NestedFault(NestedGfn nested, Rights access,
   // its way back: each try is a walk of its own.
   for (int tries = 0; tries < kTries && outcome == FaultOutcome::kNoMemory;
        ++tries) {
-    outcome =
-        TryNestedFault(nested, *mapping, access, snapshot, nested_snapshot);
+    outcome = TryNestedFault(nested, *mapping, access, guest, snapshot,
+                             nested_snapshot);
   }
   return outcome;
 }
@@ -221,25 +232,26 @@ template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
 template <CheckedFormat G, ForeignMemory L1>
 FaultOutcome Vm<F, M, R, Fl, D>::NestedFault(NestedGfn nested, Rights access,
                                              const GuestWalker<G, L1>& tables,
-                                             GuestTranslation& walked) {
+                                             GuestTranslation& walked,
+                                             NestedGuest guest) {
   // The walk comes after the snapshots, so that what L1 invalidates behind it
   // makes the fault retry.
   const FaultOutcome outcome = NestedFault(
-      nested, access, [&](NestedGfn asked) -> std::optional<NestedMapping> {
+      nested, access,
+      [&](NestedGfn asked) -> std::optional<NestedMapping> {
         walked = tables.Translate(Gfn{asked.value}, access);
         if (!walked) return std::nullopt;
         return NestedMapping(walked.gfn, walked.rights, walked.level);
-      });
+      },
+      guest);
   return walked.walk == GuestWalk::kBusy ? FaultOutcome::kRetry : outcome;
 }
 
 template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
           RmapDiscipline D>
-FaultOutcome Vm<F, M, R, Fl, D>::TryNestedFault(NestedGfn nested,
-                                                NestedMapping mapping,
-                                                Rights access,
-                                                std::uint64_t snapshot,
-                                                std::uint64_t nested_snapshot) {
+FaultOutcome Vm<F, M, R, Fl, D>::TryNestedFault(
+    NestedGfn nested, NestedMapping mapping, Rights access, NestedGuest guest,
+    std::uint64_t snapshot, std::uint64_t nested_snapshot) {
   const Walk walk(reclaimer_, WalkEntry::kWait);
   Memslot<F>* slot = nullptr;
   const FaultOutcome found = FindSlot(walk, mapping.gfn, access, slot);
@@ -252,7 +264,7 @@ FaultOutcome Vm<F, M, R, Fl, D>::TryNestedFault(NestedGfn nested,
           nested_snapshot, PageAround<F>(Gfn{nested.value}, mapping.level))) {
     return FaultOutcome::kRetry;
   }
-  return shadow_.Fault(walk, nested, *slot, mapping, access);
+  return shadow_.Fault(walk, nested, *slot, mapping, access, guest);
 }
 
 template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
@@ -314,7 +326,8 @@ absl::Status Vm<F, M, R, Fl, D>::MoveMemslot(GfnRange frames, Gfn to,
 template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
           RmapDiscipline D>
 std::uint64_t Vm<F, M, R, Fl, D>::InvalidateNested(
-    NestedRange range, ZapSink sink, absl::FunctionRef<void()> change) {
+    NestedRange range, ZapSink sink, absl::FunctionRef<void()> change,
+    NestedGuest guest) {
   const ScopedInvalidation open(
       nested_invalidations_,
       GfnRange{Gfn{range.begin.value}, Gfn{range.end.value}});
@@ -322,7 +335,7 @@ std::uint64_t Vm<F, M, R, Fl, D>::InvalidateNested(
   {
     const Walk walk(reclaimer_, WalkEntry::kWait);
     absl::MutexLock lock(&mmu_lock_);
-    zapped = shadow_.ZapNested(walk, range, sink);
+    zapped = shadow_.ZapNested(walk, range, sink, guest);
   }
   change();
   return zapped;

@@ -167,7 +167,7 @@ TYPED_TEST(ShadowMmuTest,
     absl::MutexLock lock(&machine.mmu_lock);
     return shadow.Fault(walk, NestedGfn{nested},
                         *machine.vm->memslots().Find(walk, Gfn{gfn}), Gfn{gfn},
-                        Rights::kRead);
+                        Rights::kRead, [](const ZappedLeaf&) {});
   };
   const auto age = [&](GfnRange range, Pruning pruning) {
     test::Answer answer(Gfn{0}, 64);

@@ -112,10 +112,11 @@ class ShadowMmu : public AgeQuestions<ShadowMmu<F, M, R, Fl, D, kInner>> {
   // that L1's tables name, which is in `slot`; accessed, and dirty if `access`
   // writes. It is the largest page that is one in L1's tables, in the slot and
   // in the host, unless a table stands in the way. An rmap that is full is
-  // zapped first. Precondition: slot and L1 grant `access`.
+  // zapped first, and an entry for another frame that L1 has replaced without a
+  // word; `sink` gets their bits. Precondition: slot and L1 grant `access`.
   [[nodiscard]] FaultOutcome Fault(const Walk& walk, NestedGfn nested,
                                    Memslot<F>& slot, NestedMapping mapping,
-                                   Rights access,
+                                   Rights access, ZapSink sink,
                                    NestedGuest guest = NestedGuest::kFirst);
 
   // Tests or clears every entry that maps a frame of `range`.
@@ -155,8 +156,9 @@ class ShadowMmu : public AgeQuestions<ShadowMmu<F, M, R, Fl, D, kInner>> {
   static Level LevelFor(NestedGfn nested, const Memslot<F>& slot,
                         NestedMapping mapping);
   // Where an entry is there already.
-  FaultOutcome GrantMore(const Walk& walk, const Tree& tree, NestedGfn nested,
-                         Rights granted, Gfn gfn, Rights access);
+  FaultOutcome GrantMore(const Walk& walk, NestedGfn nested, Rights granted,
+                         Gfn gfn, Rights access, ZapSink sink,
+                         NestedGuest guest);
   // Asks the large pages of `part`, which lies in the slot.
   void AgeLarge(Memslot<F>& slot, GfnRange part, AgeAction action, AgeMode mode,
                 const AgeOutput& output, AgeCounts& counts, AgeResult& result);
@@ -235,14 +237,17 @@ Level ShadowMmu<F, M, R, Fl, D, kInner>::LevelFor(NestedGfn nested,
 template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
           RmapDiscipline D, InnerAging kInner>
 FaultOutcome ShadowMmu<F, M, R, Fl, D, kInner>::GrantMore(
-    const Walk& walk, const Tree& tree, NestedGfn nested, Rights granted,
-    Gfn gfn, Rights access) {
-  const FoundEntry<F> found = tree.Lookup(walk, Gfn{nested.value});
+    const Walk& walk, NestedGfn nested, Rights granted, Gfn gfn, Rights access,
+    ZapSink sink, NestedGuest guest) {
+  const FoundEntry<F> found = tree(guest).Lookup(walk, Gfn{nested.value});
   if (!F::IsPresent(found.word)) return FaultOutcome::kRetry;
   const std::uint64_t inside = nested.value % FramesAt<F>(found.level);
   if (RecordedFrame<F>(memory_, *found.entry) + inside != gfn) {
-    // L1 has changed its mind, and said so by an invalidation that this fault
-    // did not see.
+    // L1 has put another page there, and need not say so before it wants that
+    // to count. A processor that faults drops what it has cached for the frame
+    // (SDM 3C 29.4.3.1), and so finds the new one.
+    const NestedGfn next = nested + 1;
+    (void)ZapNested(walk, NestedRange{nested, next}, sink, guest);
     return FaultOutcome::kRetry;
   }
   const Rights has = F::RightsOf(found.word);
@@ -263,7 +268,7 @@ template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
           RmapDiscipline D, InnerAging kInner>
 FaultOutcome ShadowMmu<F, M, R, Fl, D, kInner>::Fault(
     const Walk& walk, NestedGfn nested, Memslot<F>& slot, NestedMapping mapping,
-    Rights access, NestedGuest guest) {
+    Rights access, ZapSink sink, NestedGuest guest) {
   Tree& tree = TreeOf(guest);
   const Rights granted = slot.rights() & mapping.rights;
   PTAGE_ASSERT(Allows(granted, access));
@@ -280,7 +285,8 @@ FaultOutcome ShadowMmu<F, M, R, Fl, D, kInner>::Fault(
         break;
       case MapOutcome::kPresent:
       case MapOutcome::kLargePage:
-        return GrantMore(walk, tree, nested, granted, mapping.gfn, access);
+        return GrantMore(walk, nested, granted, mapping.gfn, access, sink,
+                         guest);
       case MapOutcome::kNoMemory:
         return FaultOutcome::kNoMemory;
       case MapOutcome::kRetry:
@@ -294,7 +300,7 @@ FaultOutcome ShadowMmu<F, M, R, Fl, D, kInner>::Fault(
   RmapAdd added = rmaps_.Add(head, *entry);
   if (added == RmapAdd::kFull) {
     GfnRange flush;
-    ZapRmap(head, gfn, level, flush, [](const ZappedLeaf&) {});
+    ZapRmap(head, gfn, level, flush, sink);
     FlushCollected(flush);
     added = rmaps_.Add(head, *entry);
   }

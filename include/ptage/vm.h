@@ -23,7 +23,9 @@
 #define PTAGE_VM_H_
 
 #include <cstdint>
+#include <functional>
 #include <optional>
+#include <utility>
 
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
@@ -63,8 +65,12 @@ class Vm : public AgeQuestions<Vm<F, M, R, Fl, D>> {
     absl::Mutex& mmu_lock;
   };
 
-  // `largest_leaf` bounds what Fault maps in the direct MMU. Check valid().
-  explicit Vm(const Parts& parts, Level largest_leaf = F::kLargestLeaf);
+  // `largest_leaf` bounds what Fault maps in the direct MMU. `fault_sink`, if
+  // there is one, gets the bits of entries that a nested fault zaps to make
+  // room; as other sinks it is called while the entry is frozen, and under the
+  // MMU lock. Check valid().
+  explicit Vm(const Parts& parts, Level largest_leaf = F::kLargestLeaf,
+              std::function<void(const ZappedLeaf&)> fault_sink = nullptr);
 
   // False if there was no memory for the roots.
   [[nodiscard]] bool valid() const { return tdp_.valid() && shadow_.valid(); }
@@ -151,6 +157,7 @@ class Vm : public AgeQuestions<Vm<F, M, R, Fl, D>> {
   Fl& flusher_;
   absl::Mutex& mmu_lock_;
   const Level largest_leaf_;
+  const std::function<void(const ZappedLeaf&)> fault_sink_;
   // Excludes changes of slots from each other.
   absl::Mutex slots_lock_;
   Memslots<F, R> memslots_;
@@ -166,11 +173,13 @@ class Vm : public AgeQuestions<Vm<F, M, R, Fl, D>> {
 
 template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
           RmapDiscipline D>
-Vm<F, M, R, Fl, D>::Vm(const Parts& parts, Level largest_leaf)
+Vm<F, M, R, Fl, D>::Vm(const Parts& parts, Level largest_leaf,
+                       std::function<void(const ZappedLeaf&)> fault_sink)
     : reclaimer_(parts.reclaimer),
       flusher_(parts.flusher),
       mmu_lock_(parts.mmu_lock),
       largest_leaf_(largest_leaf),
+      fault_sink_(std::move(fault_sink)),
       memslots_(parts.reclaimer),
       invalidations_(parts.mmu_lock),
       nested_invalidations_(parts.mmu_lock),
@@ -264,7 +273,12 @@ FaultOutcome Vm<F, M, R, Fl, D>::TryNestedFault(
           nested_snapshot, PageAround<F>(Gfn{nested.value}, mapping.level))) {
     return FaultOutcome::kRetry;
   }
-  return shadow_.Fault(walk, nested, *slot, mapping, access, guest);
+  return shadow_.Fault(
+      walk, nested, *slot, mapping, access,
+      [&](const ZappedLeaf& leaf) {
+        if (fault_sink_) fault_sink_(leaf);
+      },
+      guest);
 }
 
 template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,

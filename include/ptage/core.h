@@ -9,6 +9,7 @@
 
 // IWYU pragma: begin_exports
 #include "ptage/config.h"
+#include "ptage/dirty.h"
 #include "ptage/foreign.h"
 #include "ptage/harvest.h"
 #include "ptage/harvest/outputs.h"

@@ -41,6 +41,11 @@ TEST(DirtySearch, WhatCanBeWrittenIsOnTheLog) {
   ExpectHolds<FaultAgainstLog>();
 }
 
+TEST(DirtySearch, WhatWasGrantedCanBeWrittenAndWhatIsGoneStaysGone) {
+  ExpectHolds<FaultAgainst<Meanwhile::kAging>>();
+  ExpectHolds<FaultAgainst<Meanwhile::kZap>>();
+}
+
 TEST(DirtySearch, AFaultDoesNotUndoTheEndOfProtection) {
   ExpectHolds<LiftingAgainstFault>();
 }

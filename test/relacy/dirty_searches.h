@@ -341,6 +341,41 @@ struct FaultAgainstLog : rl::test_suite<FaultAgainstLog, 2> {
   }
 };
 
+// Others who change the entry: whoever is told that it was granted can write,
+// and a mapping that is gone stays so.
+enum class Meanwhile { kAging, kZap };
+
+template <Meanwhile kOther>
+struct FaultAgainst : rl::test_suite<FaultAgainst<kOther>, 2> {
+  static constexpr Plan kPlan = kEveryInterleaving;
+
+  LoggedTree tree;
+
+  void before() {
+    tree.MapSmall(TinyFormat::kAccessed);
+    tree.ProtectBoth();
+  }
+  void thread(unsigned index) {
+    if (index == 1) {
+      tree.WriteFault(kA);
+    } else if (kOther == Meanwhile::kAging) {
+      tree.AgeBoth();
+    } else {
+      tree.Zap(kA);
+    }
+  }
+  void after() {
+    const Word left = tree.Find(kA);
+    tree.CheckNothingIsLost();
+    if (kOther == Meanwhile::kZap) {
+      Require(left == TinyFormat::kEmpty, "what was zapped does not come back");
+    } else {
+      Require(!tree.Logged(kA) || LoggedTree::CanBeWritten(left),
+              "what was granted can be written");
+    }
+  }
+};
+
 // Who ends protection, and a fault meanwhile.
 struct LiftingAgainstFault : rl::test_suite<LiftingAgainstFault, 2> {
   static constexpr Plan kPlan = kEveryInterleaving;

@@ -27,6 +27,7 @@
 #include "bench/inner_suite.h"
 #include "bench/machine_info.h"
 #include "bench/metrics.h"
+#include "bench/mmu_suite.h"
 #include "bench/options.h"
 #include "bench/output_file.h"
 #include "bench/reclaim_suite.h"
@@ -305,6 +306,8 @@ int Main(const std::vector<std::string>& arguments,
   walk_suite.Run(figures);
   InnerSuite inner_suite(walk_plan, rate, team);
   inner_suite.Run(figures);
+  MmuSuite mmu_suite(walk_plan, rate, team);
+  mmu_suite.Run(figures);
   ContendedPlan contended_plan;
   contended_plan.rounds = options->quick ? 10 : 100;
   contended_plan.window_ns = 8e6;
@@ -337,6 +340,8 @@ int Main(const std::vector<std::string>& arguments,
   if (!walks.empty()) absl::PrintF("\n%s", walks);
   const std::string inner = inner_suite.Table();
   if (!inner.empty()) absl::PrintF("\n%s", inner);
+  const std::string mmus = mmu_suite.Table();
+  if (!mmus.empty()) absl::PrintF("\n%s", mmus);
   const std::string contended = contended_rmaps.Table();
   if (!contended.empty()) absl::PrintF("\n%s", contended);
   absl::PrintF(

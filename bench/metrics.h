@@ -230,7 +230,7 @@ inline void AddReclaim(std::vector<Metric>& metrics) {
   }
 }
 
-inline void AddOthers(std::vector<Metric>& metrics) {
+inline void AddMmu(std::vector<Metric>& metrics) {
   for (Metric metric : {
            Reported("mmu/fault/tdp/1", true),
            AtLeast("mmu/fault/tdp/2", 2),
@@ -238,6 +238,14 @@ inline void AddOthers(std::vector<Metric>& metrics) {
            AtLeast("mmu/fault/nested/2", 2),
            AtLeast("mmu/fault/scaling", 1.8),
            AtLeast("mmu/zap_under_aging", 0.95),
+       }) {
+    metric.built = true;
+    metrics.push_back(std::move(metric));
+  }
+}
+
+inline void AddOthers(std::vector<Metric>& metrics) {
+  for (Metric metric : {
            AtMost("memory/rmap/bytes_per_frame", 1.05),
            AtMost("memory/lru/bytes_per_frame", 8),
            AtMost("memory/table_info/share", 0.02),
@@ -260,6 +268,7 @@ inline std::vector<Metric> AllMetrics() {
   internal::AddWalk(metrics);
   internal::AddRmap(metrics);
   internal::AddReclaim(metrics);
+  internal::AddMmu(metrics);
   internal::AddOthers(metrics);
   return metrics;
 }

@@ -25,8 +25,8 @@ namespace ptage::test {
 // A format that agrees with the real ones in as little as the concept lets it:
 // 32-bit words, four entries a table, three levels, no accessed bit in inner
 // entries, large leaves at level 2 alone.
-//   0 present · 1 writable · 2 dirty · 3 accessed · 4 large · 11 nothing is
-//   here
+//   0 present · 1 writable · 2 dirty · 3 accessed · 4 large · 5 may be written
+//   · 11 nothing is here
 struct TinyFormat {
   using Word = std::uint32_t;
 
@@ -40,6 +40,8 @@ struct TinyFormat {
   static constexpr Word kFrozen = 0x802;
   static constexpr Word kAccessed = 0x8;
   static constexpr Word kDirty = 0x4;
+  static constexpr Word kWritable = 0x2;
+  static constexpr Word kMayWrite = 0x20;
 
   static constexpr bool IsPresent(Word word) { return (word & 1) != 0; }
   static constexpr bool IsLeaf(Word word, Level level) {
@@ -65,7 +67,8 @@ struct TinyFormat {
 static_assert(SpteFormat<TinyFormat>);
 
 // A leaf of level 1 that maps `kPfn` with all rights, in every state of its
-// accessed and dirty bits; and the same one write-protected.
+// accessed and dirty bits; and the same one without the right to be written,
+// for good, and as dirty.h leaves it.
 template <class F>
 struct Truth;
 
@@ -80,6 +83,8 @@ struct Truth<Ept> {
   static constexpr std::uint64_t kDirty = 0x8000'0001'2345'6237;
   static constexpr std::uint64_t kYoungDirty = 0x8000'0001'2345'6337;
   static constexpr std::uint64_t kYoungReadOnly = 0x8000'0001'2345'6135;
+  // Write-protected, with bit 55.
+  static constexpr std::uint64_t kYoungProtected = 0x8080'0001'2345'6135;
   static constexpr std::uint64_t kAccessedBit = 0x100;
   static constexpr std::uint64_t kDirtyBit = 0x200;
   // Another page's, accessed.
@@ -97,6 +102,7 @@ struct Truth<X86_64> {
   static constexpr std::uint64_t kDirty = 0x1'2345'6047;
   static constexpr std::uint64_t kYoungDirty = 0x1'2345'6067;
   static constexpr std::uint64_t kYoungReadOnly = 0x1'2345'6025;
+  static constexpr std::uint64_t kYoungProtected = 0x80'0001'2345'6025;
   static constexpr std::uint64_t kAccessedBit = 0x20;
   static constexpr std::uint64_t kDirtyBit = 0x40;
   static constexpr std::uint64_t kOtherYoung = 0x777'7027;
@@ -113,6 +119,7 @@ struct Truth<Arm64Stage2Of16K> {
   static constexpr std::uint64_t kDirty = 0x0008'0000'48D1'43FF;
   static constexpr std::uint64_t kYoungDirty = 0x0008'0000'48D1'47FF;
   static constexpr std::uint64_t kYoungReadOnly = 0x0000'0000'48D1'477F;
+  static constexpr std::uint64_t kYoungProtected = 0x0080'0000'48D1'477F;
   static constexpr std::uint64_t kAccessedBit = 0x400;
   static constexpr std::uint64_t kDirtyBit = 0x80;
   static constexpr std::uint64_t kOtherYoung = 0x0008'0000'0777'477F;
@@ -128,6 +135,7 @@ struct Truth<RiscvSv39> {
   static constexpr std::uint64_t kDirty = 0x48D1'589F;
   static constexpr std::uint64_t kYoungDirty = 0x48D1'58DF;
   static constexpr std::uint64_t kYoungReadOnly = 0x48D1'585B;
+  static constexpr std::uint64_t kYoungProtected = 0x48D1'595B;
   static constexpr std::uint64_t kAccessedBit = 0x40;
   static constexpr std::uint64_t kDirtyBit = 0x80;
   static constexpr std::uint64_t kOtherYoung = 0x1DD'DC5F;
@@ -141,6 +149,7 @@ struct Truth<TinyFormat> {
   static constexpr std::uint32_t kDirty = 0x1234'5007;
   static constexpr std::uint32_t kYoungDirty = 0x1234'500F;
   static constexpr std::uint32_t kYoungReadOnly = 0x1234'5009;
+  static constexpr std::uint32_t kYoungProtected = 0x1234'5029;
   static constexpr std::uint32_t kAccessedBit = 0x8;
   static constexpr std::uint32_t kDirtyBit = 0x4;
   static constexpr std::uint32_t kOtherYoung = 0x0777'700B;

@@ -9,6 +9,7 @@
 
 // IWYU pragma: begin_exports
 #include "ptage/config.h"
+#include "ptage/dirty.h"
 #include "ptage/foreign.h"
 #include "ptage/guest_walk.h"
 #include "ptage/harvest.h"

@@ -82,9 +82,8 @@ TEST(MetricsTest, TheGoalsOfTheSliceAreThoseOfTheSpecification) {
 
 TEST(MetricsTest, WhatIsNotBuiltIsListedAsSuch) {
   const std::map<std::string, Metric> metrics = ById();
-  for (const char* id :
-       {"contention/shadow/fast_only/recall", "mmu/fault/scaling",
-        "memory/table_info/share", "policy/cost"}) {
+  for (const char* id : {"contention/shadow/fast_only/recall",
+                         "memory/table_info/share", "policy/cost"}) {
     const auto found = metrics.find(id);
     ASSERT_NE(found, metrics.end()) << id;
     EXPECT_FALSE(found->second.built) << id;

@@ -386,6 +386,14 @@ void CheckTrees() {
                         return true;
                       }) == range.end);
     Expect(leaves == 2 * many);
+    Expect(WriteProtect(tree, walk, no_flush, range, output).examined == many);
+    const FoundEntry<F> first = tree.Lookup(walk, range.begin);
+    bool logged = false;
+    Expect(IsProtected<F>(first.word));
+    Expect(GrantWrite<F>(*first.entry, first.word, [&] { logged = true; }));
+    Expect(logged &&
+           ClearDirty(tree, walk, no_flush, range, output).young == 1);
+    Expect(LiftProtection(tree, walk, range) == many - 1);
     Expect(tree.Promote(walk, range.begin, Level{2}) ==
            StructureOutcome::kDone);
     Expect(tree.Split(walk, range.begin, Level{2}) == StructureOutcome::kDone);

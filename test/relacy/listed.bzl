@@ -9,6 +9,7 @@ mutants.bzl that writes the same.
 # header: the searches that may catch its mutants. The first is the one for rows of
 # mutants.bzl and below whose key names none.
 SEARCHES = {
+    "dirty": ["dirty"],
     "guest_walk": ["guest_walk"],
     "harvest": ["page_table", "type_stable"],
     "hot_tables": ["hot_tables"],
@@ -44,6 +45,28 @@ SEARCHES = {
 
 # header, or header@searches: {mutant: (search, property)}
 LISTED = {
+    "dirty": {
+        "ChangeLeaves:recheck:1": (
+            "CollectorAgainstChange<Collecting::kProtect, Reshaping::kSplit>",
+            "what was written before is told of",
+        ),
+        "ChangeLeaves:recheck:2": (
+            "CollectorAgainstChange<Collecting::kProtect, Reshaping::kSplit>",
+            "nothing is writable that was protected",
+        ),
+        "ChangeLeaves:recheck:3": (
+            "CollectorAgainstChange<Collecting::kProtect, Reshaping::kSplit>",
+            "nothing is writable that was protected",
+        ),
+        "GrantWrite:recheck:1": (
+            "FaultAgainst<Meanwhile::kAging>",
+            "what was granted can be written",
+        ),
+        "GrantWrite:recheck:2": (
+            "FaultAgainst<Meanwhile::kZap>",
+            "what was zapped does not come back",
+        ),
+    },
     "guest_walk": {
         "Walk:order:1": (
             "WalkAgainstLinking",

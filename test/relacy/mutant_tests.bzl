@@ -45,6 +45,9 @@ def _shell(text):
     # For the shell, and for the expansion of "$" that comes before it.
     return "'" + text.replace("'", "'\\''").replace("$", "$$") + "'"
 
+def _deps(searches):
+    return [":searches"] + ([":dirty_searches"] if searches == "dirty" else [])
+
 def _folder(header):
     return "listed/" + header.replace("/", "_")
 
@@ -82,7 +85,7 @@ def listed_mutants():
                 srcs = [name + ".cc", _folder(header) + "/ptage/" + header + ".h"],
                 copts = ["-O2", "-DPTAGE_RELACY=1"] + _listed_copts(header),
                 tags = ["manual"],
-                deps = [":searches", "@relacy"],
+                deps = _deps(searches) + ["@relacy"],
             )
 
     for key in LISTED:
@@ -111,7 +114,7 @@ def listed_mutants():
             copts = _listed_copts(header),
             layering = False,
             tags = ["mutant"],
-            deps = [":searches"],
+            deps = _deps(searches),
         )
 
 def mutant_tests():
@@ -159,5 +162,5 @@ def mutant_tests():
                 ],
                 layering = False,
                 tags = ["mutant"],
-                deps = [":searches"],
+                deps = _deps(searches),
             )

@@ -11,6 +11,38 @@ accesses to a Plain that nothing orders.
 
 # header, or header@searches where it has several: [mutants]
 MUTANTS = {
+    "dirty": [
+        (
+            "LoggedBeforeItIsWritable",
+            "FaultAgainstLog",
+            "what can be written is on the log",
+            "  if (!TryCmpxchg(entry, seen, granted, kRelaxed)) return false;\n",
+            "  log();\n" +
+            "  if (!TryCmpxchg(entry, seen, granted, kRelaxed)) return false;\n" +
+            "  if (true) return true;\n",
+        ),
+        (
+            "DirtyClearingPassesFrozenBy",
+            "CollectorAgainstChange<Collecting::kClear, Reshaping::kSplit>",
+            "what was written before is told of",
+            "left = left.Clip(found.waits_for());",
+            "left = GfnRange{};",
+        ),
+        (
+            "ProtectionPassesFrozenBy",
+            "CollectorAgainstChange<Collecting::kProtect, Reshaping::kPromote>",
+            "what was written before is told of",
+            "if (IsFrozen<F>(seen)) return false;",
+            "if (IsFrozen<F>(seen)) return true;",
+        ),
+        (
+            "ProtectionTakesTheAccess",
+            "CollectorAgainstAger<Collecting::kProtect>",
+            "no access is lost",
+            "(seen & ~(F::kWritable | F::kDirty)) | mark",
+            "(seen & ~(F::kWritable | F::kDirty | F::kAccessed)) | mark",
+        ),
+    ],
     "lock": [
         (
             "TakenByAStore",

@@ -57,6 +57,9 @@ struct Arm64Stage2 {
   // page that is writable and clean has DBM set and S2AP[1] clear.
   static constexpr Word kDirtyModifier = Word{1} << 51;
   static constexpr Word kDirty = kWrite;
+  // For write-protection (dirty.h). Bits 58:55 are software's.
+  static constexpr Word kWritable = kDirtyModifier;
+  static constexpr Word kMayWrite = Word{1} << 55;
   // Bits 47 down to the page's size.
   static constexpr Word kFrame =
       ((Word{1} << 48) - 1) & ~((Word{1} << kPageBits) - 1);

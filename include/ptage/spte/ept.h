@@ -34,6 +34,9 @@ struct Ept {
   static constexpr Word kDirty = Word{1} << 9;
   // Bits 51:12.
   static constexpr Word kFrame = 0x000F'FFFF'FFFF'F000;
+  // For write-protection (dirty.h). Bits 56:52 are ignored in leaves.
+  static constexpr Word kWritable = kWrite;
+  static constexpr Word kMayWrite = Word{1} << 55;
   // Bit 63: a violation is an exit, not a virtualization exception (29.3.3
   // "EPT-Induced VM Exits"), so an empty entry is not zero.
   static constexpr Word kSuppressVe = Word{1} << 63;

@@ -39,6 +39,9 @@ struct RiscvSv {
   static constexpr Word kUser = Word{1} << 4;
   static constexpr Word kAccessed = Word{1} << 6;
   static constexpr Word kDirty = Word{1} << 7;
+  // For write-protection (dirty.h). Bits 9:8 (RSW) are software's.
+  static constexpr Word kWritable = kWrite;
+  static constexpr Word kMayWrite = Word{1} << 8;
   // Bits 53:10 hold the frame number, whatever the level.
   static constexpr int kFrameShift = 10;
   static constexpr Word kFrame = ((Word{1} << 54) - 1) & ~Word{0x3FF};

@@ -27,6 +27,8 @@ struct X86_64 {
   static constexpr Word kPresent = Word{1} << 0;
   static constexpr Word kWritable = Word{1} << 1;
   static constexpr Word kUser = Word{1} << 2;
+  // For write-protection (dirty.h). Bits 58:52 are ignored.
+  static constexpr Word kMayWrite = Word{1} << 55;
   static constexpr Word kAccessed = Word{1} << 5;
   static constexpr Word kDirty = Word{1} << 6;
   // Bit 7 of an entry at level 2 or 3: it maps a page.

@@ -584,8 +584,9 @@ _ROWS = [
         "reclaim/type_stable_test",
         "EveryEntryOfAFreeTableIsFrozen",
         "page_table/remove",
-        "    CloseTable(tree, *tree.root(), Level{F::kLevels}, Gfn{0}, drop, closed);\n",
-        "    FreeTables(tree, *tree.root(), Level{F::kLevels});\n",
+        "      CloseTable(tree, tree.RootTable(i), Level{F::kLevels},\n" +
+        "                 Gfn{i * kFramesPerRootTable<F>}, drop, closed);\n",
+        "      FreeTables(tree, tree.RootTable(i), Level{F::kLevels});\n",
     ),
     (
         "AnotherPlacesEntriesAreBelieved",

@@ -210,6 +210,22 @@ TEST(GuestWalkTest, InnerEntriesOfRiscvAreNotMarked) {
   EXPECT_EQ(guest.Left(3), image);
 }
 
+// A root of four pages, two bits more of an address.
+TEST(GuestWalkTest, AWideRootIsFollowedToItsLastFrame) {
+  Image image(6, Words{});
+  image[3][511] = 4 << 10 | 1;
+  image[4][511] = 5 << 10 | 1;
+  image[5][511] = 0x77 << 10 | 0x5F;
+  Guest guest(image);
+  constexpr std::uint64_t kFrames = std::uint64_t{1} << 29;
+  EXPECT_EQ(Ask<RiscvSv39x4>(guest, Gfn{kFrames - 1}, Rights::kRead).gfn,
+            Gfn{0x77});
+  const GuestTranslation beyond =
+      Ask<RiscvSv39x4>(guest, Gfn{kFrames}, Rights::kRead);
+  EXPECT_EQ(beyond.walk, GuestWalk::kNotPresent);
+  EXPECT_EQ(beyond.level, Level{3});
+}
+
 // L1 takes the accessed bit of its root's entry away whenever a walk has gone
 // on from there.
 struct RestlessRam {

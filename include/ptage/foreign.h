@@ -110,13 +110,15 @@ class ForeignTree {
   };
 
   // `root` is the frame of the table at Level{F::kLevels}: in x86-64 the frame
-  // in CR3. `memory` outlives this. Check valid().
+  // in CR3; where a root is several tables, of the first. `memory` outlives
+  // this. Check valid().
   ForeignTree(const M& memory, Pfn root, ForeignLimits limits);
   ForeignTree(const ForeignTree&) = delete;
   ForeignTree& operator=(const ForeignTree&) = delete;
 
-  // False if the memory does not admit the root.
-  [[nodiscard]] bool valid() const { return root_ != nullptr; }
+  // False if the memory does not admit the root, or it is not aligned to its
+  // size, as processors want it.
+  [[nodiscard]] bool valid() const { return valid_; }
   [[nodiscard]] const ForeignReport& report() const { return report_; }
 
   // As PageTable::Visit: `visit(entry, seen, gfn, level)` of well-formed
@@ -125,8 +127,11 @@ class ForeignTree {
   Gfn Visit(const Walk&, GfnRange range, std::uint64_t& budget,
             Visitor&& visit) const {
     if (range.Empty()) return range.end;
-    return internal::VisitTable<kCold>(*this, *root_, Level{F::kLevels}, Gfn{0},
-                                       range, budget, visit);
+    return internal::VisitRoot(
+        *this, range, [&](Table<F>& table, Gfn base, GfnRange part) {
+          return internal::VisitTable<kCold>(*this, table, Level{F::kLevels},
+                                             base, part, budget, visit);
+        });
   }
 
   // The rest is for the walkers of this library (internal::TableTree).
@@ -148,9 +153,9 @@ class ForeignTree {
     }
   };
   [[nodiscard]] const ForeignTree& tables() const { return *this; }
-  [[nodiscard]] Table<F>* root() const { return root_; }
+  [[nodiscard]] Table<F>& RootTable(unsigned i) const { return *root_[i]; }
   [[nodiscard]] Here HereOf(const SpteCell<F>&, Gfn gfn, Level level) const {
-    return Here(*this, *root_, gfn, level);
+    return Here(*this, *root_[0], gfn, level);
   }
   // The table that an inner entry at `level` points to; null, and reported, if
   // it is not to be entered.
@@ -193,7 +198,9 @@ class ForeignTree {
   void Report(ForeignError error, Gfn gfn, Level level, Word word) const;
 
   const M& memory_;
-  Table<F>* const root_;
+  // Looked up one by one: what follows in guest memory need not follow here.
+  Table<F>* root_[kRootTables<F>];
+  bool valid_;
   Word reserved_[F::kLevels][2];
 
   // What a walk notes. A thread has its own tree, so that threads share no line
@@ -209,7 +216,12 @@ class ForeignTree {
 template <CheckedFormat F, ForeignMemory M, ForeignLeaves kLeaves>
 ForeignTree<F, M, kLeaves>::ForeignTree(const M& memory, Pfn root,
                                         ForeignLimits limits)
-    : memory_(memory), root_(TableAt(root)), tables_left_(limits.most_tables) {
+    : memory_(memory), tables_left_(limits.most_tables) {
+  valid_ = root.value % kRootTables<F> == 0;
+  for (unsigned i = 0; i < kRootTables<F>; ++i) {
+    root_[i] = TableAt(root + i);
+    valid_ = valid_ && root_[i] != nullptr;
+  }
   for (int level = 1; level <= F::kLevels; ++level) {
     reserved_[level - 1][static_cast<unsigned>(EntryKind::kTable)] =
         F::ReservedBits(Level{level}, EntryKind::kTable, limits.physical_bits);
@@ -217,7 +229,7 @@ ForeignTree<F, M, kLeaves>::ForeignTree(const M& memory, Pfn root,
         F::ReservedBits(Level{level}, EntryKind::kLeaf, limits.physical_bits);
   }
   path_[F::kLevels - 1] = root;
-  if (root_ != nullptr) report_.tables = 1;
+  if (valid_) report_.tables = kRootTables<F>;
 }
 
 template <CheckedFormat F, ForeignMemory M, ForeignLeaves kLeaves>
@@ -229,7 +241,9 @@ Table<F>* ForeignTree<F, M, kLeaves>::Follow(Word inner, Gfn gfn,
   }
   const Pfn pfn = F::FrameOf(inner);
   for (int above = level.value; above <= F::kLevels; ++above) {
-    if (path_[above - 1] == pfn) {
+    // Whichever table of the root it is.
+    const unsigned tables = above == F::kLevels ? kRootTables<F> : 1;
+    if (pfn.value - path_[above - 1].value < tables) {
       Report(ForeignError::kCycle, gfn, level, inner);
       return nullptr;
     }

@@ -96,8 +96,8 @@ class GuestWalker {
   // Walks that are begun again, before kBusy.
   static constexpr int kTries = 8;
 
-  // `root` is the frame of the table at Level{F::kLevels}: in EPT that of the
-  // EPTP. `physical_bits`: what L1's processor has. `memory`, by addresses of
+  // `root` is the frame of the table at Level{F::kLevels}, or of the first of
+  // them: in EPT that of the EPTP. `physical_bits`: what L1's processor has. `memory`, by addresses of
   // L1, outlives this.
   GuestWalker(const M& memory, Pfn root, GuestBits bits, int physical_bits)
       : memory_(memory), root_(root), bits_(bits) {
@@ -109,7 +109,8 @@ class GuestWalker {
     }
   }
 
-  // An access to frame `nested` of the nested guest.
+  // An access to frame `nested` of the nested guest. Beyond what the tables
+  // have room for nothing is mapped.
   [[nodiscard]] GuestTranslation Translate(Gfn nested, Rights needed) const {
     for (int i = 0; i < kTries; ++i) {
       Path path;
@@ -161,8 +162,12 @@ class GuestWalker {
 template <CheckedFormat F, ForeignMemory M>
 GuestTranslation GuestWalker<F, M>::Walk(Gfn nested, Rights needed,
                                          Path& path) const {
+  if (nested.value >= kFramesPerTree<F>) {
+    return GuestTranslation{.walk = GuestWalk::kNotPresent,
+                            .level = Level{F::kLevels}};
+  }
   Rights rights = Rights::kAll;
-  Pfn frame = root_;
+  Pfn frame = root_ + nested.value / kFramesPerRootTable<F>;
   for (Level level{F::kLevels};; level = level.Below()) {
     Table<F>* const table = TableAt(frame);
     if (table == nullptr) {

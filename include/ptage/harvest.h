@@ -113,7 +113,10 @@ class Harvester {
   // Returns the first frame that is left.
   Gfn Run() {
     if (range_.Empty()) return range_.end;
-    return HarvestTable(*tables_.root(), Level{F::kLevels}, Gfn{0}, range_);
+    return VisitRoot(
+        tables_, range_, [&](Table<F>& table, Gfn base, GfnRange part) {
+          return HarvestTable(table, Level{F::kLevels}, base, part);
+        });
   }
   [[nodiscard]] AgeResult result() const { return result_; }
   [[nodiscard]] const AgeCounts& counts() const { return counts_; }

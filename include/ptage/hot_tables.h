@@ -180,7 +180,7 @@ class HotRound {
   AgeResult Run() {
     const GfnRange range = tables_.range_;
     if (range.Empty()) return AgeResult{};
-    ClearTable(*tree_.root(), Level{F::kLevels}, Gfn{0}, range);
+    ClearAll(range);
     if (cleared_) flusher_.Flush(range);
     Answer();
     ++tables_.round_;
@@ -223,6 +223,13 @@ class HotRound {
   };
 
   // Before the flush.
+  void ClearAll(GfnRange range) {
+    VisitRoot(tree_.tables(), range,
+              [&](Table<F>& table, Gfn base, GfnRange part) {
+                ClearTable(table, Level{F::kLevels}, base, part);
+                return part.end;
+              });
+  }
   void ClearTable(Table<F>& table, Level level, Gfn base, GfnRange range) {
     const std::uint64_t frames = FramesAt<F>(level);
     Here here(tree_.tables(), table, base, level);

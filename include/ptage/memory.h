@@ -65,6 +65,11 @@ struct TableInfo {
 //   Allocate(kind)   a table that nobody else uses, its info's `gfns` set if
 //                    `kind` is indirect; null if there is no memory. Its
 //                    entries have no particular value. Any thread.
+//   AllocateRoot(kind)
+//                    where roots are wider than a table (kRootTables<F> > 1):
+//                    the first of so many tables, one after the other, in
+//                    frames one after the other, the first of which is a
+//                    multiple of their number. Each is given back by itself.
 //   Free(table)      gives it back. Any thread.
 //   InfoOf(table)    the record beside it.
 //   TableOf(entry)   the table that `entry` lies in.
@@ -72,15 +77,19 @@ struct TableInfo {
 //   TableAt(pfn)     the table in that frame; null if there is none.
 template <class M, class F>
 concept TableMemory =
-    SpteFormat<F> && requires(M& memory, Table<F>* table, const SpteCell<F>& at,
-                              Pfn pfn, TableKind kind) {
+    SpteFormat<F> &&
+    requires(M& memory, Table<F>* table, const SpteCell<F>& at, Pfn pfn,
+             TableKind kind) {
       { memory.Allocate(kind) } -> std::same_as<Table<F>*>;
       memory.Free(table);
       { memory.InfoOf(table) } -> std::same_as<TableInfo<F>&>;
       { memory.TableOf(at) } -> std::same_as<Table<F>*>;
       { memory.FrameOf(table) } -> std::same_as<Pfn>;
       { memory.TableAt(pfn) } -> std::same_as<Table<F>*>;
-    };
+    } &&
+    (kRootTables<F> == 1 || requires(M& memory, TableKind kind) {
+      { memory.AllocateRoot(kind) } -> std::same_as<Table<F>*>;
+    });
 
 // Drops cached translations, of leaves and of inner entries. When Flush returns
 // no CPU uses, for a frame in `range` (of the address space that the tables
@@ -93,6 +102,18 @@ concept Flusher =
 struct NoFlush {
   void Flush(GfnRange) {}
 };
+
+// The table of a root that leads to `gfn`, a frame that the tree can translate.
+// `first` is the first of the root's tables.
+template <SpteFormat F>
+[[nodiscard]] Table<F>* RootTableOf(Table<F>* first, Gfn gfn) {
+  PTAGE_ASSERT(gfn.value < kFramesPerTree<F>);
+  if constexpr (kRootTables<F> == 1) {
+    return first;
+  } else {
+    return first + gfn.value / kFramesPerRootTable<F>;
+  }
+}
 
 // The first frame that the entry covers, in the address space that its tables
 // translate.

@@ -77,8 +77,7 @@ class PageTable {
   using Walk = LocklessWalk<R>;
 
   // Frames that the tree can translate: 0 … kFrames − 1.
-  static constexpr std::uint64_t kFrames =
-      FramesAt<F>(Level{F::kLevels}) * kEntriesPerTable<F>;
+  static constexpr std::uint64_t kFrames = kFramesPerTree<F>;
 
   // All must outlive the tree. Check valid().
   PageTable(M& memory, R& reclaimer, Fl& flusher, TableKind kind)
@@ -90,6 +89,7 @@ class PageTable {
 
   // False if there was no memory for the root.
   [[nodiscard]] bool valid() const { return tree_.root() != nullptr; }
+  // The first of its tables, where it has several (kRootTables<F>).
   [[nodiscard]] Table<F>* root() const { return tree_.root(); }
   [[nodiscard]] M& memory() const { return tree_.memory(); }
   // For other headers of this library, which go through the tables themselves.
@@ -141,8 +141,7 @@ class PageTable {
   std::uint64_t RemoveTables(const Walk& walk, GfnRange range, Sink&& sink) {
     PTAGE_ASSERT(static_cast<bool>(walk));
     const ScopedLock<L> hold(structure_);
-    return internal::RemoveIn(tree_, flusher_, *tree_.root(), Level{F::kLevels},
-                              Gfn{0}, range, sink);
+    return internal::RemoveTables(tree_, flusher_, range, sink);
   }
 
   // One pass over the leaf tables whose frames all lie in `range`: removes
@@ -219,7 +218,7 @@ MapOutcome PageTable<F, M, R, Fl, L>::FindSlot(Gfn gfn, Level level,
                                                Entry*& entry) {
   PTAGE_ASSERT(gfn.value < kFrames && level <= F::kLargestLeaf);
   PTAGE_ASSERT(gfn.value % FramesAt<F>(level) == 0);
-  Table<F>* table = tree_.root();
+  Table<F>* table = tree_.RootOf(gfn);
   for (Level at{F::kLevels}; at > level; at = at.Below()) {
     Entry& inner = table->entries[Tree::IndexOf(gfn, at)];
     typename Tree::Here here(tree_, *table, gfn, at);

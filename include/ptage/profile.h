@@ -126,6 +126,14 @@ class Profile {
   static constexpr unsigned kLanes = kPerTable < kBlock ? kPerTable : kBlock;
 
   template <class Tree>
+  void LookAll(const Tree& tree) {
+    internal::VisitRoot(tree.tables(), range_,
+                        [&](Table<F>& table, Gfn base, GfnRange part) {
+                          Look(tree, table, Level{F::kLevels}, base);
+                          return part.end;
+                        });
+  }
+  template <class Tree>
   void Look(const Tree& tree, Table<F>& table, Level level, Gfn base);
   // A present entry that the vectors saw young, as it was read again.
   template <class Tree>
@@ -187,7 +195,7 @@ ProfileRound Profile<F>::Round(const Tree& tree,
   cleared_ = false;
   round_ = ProfileRound{};
   if (!range_.Empty()) {
-    Look(tree, *tree.root(), Level{F::kLevels}, Gfn{0});
+    LookAll(tree);
   }
   // Were there no flush, who goes through cached entries would mark none, and
   // what is used most would look unused. Were it before entries are cleared:

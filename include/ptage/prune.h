@@ -158,7 +158,11 @@ class Pruner {
     if constexpr (F::kLevels == 1) {
       leaves_.Age(range_);
     } else {
-      PruneTable(*tree_.root(), Level{F::kLevels}, Gfn{0}, range_);
+      VisitRoot(tree_.tables(), range_,
+                [&](Table<F>& table, Gfn base, GfnRange part) {
+                  PruneTable(table, Level{F::kLevels}, base, part);
+                  return part.end;
+                });
       FinishBatch();
     }
   }
@@ -333,7 +337,7 @@ void MarkParent(const Tree& tree, const typename Tree::Walk& walk, Gfn gfn) {
   using F = typename Tree::Format;
   using Word = typename F::Word;
   PTAGE_ASSERT(static_cast<bool>(walk));
-  Table<F>* table = tree.root();
+  Table<F>* table = tree.tables().RootOf(gfn);
   for (Level at{F::kLevels}; at > Level{1}; at = at.Below()) {
     SpteCell<F>& entry = table->entries[Tree::Tables::IndexOf(gfn, at)];
     typename Tree::Tables::Here here(tree.tables(), *table, gfn, at);

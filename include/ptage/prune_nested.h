@@ -96,7 +96,11 @@ class NestedLeaves {
   NestedLeaves& operator=(const NestedLeaves&) = delete;
 
   void Age(GfnRange hot) {
-    AgeTable(*tree_.root(), Level{F::kLevels}, Gfn{0}, hot);
+    VisitRoot(tree_.tables(), hot,
+              [&](Table<F>& table, Gfn base, GfnRange part) {
+                AgeTable(table, Level{F::kLevels}, base, part);
+                return part.end;
+              });
   }
   [[nodiscard]] AgeResult result() const { return result_; }
   [[nodiscard]] const AgeCounts& counts() const { return counts_; }

@@ -118,6 +118,22 @@ concept CheckedFormat =
       } -> std::same_as<typename F::Word>;
     };
 
+// A format may also say, in F::kRootTables, that a root is so many tables, one
+// after the other in memory, as if they were one; and in F::kRefusedBits, with
+// which bits an entry's accessed bit would speak for others too. Who installs
+// an entry has none of these.
+template <SpteFormat F>
+inline constexpr unsigned kRootTables = 1;
+template <SpteFormat F>
+  requires requires { F::kRootTables; }
+inline constexpr unsigned kRootTables<F> = F::kRootTables;
+
+template <SpteFormat F>
+inline constexpr typename F::Word kRefusedBits = 0;
+template <SpteFormat F>
+  requires requires { F::kRefusedBits; }
+inline constexpr typename F::Word kRefusedBits<F> = F::kRefusedBits;
+
 // Entries in a table.
 template <SpteFormat F>
 inline constexpr unsigned kEntriesPerTable = 1u << F::kIndexBits;
@@ -135,6 +151,14 @@ template <SpteFormat F>
   const Gfn first{gfn.value / frames * frames};
   return GfnRange{first, first + frames};
 }
+
+// Frames that a table of the root translates, and that a tree does.
+template <SpteFormat F>
+inline constexpr std::uint64_t kFramesPerRootTable =
+    FramesAt<F>(Level{F::kLevels + 1});
+template <SpteFormat F>
+inline constexpr std::uint64_t kFramesPerTree =
+    kRootTables<F> * kFramesPerRootTable<F>;
 
 // The shared word of an entry.
 template <SpteFormat F>
@@ -305,7 +329,7 @@ AgeResult TestClearYoungFastOnly(SpteCell<F>& entry) {
 
 template <SpteFormat F>
 bool Install(SpteCell<F>& entry, typename F::Word word) {
-  PTAGE_ASSERT(F::IsPresent(word));
+  PTAGE_ASSERT(F::IsPresent(word) && (word & kRefusedBits<F>) == 0);
   // Were this a store, two faults could both believe that they mapped the page,
   // or a fault could overwrite an entry that a table removal has frozen.
   // [spte.7] release, pairs with [table.1].
@@ -330,7 +354,7 @@ void Restore(SpteCell<F>& entry, typename F::Word taken) {
 
 template <SpteFormat F>
 void Publish(SpteCell<F>& entry, typename F::Word word) {
-  PTAGE_ASSERT(F::IsPresent(word));
+  PTAGE_ASSERT(F::IsPresent(word) && (word & kRefusedBits<F>) == 0);
   // [spte.5] release, pairs with [spte.1], [rmap.1], [spte.3] and [table.1]:
   // the page's record, or the table it points to, is visible before the entry
   // is.

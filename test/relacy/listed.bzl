@@ -824,10 +824,10 @@ STRUCK = [
         "opened, after both; the other words are for rmaps, which its trees do not have, and for who " +
         "removes the table, who finds it by way of the entry above.",
         [
-            "page_table/tables:NewTable:swap:1",
-            "page_table/tables:NewTable:swap:2",
-            "page_table/tables:NewTable:swap:3",
-            "page_table/tables:NewTable:swap:4",
+            "page_table/tables:SetUp:swap:1",
+            "page_table/tables:SetUp:swap:2",
+            "page_table/tables:SetUp:swap:3",
+            "page_table/tables:SetUp:swap:4",
         ],
     ),
     (

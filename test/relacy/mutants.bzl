@@ -897,10 +897,10 @@ MUTANTS = {
             "HotFlushedFirst",
             "CpuAgainstRounds<Known::kDense>",
             "an access after a round is found by the next",
-            "    ClearTable(*tree_.root(), Level{F::kLevels}, Gfn{0}, range);\n" +
+            "    ClearAll(range);\n" +
             "    if (cleared_) flusher_.Flush(range);\n",
             "    flusher_.Flush(range);\n" +
-            "    ClearTable(*tree_.root(), Level{F::kLevels}, Gfn{0}, range);\n",
+            "    ClearAll(range);\n",
         ),
         (
             "ClearedLeavesAsked",
@@ -933,7 +933,7 @@ MUTANTS = {
             "  round_ = ProfileRound{};\n" +
             "  flusher.Flush(range_);\n" +
             "  if (true) {\n" +
-            "    Look(tree, *tree.root(), Level{F::kLevels}, Gfn{0});\n" +
+            "    LookAll(tree);\n" +
             "    return round_;\n" +
             "  }\n",
         ),
@@ -1093,9 +1093,9 @@ MUTANTS = {
             "OpenedBeforeItIsOwned",
             "FaultAgainstRebuilding",
             "each mapping goes to exactly one",
-            "    memory_.IdentityOf(table).Record(PlaceOf(base, level));\n",
-            "    memory_.IdentityOf(table).Record(PlaceOf(base, level));\n" +
-            "    Open(*table);\n",
+            "    memory_.IdentityOf(&table).Record(PlaceOf(base, level));\n",
+            "    memory_.IdentityOf(&table).Record(PlaceOf(base, level));\n" +
+            "    Open(table);\n",
         ),
     ],
 }

@@ -79,8 +79,12 @@ unsigned SplitByTables(const Tree& tree, const typename Tree::Walk& walk,
   Gfn begin = range.begin;
   if constexpr (F::kLevels > 1) {
     const auto for_all = [&](auto&& visit) {
-      internal::VisitWork<Tree>(tree.tables(), *tree.root(), Level{F::kLevels},
-                                Gfn{0}, range, visit);
+      internal::VisitRoot(
+          tree.tables(), range, [&](Table<F>& table, Gfn base, GfnRange part) {
+            internal::VisitWork<Tree>(tree.tables(), table, Level{F::kLevels},
+                                      base, part, visit);
+            return part.end;
+          });
     };
     std::uint64_t all = 0;
     for_all([&](Gfn, std::uint64_t entries) { all += entries; });

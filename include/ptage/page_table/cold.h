@@ -177,7 +177,10 @@ ColdPass ReclaimCold(TableTree<F, M, R>& tree, Fl& flusher, L& structure,
     history.Exchange(gfn, false);
     ++pass.removed;
   };
-  VisitParents(tree, *tree.root(), Level{F::kLevels}, Gfn{0}, range, visit);
+  VisitRoot(tree, range, [&](Table<F>& table, Gfn base, GfnRange part) {
+    VisitParents(tree, table, Level{F::kLevels}, base, part, visit);
+    return part.end;
+  });
   if (pass.young != 0) flusher.Flush(range);
   return pass;
 }

@@ -37,11 +37,11 @@
 
 namespace ptage::internal {
 
-// Removes every table under `table`, whose entries are of `level` and begin
-// with frame `base`, that lies wholly in `range`. Returns how many.
+// Removes every table but the root's that lies wholly in `range`. Returns how
+// many.
 template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl, class Sink>
-std::uint64_t RemoveIn(TableTree<F, M, R>& tree, Fl& flusher, Table<F>& table,
-                       Level level, Gfn base, GfnRange range, Sink& sink);
+std::uint64_t RemoveTables(TableTree<F, M, R>& tree, Fl& flusher,
+                           GfnRange range, Sink& sink);
 
 // Gives back every table. Precondition: no other thread uses the tree.
 template <SpteFormat F, TableMemory<F> M, Reclaimer R>
@@ -70,6 +70,8 @@ void CloseTable(TableTree<F, M, R>& tree, Table<F>& table, Level level,
   closed = &retired;
 }
 
+// Those under `table`, whose entries are of `level` and begin with frame
+// `base`.
 template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl, class Sink>
 std::uint64_t RemoveIn(TableTree<F, M, R>& tree, Fl& flusher, Table<F>& table,
                        Level level, Gfn base, GfnRange range, Sink& sink) {
@@ -110,6 +112,18 @@ std::uint64_t RemoveIn(TableTree<F, M, R>& tree, Fl& flusher, Table<F>& table,
   return removed;
 }
 
+template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl, class Sink>
+std::uint64_t RemoveTables(TableTree<F, M, R>& tree, Fl& flusher,
+                           GfnRange range, Sink& sink) {
+  std::uint64_t removed = 0;
+  VisitRoot(tree, range, [&](Table<F>& table, Gfn base, GfnRange part) {
+    removed +=
+        RemoveIn(tree, flusher, table, Level{F::kLevels}, base, part, sink);
+    return part.end;
+  });
+  return removed;
+}
+
 template <SpteFormat F, TableMemory<F> M, Reclaimer R>
 void FreeTables(TableTree<F, M, R>& tree, Table<F>& table, Level level) {
   if (level > Level{1}) {
@@ -133,14 +147,19 @@ void DestroyTables(TableTree<F, M, R>& tree) {
     //   stale fault: gives it back, empty  | builder: has mapped a page there
     Retired* closed = nullptr;
     const auto drop = [](const TakenLeaf<F>&) {};
-    CloseTable(tree, *tree.root(), Level{F::kLevels}, Gfn{0}, drop, closed);
+    for (unsigned i = 0; i < kRootTables<F>; ++i) {
+      CloseTable(tree, tree.RootTable(i), Level{F::kLevels},
+                 Gfn{i * kFramesPerRootTable<F>}, drop, closed);
+    }
     while (closed != nullptr) {
       Retired& next = *closed;
       closed = next.next;
       tree.RetireTable(next);
     }
   } else {
-    FreeTables(tree, *tree.root(), Level{F::kLevels});
+    for (unsigned i = 0; i < kRootTables<F>; ++i) {
+      FreeTables(tree, tree.RootTable(i), Level{F::kLevels});
+    }
   }
 }
 

@@ -31,9 +31,11 @@
 #ifndef PTAGE_PAGE_TABLE_TABLES_H_
 #define PTAGE_PAGE_TABLE_TABLES_H_
 
+#include <bit>
 #include <concepts>
 #include <cstdint>
 
+#include "ptage/config.h"
 #include "ptage/lock.h"
 #include "ptage/memory.h"
 #include "ptage/once.h"
@@ -84,6 +86,14 @@ struct FoundEntry {
 
 namespace internal {
 
+// Calls `visit(table, base, part)` for each table of the root that has frames
+// of `range`, in order: `base` is its first frame, `part` what it has of the
+// range. Stops when `visit` returns less than the end of the part, and returns
+// the first frame that is left; range.end if none is.
+template <class Tables, class Visit>
+[[gnu::always_inline]] inline Gfn VisitRoot(const Tables& tables,
+                                            GfnRange range, Visit&& visit);
+
 // The leaves and frozen entries of `range` below `table`, which is at `level`
 // and whose first frame is `base`. `Tables` is a TableTree, or a ForeignTree
 // (foreign.h).
@@ -101,6 +111,7 @@ class TableTree {
                 "PageTable: a type-stable reclaimer needs memory that keeps "
                 "its tables and an identity beside each, as StableArena does");
 
+  using Format = F;
   using Word = typename F::Word;
   using Entry = SpteCell<F>;
 
@@ -108,8 +119,13 @@ class TableTree {
   TableTree(const TableTree&) = delete;
   TableTree& operator=(const TableTree&) = delete;
 
-  // Null if there was no memory for it.
+  // The first of kRootTables<F>; null if there was no memory for them.
   [[nodiscard]] Table<F>* root() const { return root_; }
+  [[nodiscard]] Table<F>& RootTable(unsigned i) const { return root_[i]; }
+  // The one that leads to `gfn`, a frame that the tree can translate.
+  [[nodiscard]] Table<F>* RootOf(Gfn gfn) const {
+    return RootTableOf(root_, gfn);
+  }
   [[nodiscard]] M& memory() const { return memory_; }
   [[nodiscard]] TableKind kind() const { return kind_; }
 
@@ -118,8 +134,11 @@ class TableTree {
   template <ColdEntries kCold, class Visitor>
   Gfn Visit(GfnRange range, std::uint64_t& budget, Visitor& visit) const {
     if (range.Empty()) return range.end;
-    return VisitTable<kCold>(*this, *root_, Level{F::kLevels}, Gfn{0}, range,
-                             budget, visit);
+    return VisitRoot(*this, range,
+                     [&](Table<F>& table, Gfn base, GfnRange part) {
+                       return VisitTable<kCold>(*this, table, Level{F::kLevels},
+                                                base, part, budget, visit);
+                     });
   }
 
   // A table as a walk came to it, at the place of `level` around `gfn`.
@@ -209,6 +228,11 @@ class TableTree {
   void RetireTable(Retired& retired) { reclaimer_.Retire(retired); }
 
  private:
+  static_assert(std::has_single_bit(kRootTables<F>));
+
+  Table<F>* NewRoot();
+  void SetUp(Table<F>& table, Gfn base, Level level, Entry* parent);
+
   M& memory_;
   R& reclaimer_;
   const TableKind kind_;
@@ -219,14 +243,27 @@ class TableTree {
 
 template <SpteFormat F, TableMemory<F> M, Reclaimer R>
 TableTree<F, M, R>::TableTree(M& memory, R& reclaimer, TableKind kind)
-    : memory_(memory),
-      reclaimer_(reclaimer),
-      kind_(kind),
-      root_(NewTable(Gfn{0}, Level{F::kLevels}, nullptr)) {
+    : memory_(memory), reclaimer_(reclaimer), kind_(kind), root_(NewRoot()) {
   PTAGE_ASSERT(!kStable || kind == TableKind::kDirect);
-  if constexpr (kStable) {
-    if (root_ != nullptr) Open(*root_);
+}
+
+template <SpteFormat F, TableMemory<F> M, Reclaimer R>
+Table<F>* TableTree<F, M, R>::NewRoot() {
+  Table<F>* root;
+  if constexpr (kRootTables<F> == 1) {
+    root = memory_.Allocate(kind_);
+  } else {
+    root = memory_.AllocateRoot(kind_);
   }
+  if (root == nullptr) return nullptr;
+  const Pfn first = memory_.FrameOf(root);
+  PTAGE_ASSERT(first.value % kRootTables<F> == 0);
+  for (unsigned i = 0; i < kRootTables<F>; ++i) {
+    PTAGE_ASSERT(memory_.FrameOf(root + i) == first + i);
+    SetUp(root[i], Gfn{i * kFramesPerRootTable<F>}, Level{F::kLevels}, nullptr);
+    if constexpr (kStable) Open(root[i]);
+  }
+  return root;
 }
 
 template <SpteFormat F, TableMemory<F> M, Reclaimer R>
@@ -249,24 +286,29 @@ auto TableTree<F, M, R>::Take(Entry& entry) -> Word {
 template <SpteFormat F, TableMemory<F> M, Reclaimer R>
 Table<F>* TableTree<F, M, R>::NewTable(Gfn base, Level level, Entry* parent) {
   Table<F>* const table = memory_.Allocate(kind_);
-  if (table == nullptr) return nullptr;
-  TableInfo<F>& info = memory_.InfoOf(table);
+  if (table != nullptr) SetUp(*table, base, level, parent);
+  return table;
+}
+
+template <SpteFormat F, TableMemory<F> M, Reclaimer R>
+void TableTree<F, M, R>::SetUp(Table<F>& table, Gfn base, Level level,
+                               Entry* parent) {
+  TableInfo<F>& info = memory_.InfoOf(&table);
   info.base.Set(base.value);
   info.level.Set(level.value);
   info.kind.Set(static_cast<std::uint32_t>(kind_));
   info.parent.Set(parent);
   info.retired.owner = &memory_;
-  info.table = table;
+  info.table = &table;
   info.retired.free = [](Retired& self, void* owner) {
     static_cast<M*>(owner)->Free(reinterpret_cast<TableInfo<F>&>(self).table);
   };
   if constexpr (kStable) {
-    memory_.IdentityOf(table).Record(PlaceOf(base, level));
+    memory_.IdentityOf(&table).Record(PlaceOf(base, level));
   } else {
     // Nobody else has the table: whoever publishes it publishes this.
-    for (Entry& entry : table->entries) WriteOnce(entry, F::kEmpty, kRelaxed);
+    for (Entry& entry : table.entries) WriteOnce(entry, F::kEmpty, kRelaxed);
   }
-  return table;
 }
 
 template <SpteFormat F, TableMemory<F> M, Reclaimer R>
@@ -306,7 +348,7 @@ auto TableTree<F, M, R>::Here::ReadStable(const Entry& entry) -> Word {
 
 template <SpteFormat F, TableMemory<F> M, Reclaimer R>
 auto TableTree<F, M, R>::FindEntry(Gfn gfn, Level level) const -> Entry* {
-  Table<F>* table = root_;
+  Table<F>* table = RootOf(gfn);
   for (Level at{F::kLevels}; at > level; at = at.Below()) {
     const Word seen = ReadSettled(table->entries[IndexOf(gfn, at)]);
     if (!F::IsPresent(seen) || F::IsLeaf(seen, at)) return nullptr;
@@ -317,7 +359,7 @@ auto TableTree<F, M, R>::FindEntry(Gfn gfn, Level level) const -> Entry* {
 
 template <SpteFormat F, TableMemory<F> M, Reclaimer R>
 FoundEntry<F> TableTree<F, M, R>::Lookup(Gfn gfn) const {
-  Table<F>* table = root_;
+  Table<F>* table = RootOf(gfn);
   for (Level at{F::kLevels};; at = at.Below()) {
     Entry& entry = table->entries[IndexOf(gfn, at)];
     const Word seen = Here(*this, *table, gfn, at).Read(entry);
@@ -325,6 +367,24 @@ FoundEntry<F> TableTree<F, M, R>::Lookup(Gfn gfn) const {
       return FoundEntry<F>{.entry = &entry, .word = seen, .level = at};
     }
     table = &ChildOf(seen);
+  }
+}
+
+template <class Tables, class Visit>
+inline Gfn VisitRoot(const Tables& tables, GfnRange range, Visit&& visit) {
+  using F = typename Tables::Format;
+  if constexpr (kRootTables<F> == 1) {
+    return visit(tables.RootTable(0), Gfn{0}, range);
+  } else {
+    for (unsigned i = 0; i < kRootTables<F>; ++i) {
+      const Gfn base{i * kFramesPerRootTable<F>};
+      const GfnRange part =
+          range.Clip(GfnRange{base, base + kFramesPerRootTable<F>});
+      if (part.Empty()) continue;
+      const Gfn next = visit(tables.RootTable(i), base, part);
+      if (next < part.end) return next;
+    }
+    return range.end;
   }
 }
 

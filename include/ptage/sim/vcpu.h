@@ -98,7 +98,8 @@ class Vcpu {
   using Format = F;
 
   // The vCPU `index` of `set`, not running, which translates by the tree below
-  // `root`. All outlive it. No other Vcpu uses the same index meanwhile.
+  // `root`, the first of kRootTables<F>. All outlive it. No other Vcpu uses the
+  // same index meanwhile.
   Vcpu(VcpuSet& set, std::size_t index, M& memory, Table<F>& root)
       : line_(set.LineOf(index)), memory_(memory), root_(root) {}
   // Precondition: not running.
@@ -242,11 +243,13 @@ Translation Vcpu<F, M, C>::Walk(Gfn gfn, Rights needed) {
 template <SpteFormat F, TableMemory<F> M, TranslationCache<F> C>
 std::optional<Translation> Vcpu<F, M, C>::WalkOnce(Gfn gfn, Rights needed) {
   constexpr Level kRoot{F::kLevels};
-  if (gfn.value / FramesAt<F>(kRoot) >= kEntriesPerTable<F>) {
+  if (gfn.value >= kFramesPerTree<F>) {
     return Translation{.fault = FaultCause::kNotPresent};
   }
   WalkedTable<F> at = cache_.FindTable(gfn);
-  if (at.table == nullptr) at = WalkedTable<F>{&root_, kRoot, Rights::kAll};
+  if (at.table == nullptr) {
+    at = WalkedTable<F>{RootTableOf(&root_, gfn), kRoot, Rights::kAll};
+  }
   for (;;) {
     SpteCell<F>& entry =
         at.table

@@ -10,9 +10,23 @@
 // of the granule's size, so a Pfn or Gfn is an address ÷ 16 KiB with a granule
 // of 16 KiB.
 //
-// Not here: 52-bit addresses (FEAT_LPA2), concatenated root tables, and the
-// contiguous hint, under which the access flag of one descriptor may stand for
-// a group (D8.7.1): bit 52 is never set.
+// Shapes. The intermediate addresses have as many bits as a tree of whole
+// tables resolves, or up to four more: then the root is 2, 4, 8 or 16 tables,
+// one after the other and aligned to their size (D8.2 "Concatenated translation
+// tables"; VTCR_EL2.T0SZ is 64 less the bits, SL0 says the level of the root).
+// A root smaller than a table does not compile: use one level less and a wide
+// root, as far as that reaches (43 bits with 4 KiB, 40 or 48 with 16 KiB, 46
+// with 64 KiB).
+//
+// Not here:
+//   * The contiguous hint (bit 52, D8.7.1 "The Contiguous bit"): hardware may
+//     set the access flag, and the dirty state, of any one descriptor of a
+//     group for all of them, so that one entry's bits would not answer for it.
+//     MakeLeaf never sets the bit; who installs an entry with it is refused, by
+//     an assert. Tables of others, where it may stand, do not compile: the
+//     format does not say which bits are reserved (CheckedFormat).
+//   * 52-bit addresses (FEAT_LPA2; FEAT_LPA with 64 KiB): bits 51:48 of an
+//     address would lie in bits 9:8, or 15:12, of a descriptor.
 
 #ifndef PTAGE_SPTE_ARM64_H_
 #define PTAGE_SPTE_ARM64_H_
@@ -26,16 +40,25 @@ namespace ptage {
 // Log2 of the granule's bytes.
 enum class Arm64Granule : int { k4K = 12, k16K = 14, k64K = 16 };
 
-template <Arm64Granule kGranule>
+// The most bits of an address that whole tables resolve: 48, 47 and 42.
+[[nodiscard]] constexpr int WholeTableBits(Arm64Granule granule) {
+  const int page = static_cast<int>(granule);
+  return page + (48 - page) / (page - 3) * (page - 3);
+}
+
+template <Arm64Granule kGranule, int kAddressBits = WholeTableBits(kGranule)>
 struct Arm64Stage2 {
   using Word = std::uint64_t;
 
   static constexpr int kPageBits = static_cast<int>(kGranule);
   // A table fills a granule with descriptors of 8 bytes.
   static constexpr int kIndexBits = kPageBits - 3;
-  // The most levels with whole tables that fit into 48 bits: intermediate
-  // addresses of 48, 47 and 42 bits.
-  static constexpr int kLevels = (48 - kPageBits) / kIndexBits;
+  static constexpr int kLevels = (kAddressBits - kPageBits) / kIndexBits;
+  static constexpr unsigned kRootTables =
+      1u << (kAddressBits - kPageBits) % kIndexBits;
+  static_assert(kAddressBits <= 48, "without FEAT_LPA2 addresses have 48 bits");
+  static_assert(kLevels > 0 && kRootTables <= 16,
+                "no root of 1, 2, 4, 8 or 16 tables resolves so many bits");
   // Blocks of 2 MiB and 1 GiB with 4 KiB, of 32 MiB with 16 KiB, of 512 MiB
   // with 64 KiB (D8.3.1 "VMSAv8-64 descriptor formats").
   static constexpr Level kLargestLeaf{kGranule == Arm64Granule::k4K ? 3 : 2};
@@ -70,6 +93,8 @@ struct Arm64Stage2 {
   // All bits but 0 are ignored in a descriptor that is not valid; 58:55 are
   // software's in every one.
   static constexpr Word kFrozen = Word{1} << 58;
+  // The contiguous hint.
+  static constexpr Word kRefusedBits = Word{1} << 52;
 
   static constexpr Word kPresentBits = kValid;
   static constexpr bool IsPresent(Word word) {
@@ -108,9 +133,26 @@ using Arm64Stage2Of4K = Arm64Stage2<Arm64Granule::k4K>;
 using Arm64Stage2Of16K = Arm64Stage2<Arm64Granule::k16K>;
 using Arm64Stage2Of64K = Arm64Stage2<Arm64Granule::k64K>;
 
+// With roots of 2, 2 and 16 tables: what most hypervisors of 4 KiB granules
+// use, and the most that the other two reach.
+using Arm64Stage2Of4KWith40Bits = Arm64Stage2<Arm64Granule::k4K, 40>;
+using Arm64Stage2Of16KWith48Bits = Arm64Stage2<Arm64Granule::k16K, 48>;
+using Arm64Stage2Of64KWith46Bits = Arm64Stage2<Arm64Granule::k64K, 46>;
+
 static_assert(SpteFormat<Arm64Stage2Of4K>);
 static_assert(SpteFormat<Arm64Stage2Of16K>);
 static_assert(SpteFormat<Arm64Stage2Of64K>);
+static_assert(SpteFormat<Arm64Stage2Of4KWith40Bits>);
+static_assert(SpteFormat<Arm64Stage2Of16KWith48Bits>);
+static_assert(SpteFormat<Arm64Stage2Of64KWith46Bits>);
+static_assert(!CheckedFormat<Arm64Stage2Of4K>);
+static_assert(kFramesPerTree<Arm64Stage2Of4K> == std::uint64_t{1} << (48 - 12));
+static_assert(kFramesPerTree<Arm64Stage2Of4KWith40Bits> == std::uint64_t{1}
+                                                               << (40 - 12));
+static_assert(kFramesPerTree<Arm64Stage2Of16KWith48Bits> == std::uint64_t{1}
+                                                                << (48 - 14));
+static_assert(kFramesPerTree<Arm64Stage2Of64KWith46Bits> == std::uint64_t{1}
+                                                                << (46 - 16));
 
 }  // namespace ptage
 

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //
-// Intel extended page tables with accessed and dirty flags (EPTP bit 6 set).
-// Intel SDM volume 3C, 29.3.2 "EPT Translation Mechanism" (28.3.2 in editions
-// before 2022), tables "Format of an EPT …" and 29.3.5 "Accessed and Dirty
-// Flags for EPT". Pure functions; see spte.h for what threads may do.
+// Intel extended page tables with accessed and dirty flags (EPTP bit 6 set), of
+// four or five levels (EPTP bits 5:3 hold one less). Intel SDM volume 3C,
+// 29.3.2 "EPT Translation Mechanism" (28.3.2 in editions before 2022), tables
+// "Format of an EPT …" and 29.3.5 "Accessed and Dirty Flags for EPT". Pure
+// functions; see spte.h for what threads may do.
 
 #ifndef PTAGE_SPTE_EPT_H_
 #define PTAGE_SPTE_EPT_H_
@@ -14,10 +15,12 @@
 
 namespace ptage {
 
-struct Ept {
+template <int kLevelCount>
+struct EptOf {
+  static_assert(kLevelCount == 4 || kLevelCount == 5);
   using Word = std::uint64_t;
 
-  static constexpr int kLevels = 4;
+  static constexpr int kLevels = kLevelCount;
   static constexpr int kIndexBits = 9;
   static constexpr int kPageBits = 12;
   static constexpr Level kLargestLeaf{3};
@@ -99,7 +102,14 @@ struct Ept {
                 static_cast<Word>(Rights::kExecute) == kExecute);
 };
 
+// Guest-physical addresses of 48 and of 57 bits.
+using Ept = EptOf<4>;
+using Ept5Level = EptOf<5>;
+
 static_assert(SpteFormat<Ept>);
+static_assert(SpteFormat<Ept5Level>);
+static_assert(kFramesPerTree<Ept> == std::uint64_t{1} << (48 - 12));
+static_assert(kFramesPerTree<Ept5Level> == std::uint64_t{1} << (57 - 12));
 
 }  // namespace ptage
 

@@ -2,13 +2,15 @@
 //
 // RISC-V Sv39, Sv48 and Sv57 page tables where hardware sets the accessed and
 // dirty bits (Svadu). RISC-V Privileged Architecture, 12.4 "Sv39: Page-Based
-// 39-bit Virtual-Memory System" (10.4 in editions before 2024) to 12.6, and for
-// what a hypervisor's guests need, 18.5.1 "Guest Physical Address Translation":
-// every access is a user's, hence the user bit. Pure functions; see spte.h for
-// what threads may do.
+// 39-bit Virtual-Memory System" (10.4 in editions before 2024) to 12.6; and
+// Sv39x4, Sv48x4 and Sv57x4, for guest-physical addresses, 18.5.1 "Guest
+// Physical Address Translation": two more bits of address, so a root of 16 KiB,
+// aligned to that; and every access is a user's, hence the user bit. Pure
+// functions; see spte.h for what threads may do.
 //
-// Not here: the two-stage forms with a root of four pages (Sv39x4 …), and
-// contiguous pages (Svnapot): bit 63 is never set.
+// Not here: contiguous pages (Svnapot),
+// whose entries' accessed bits speak for each other: bit 63 is never set, and
+// who installs an entry with it is refused.
 
 #ifndef PTAGE_SPTE_RISCV64_H_
 #define PTAGE_SPTE_RISCV64_H_
@@ -48,6 +50,8 @@ struct RiscvSv {
   static constexpr Word kEmpty = 0;
   // All bits but 0 are software's in an entry that is not valid.
   static constexpr Word kFrozen = Word{1} << 58;
+  // N, of Svnapot.
+  static constexpr Word kRefusedBits = Word{1} << 63;
 
   static constexpr Word kPresentBits = kValid;
   static constexpr bool IsPresent(Word word) {
@@ -98,13 +102,29 @@ struct RiscvSv {
                 static_cast<Word>(Rights::kExecute) << 1 == kExecute);
 };
 
+// Its entries are the same, but that bit 5 (G) is to be 0, as it is here.
+template <int kLevelCount>
+struct RiscvSvX4 : RiscvSv<kLevelCount> {
+  static constexpr unsigned kRootTables = 4;
+};
+
 using RiscvSv39 = RiscvSv<3>;
 using RiscvSv48 = RiscvSv<4>;
 using RiscvSv57 = RiscvSv<5>;
+using RiscvSv39x4 = RiscvSvX4<3>;
+using RiscvSv48x4 = RiscvSvX4<4>;
+using RiscvSv57x4 = RiscvSvX4<5>;
 
 static_assert(SpteFormat<RiscvSv39>);
 static_assert(SpteFormat<RiscvSv48>);
 static_assert(SpteFormat<RiscvSv57>);
+static_assert(SpteFormat<RiscvSv39x4>);
+static_assert(SpteFormat<RiscvSv48x4>);
+static_assert(SpteFormat<RiscvSv57x4>);
+static_assert(kFramesPerTree<RiscvSv39> == std::uint64_t{1} << (39 - 12));
+static_assert(kFramesPerTree<RiscvSv39x4> == std::uint64_t{1} << (41 - 12));
+static_assert(kFramesPerTree<RiscvSv48x4> == std::uint64_t{1} << (50 - 12));
+static_assert(kFramesPerTree<RiscvSv57x4> == std::uint64_t{1} << (59 - 12));
 
 }  // namespace ptage
 

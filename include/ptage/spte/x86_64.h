@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //
-// x86-64 four-level page tables: a host's own, and AMD nested paging (NPT),
-// which has the same format. Intel SDM volume 3A, 4.5.4 and 4.8 "Accessed and
-// Dirty Flags"; AMD APM volume 2, 5.3 and 15.25.5 (nested walks are user
-// accesses, hence the user bit). Pure functions; see spte.h for what threads
-// may do.
+// x86-64 page tables of four or five levels: a host's own, and AMD nested
+// paging (NPT), which has the same format. Intel SDM volume 3A, 4.5 "4-Level
+// Paging and 5-Level Paging" (CR4.LA57) and 4.8 "Accessed and Dirty Flags"; AMD
+// APM volume 2, 5.3 and 15.25.5 (nested walks are user accesses, hence the user
+// bit; they have as many levels as the host's own tables). Pure functions; see
+// spte.h for what threads may do.
 
 #ifndef PTAGE_SPTE_X86_64_H_
 #define PTAGE_SPTE_X86_64_H_
@@ -15,10 +16,12 @@
 
 namespace ptage {
 
-struct X86_64 {
+template <int kLevelCount>
+struct X86_64Of {
+  static_assert(kLevelCount == 4 || kLevelCount == 5);
   using Word = std::uint64_t;
 
-  static constexpr int kLevels = 4;
+  static constexpr int kLevels = kLevelCount;
   static constexpr int kIndexBits = 9;
   static constexpr int kPageBits = 12;
   static constexpr Level kLargestLeaf{3};
@@ -66,9 +69,10 @@ struct X86_64 {
     return (table.value << kPageBits & kFrame) | kPresent | kWritable | kUser |
            kAccessed;
   }
-  // SDM 3A 4.5.4, figure 4-11 and tables 4-15 to 4-20, with execute-disable
+  // SDM 3A 4.5.4, figure 4-11 and tables 4-14 to 4-20, with execute-disable
   // enabled: frame bits that the processor lacks, those below a large page's
-  // size (bit 12 is its PAT bit), and bit 7 where no large page may stand.
+  // size (bit 12 is its PAT bit), and bit 7 where no large page may stand: in
+  // entries of level 4 and 5 (PML4E, PML5E).
   static constexpr Word ReservedBits(Level level, EntryKind kind,
                                      int physical_bits) {
     const Word beyond = kFrame & ~((Word{1} << physical_bits) - 1);
@@ -85,7 +89,14 @@ struct X86_64 {
   }
 };
 
+// Linear, or guest-physical, addresses of 48 and of 57 bits.
+using X86_64 = X86_64Of<4>;
+using X86_64La57 = X86_64Of<5>;
+
 static_assert(SpteFormat<X86_64>);
+static_assert(SpteFormat<X86_64La57>);
+static_assert(kFramesPerTree<X86_64> == std::uint64_t{1} << (48 - 12));
+static_assert(kFramesPerTree<X86_64La57> == std::uint64_t{1} << (57 - 12));
 
 }  // namespace ptage
 

@@ -7,6 +7,7 @@
 #ifndef PTAGE_TEST_FORMATS_H_
 #define PTAGE_TEST_FORMATS_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <type_traits>
@@ -66,6 +67,21 @@ struct TinyFormat {
 
 static_assert(SpteFormat<TinyFormat>);
 
+// As small, and of what only few formats have: a root of four tables, here of
+// level 2, and accessed bits in inner entries.
+struct WideFormat : TinyFormat {
+  static constexpr int kLevels = 2;
+  static constexpr unsigned kRootTables = 4;
+  static constexpr bool kInnerAccessed = true;
+
+  static constexpr Word kPresentBits = 1;
+  static constexpr Word MakeInner(Pfn table) {
+    return TinyFormat::MakeInner(table) | kAccessed;
+  }
+};
+
+static_assert(SpteFormat<WideFormat>);
+
 // A leaf of level 1 that maps `kPfn` with all rights, in every state of its
 // accessed and dirty bits; and the same one without the right to be written,
 // for good, and as dirty.h leaves it.
@@ -108,6 +124,10 @@ struct Truth<X86_64> {
   static constexpr std::uint64_t kOtherYoung = 0x777'7027;
 };
 
+// The same tables, and one level more above them.
+template <>
+struct Truth<X86_64La57> : Truth<X86_64> {};
+
 // DDI 0487 D8.3.1, stage 2, granule 16 KiB: valid 0, page 1, MemAttr 5:2 (15
 // write-back), S2AP 7:6 (read, written), SH 9:8 (3 inner), AF 10, address
 // 47:14, DBM 51, XN 54:53.
@@ -125,6 +145,37 @@ struct Truth<Arm64Stage2Of16K> {
   static constexpr std::uint64_t kOtherYoung = 0x0008'0000'0777'477F;
 };
 
+// The same with an address 47:12 or 47:16.
+template <>
+struct Truth<Arm64Stage2Of4K> {
+  static constexpr Pfn kPfn{0x123456};
+  static constexpr std::uint64_t kCold = 0x0008'0001'2345'637F;
+  static constexpr std::uint64_t kYoung = 0x0008'0001'2345'677F;
+  static constexpr std::uint64_t kDirty = 0x0008'0001'2345'63FF;
+  static constexpr std::uint64_t kYoungDirty = 0x0008'0001'2345'67FF;
+  static constexpr std::uint64_t kYoungReadOnly = 0x0000'0001'2345'677F;
+  static constexpr std::uint64_t kAccessedBit = 0x400;
+  static constexpr std::uint64_t kDirtyBit = 0x80;
+  static constexpr std::uint64_t kOtherYoung = 0x0008'0000'0777'777F;
+};
+
+template <>
+struct Truth<Arm64Stage2Of64K> {
+  static constexpr Pfn kPfn{0x12345};
+  static constexpr std::uint64_t kCold = 0x0008'0001'2345'037F;
+  static constexpr std::uint64_t kYoung = 0x0008'0001'2345'077F;
+  static constexpr std::uint64_t kDirty = 0x0008'0001'2345'03FF;
+  static constexpr std::uint64_t kYoungDirty = 0x0008'0001'2345'07FF;
+  static constexpr std::uint64_t kYoungReadOnly = 0x0000'0001'2345'077F;
+  static constexpr std::uint64_t kAccessedBit = 0x400;
+  static constexpr std::uint64_t kDirtyBit = 0x80;
+  static constexpr std::uint64_t kOtherYoung = 0x0008'0000'7777'077F;
+};
+
+// How many tables there are at the root changes no descriptor.
+template <>
+struct Truth<Arm64Stage2Of4KWith40Bits> : Truth<Arm64Stage2Of4K> {};
+
 // RISC-V Privileged Architecture, "Sv39": V 0, R 1, W 2, X 3, U 4, A 6, D 7,
 // frame number 53:10.
 template <>
@@ -141,6 +192,10 @@ struct Truth<RiscvSv39> {
   static constexpr std::uint64_t kOtherYoung = 0x1DD'DC5F;
 };
 
+// "Guest Physical Address Translation": as Sv39, with U set in every leaf.
+template <>
+struct Truth<RiscvSv39x4> : Truth<RiscvSv39> {};
+
 template <>
 struct Truth<TinyFormat> {
   static constexpr Pfn kPfn{0x12345};
@@ -155,8 +210,20 @@ struct Truth<TinyFormat> {
   static constexpr std::uint32_t kOtherYoung = 0x0777'700B;
 };
 
+template <>
+struct Truth<WideFormat> : Truth<TinyFormat> {};
+
+// Each layout of an entry, and each shape of a tree: of 2, 3, 4 and 5 levels,
+// of 4, 512, 2,048 and 8,192 entries a table, of 1, 2 and 4 tables at the root.
+// Other formats differ from one of these in how many levels lie above.
 using AllFormats =
-    ::testing::Types<Ept, X86_64, Arm64Stage2Of16K, RiscvSv39, TinyFormat>;
+    ::testing::Types<Ept, X86_64, X86_64La57, Arm64Stage2Of4KWith40Bits,
+                     Arm64Stage2Of16K, Arm64Stage2Of64K, RiscvSv39, RiscvSv39x4,
+                     TinyFormat, WideFormat>;
+
+// Tables of a tree that maps one page of the smallest size.
+template <SpteFormat F>
+inline constexpr std::size_t kTablesOfOnePath = kRootTables<F> + F::kLevels - 1;
 
 // Names for the instances of typed tests.
 struct FormatNames {
@@ -164,8 +231,13 @@ struct FormatNames {
   static std::string GetName(int) {
     if (std::is_same_v<F, Ept>) return "Ept";
     if (std::is_same_v<F, X86_64>) return "X86_64";
+    if (std::is_same_v<F, X86_64La57>) return "X86_64La57";
+    if (std::is_same_v<F, Arm64Stage2Of4KWith40Bits>) return "Arm64Of4K40Bits";
     if (std::is_same_v<F, Arm64Stage2Of16K>) return "Arm64Of16K";
+    if (std::is_same_v<F, Arm64Stage2Of64K>) return "Arm64Of64K";
     if (std::is_same_v<F, RiscvSv39>) return "RiscvSv39";
+    if (std::is_same_v<F, RiscvSv39x4>) return "RiscvSv39x4";
+    if (std::is_same_v<F, WideFormat>) return "WideFormat";
     return "TinyFormat";
   }
 };

@@ -80,9 +80,9 @@ class HarvestModelTest : public ::testing::Test {
 
   static constexpr std::uint64_t kFrames = FramesAt<F>(kLarge);
   // Leaf tables, or large leaves: more than are gathered or read side by side,
-  // if the format has so many.
-  static constexpr std::uint64_t kPlaces =
-      std::min<std::uint64_t>(90, TestTree<F>::Tree::kFrames / kFrames);
+  // if the format has so many; fewer of the largest.
+  static constexpr std::uint64_t kPlaces = std::min<std::uint64_t>(
+      kFrames > 2048 ? 20 : 90, TestTree<F>::Tree::kFrames / kFrames);
 
   // An entry of the model.
   struct Place {

@@ -45,6 +45,11 @@ class MinimalMemory {
     info_.gfns = kind == TableKind::kIndirect ? gfns_ : nullptr;
     return &table_;
   }
+  Table<F>* AllocateRoot(TableKind)
+    requires(kRootTables<F> > 1)
+  {
+    return nullptr;
+  }
   void Free(Table<F>*) { taken_ = false; }
   TableInfo<F>& InfoOf(Table<F>*) { return info_; }
   Table<F>* TableOf(const SpteCell<F>&) { return &table_; }
@@ -71,6 +76,11 @@ struct FramesAreNumbers : MinimalMemory<F> {
   std::uint64_t FrameOf(Table<F>*);
 };
 
+template <SpteFormat F>
+struct WithoutRoots : MinimalMemory<F> {
+  Table<F>* AllocateRoot(TableKind) = delete;
+};
+
 static_assert(TableMemory<MinimalMemory<TinyFormat>, TinyFormat>);
 static_assert(TableMemory<MinimalMemory<Ept>, Ept>);
 // A memory for tables of one format is none for another's.
@@ -80,6 +90,10 @@ static_assert(!TableMemory<WithoutLookup<Ept>, Ept>);
 static_assert(!TableMemory<AllocatesBytes<Ept>, Ept>);
 static_assert(!TableMemory<FramesAreNumbers<Ept>, Ept>);
 static_assert(!TableMemory<int, Ept>);
+// Asked for where a root is wider than a table, and only there.
+static_assert(TableMemory<MinimalMemory<RiscvSv39x4>, RiscvSv39x4>);
+static_assert(!TableMemory<WithoutRoots<RiscvSv39x4>, RiscvSv39x4>);
+static_assert(TableMemory<WithoutRoots<RiscvSv39>, RiscvSv39>);
 
 struct CountingFlusher {
   void Flush(GfnRange) { ++flushes; }

@@ -26,6 +26,7 @@ namespace {
 
 using test::kLarge;
 using test::kSmall;
+using test::kTablesOfOnePath;
 using test::Taken;
 using test::TestTree;
 using test::TinyFormat;
@@ -52,16 +53,19 @@ static_assert(!MakesATree<int, TableArena<Ept>, EpochDomain<>>);
 TYPED_TEST(PageTableTest, ATreeIsBornWithARootAndMapsNothing) {
   using F = TypeParam;
   ASSERT_TRUE(this->owner_.tree().valid());
-  EXPECT_EQ(this->owner_.arena().InUse(), 1u);
-  const FoundEntry<F> found = this->owner_.Find(Gfn{5});
+  EXPECT_EQ(this->owner_.arena().InUse(), kRootTables<F>);
+  const FoundEntry<F> found = this->owner_.Find(Gfn{1});
   EXPECT_EQ(found.word, F::kEmpty);
   EXPECT_EQ(found.level, Level{F::kLevels});
   EXPECT_EQ(found.entry, &this->owner_.tree().root()->entries[0]);
 }
 
 TYPED_TEST(PageTableTest, WithoutMemoryForTheRootItIsNotValid) {
-  TestTree<TypeParam> owner(TableKind::kDirect, 0);
-  EXPECT_FALSE(owner.tree().valid());
+  for (std::size_t count = 0; count < kRootTables<TypeParam>; ++count) {
+    TestTree<TypeParam> owner(TableKind::kDirect, count);
+    EXPECT_FALSE(owner.tree().valid());
+    EXPECT_EQ(owner.arena().InUse(), 0u);
+  }
 }
 
 TYPED_TEST(PageTableTest, DestructionGivesEveryTableBack) {
@@ -77,7 +81,7 @@ TYPED_TEST(PageTableTest, DestructionGivesEveryTableBack) {
               MapOutcome::kDone);
     EXPECT_EQ(tree.Map(walk, this->kB, kLarge, this->Leaf(this->kB, kLarge)),
               MapOutcome::kDone);
-    EXPECT_EQ(tables.arena().InUse(), std::size_t{F::kLevels});
+    EXPECT_EQ(tables.arena().InUse(), kTablesOfOnePath<F>);
   }
   EXPECT_EQ(tables.arena().InUse(), 0u);
 }
@@ -132,11 +136,11 @@ TYPED_TEST(PageTableTest, TheHighestFrameCanBeMapped) {
 TYPED_TEST(PageTableTest, OneTableALevelIsBuiltWhereNoneIs) {
   using F = TypeParam;
   this->owner_.MustMap(this->kA, kLarge, this->Leaf(this->kA, kLarge));
-  EXPECT_EQ(this->owner_.arena().InUse(), std::size_t{F::kLevels - 1});
+  EXPECT_EQ(this->owner_.arena().InUse(), kTablesOfOnePath<F> - 1);
   this->owner_.MustMap(this->kB, kSmall, this->Leaf(this->kB));
-  EXPECT_EQ(this->owner_.arena().InUse(), std::size_t{F::kLevels});
+  EXPECT_EQ(this->owner_.arena().InUse(), kTablesOfOnePath<F>);
   this->owner_.MustMap(this->kB + 1, kSmall, this->Leaf(this->kB + 1));
-  EXPECT_EQ(this->owner_.arena().InUse(), std::size_t{F::kLevels});
+  EXPECT_EQ(this->owner_.arena().InUse(), kTablesOfOnePath<F>);
 }
 
 TYPED_TEST(PageTableTest, EachTableIsRecordedWithItsPlace) {
@@ -198,14 +202,15 @@ TYPED_TEST(PageTableTest, MapLeavesAFrozenEntryToItsOwner) {
 
 TYPED_TEST(PageTableTest, WithoutMemoryNothingIsMappedAndNothingLeaks) {
   using F = TypeParam;
-  for (std::size_t count = 1; count < std::size_t{F::kLevels}; ++count) {
+  for (std::size_t count = kRootTables<F>; count < kTablesOfOnePath<F>;
+       ++count) {
     TestTree<F> owner(TableKind::kDirect, count);
     EXPECT_EQ(owner.Map(Gfn{0}, kSmall, this->Leaf(Gfn{0})),
               MapOutcome::kNoMemory);
     EXPECT_FALSE(F::IsPresent(owner.Read(Gfn{0})));
     EXPECT_EQ(owner.arena().InUse(), count);
   }
-  TestTree<F> owner(TableKind::kDirect, F::kLevels);
+  TestTree<F> owner(TableKind::kDirect, kTablesOfOnePath<F>);
   EXPECT_EQ(owner.Map(Gfn{0}, kSmall, this->Leaf(Gfn{0})), MapOutcome::kDone);
 }
 

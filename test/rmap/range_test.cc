@@ -425,8 +425,9 @@ TYPED_TEST(PresentBitsTest, TheyAgreeWithIsPresent) {
   if constexpr (VectorTestable<F>) {
     std::mt19937_64 random(1);
     for (int i = 0; i < 20'000; ++i) {
-      std::uint64_t word = random() & random() & random() & random();
-      if (i < 64) word = std::uint64_t{1} << i;
+      auto word = static_cast<typename F::Word>(random() & random() & random() &
+                                                random());
+      if (i < 64) word = static_cast<typename F::Word>(std::uint64_t{1} << i);
       EXPECT_EQ((word & F::kPresentBits) != 0, F::IsPresent(word));
     }
   } else {

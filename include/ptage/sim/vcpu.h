@@ -138,10 +138,11 @@ class Vcpu {
  private:
   using Word = typename F::Word;
 
-  // Whether rights are also in inner entries: what a tree's own inner entries
-  // grant.
+  // Whether rights are also in inner entries: a tree's own grant everything
+  // then. (Where they have none, what RightsOf makes of one means nothing: of
+  // an ARM64 table descriptor, that it does not forbid to execute.)
   static constexpr bool kInnerRights =
-      F::RightsOf(F::MakeInner(Pfn{0})) != Rights::kNone;
+      F::RightsOf(F::MakeInner(Pfn{0})) == Rights::kAll;
 
   // Flushes if `word`, as just read, holds a request that is not answered.
   void Attend(std::uint64_t word);

@@ -90,11 +90,12 @@ class VmWorld {
   void Age() { (void)vm_.TestClearYoungFastOnly(All()); }
   // Takes every page away; of direct tables, the tables too.
   void Reset() {
-    (void)vm_.Invalidate(All(), [](const ZappedLeaf&) {});
+    const auto drop = [](const ZappedLeaf&) {};
     if (kind_ == GuestKind::kTdp) {
       const LocklessWalk walk(domain_);
-      (void)vm_.tdp().RemoveTables(walk, Everything(),
-                                   [](const ZappedLeaf&) {});
+      (void)vm_.tdp().RemoveTables(walk, Everything(), drop);
+    } else {
+      (void)vm_.Invalidate(All(), drop);
     }
     domain_.Synchronize();
     while (pool_.stats().waiting != 0) domain_.Synchronize();
@@ -166,9 +167,9 @@ class TdpWorld {
 // looks whether the frame is the guest's, whether it is being taken away, and,
 // for a nested guest, keeps which entries map a frame.
 template <BasicLock L>
-class LockedWorld {
+class LockedPageTable {
  public:
-  LockedWorld(GuestKind kind, std::uint64_t pages)
+  LockedPageTable(GuestKind kind, std::uint64_t pages)
       : kind_(kind),
         frames_(kind, pages),
         nodes_(TablesOf(pages)),

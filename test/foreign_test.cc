@@ -283,7 +283,20 @@ TEST(ForeignTest, ReservedBitsAreTheManuals) {
   EXPECT_EQ(X86_64::ReservedBits(Level{3}, kLeaf, 46), 0x000F'C000'3FFF'E000u);
   EXPECT_EQ(X86_64::ReservedBits(Level{2}, kLeaf, 46), 0x000F'C000'001F'E000u);
   EXPECT_EQ(X86_64::ReservedBits(Level{1}, kLeaf, 46), 0x000F'C000'0000'0000u);
-  // EPT, 48 bits.
+  // Bit 7 maps no page above the PDPTE, in a PML5E neither.
+  EXPECT_EQ(X86_64La57::ReservedBits(Level{5}, kTable, 46),
+            0x000F'C000'0000'0080u);
+  EXPECT_EQ(X86_64La57::ReservedBits(Level{5}, kLeaf, 46),
+            0x000F'C000'0000'0080u);
+  EXPECT_EQ(X86_64La57::ReservedBits(Level{4}, kTable, 46),
+            0x000F'C000'0000'0080u);
+  EXPECT_EQ(X86_64La57::ReservedBits(Level{3}, kLeaf, 46),
+            0x000F'C000'3FFF'E000u);
+  // EPT, 48 bits; 7:3 of a PML5E.
+  EXPECT_EQ(Ept5Level::ReservedBits(Level{5}, kTable, 48),
+            0x000F'0000'0000'00F8u);
+  EXPECT_EQ(Ept5Level::ReservedBits(Level{5}, kLeaf, 48),
+            0x000F'0000'0000'00F8u);
   EXPECT_EQ(Ept::ReservedBits(Level{4}, kLeaf, 48), 0x000F'0000'0000'00F8u);
   EXPECT_EQ(Ept::ReservedBits(Level{2}, kTable, 48), 0x000F'0000'0000'00F8u);
   EXPECT_EQ(Ept::ReservedBits(Level{3}, kLeaf, 48), 0x000F'0000'3FFF'F000u);
@@ -323,6 +336,111 @@ TEST(ForeignTest, TablesOfOtherFormatsAreReadToo) {
   EXPECT_EQ(harts.Leaves(), (Runs{{3, 2}}));
   EXPECT_EQ(harts.Young(AgeAction::kTest), (Runs{{3, 1}}));
   EXPECT_EQ(harts.tree.report().Of(ForeignError::kReserved), 2u);
+}
+
+TEST(ForeignTest, TablesOfFiveLevelsAreRead) {
+  Image process = SmallProcess();
+  process.insert(process.begin(), Words{});
+  // What pointed to frame n points to n + 1.
+  process[0][0] = 0x1067;
+  process[0][511] = 0x1067;
+  process[1][0] = 0x2067;
+  process[2][0] = 0x3067;
+  process[3][1] = 0x4067;
+  process[0][1] = 0x1067 | 0x80;  // reserved in a PML5E
+  Foreign<X86_64La57> tree(process);
+  Runs runs;
+  WalkAll(tree.tree, {}, GfnRange{Gfn{0}, Gfn{std::uint64_t{1} << 45}},
+          [&](const VisitedEntry<X86_64La57>& visited) {
+            test::AddRun(runs, visited.covers.begin.value,
+                         visited.covers.Frames());
+          });
+  constexpr std::uint64_t kLast = std::uint64_t{511} << 36;
+  EXPECT_EQ(runs, (Runs{{512, 1},
+                        {519, 2},
+                        {1024, 512},
+                        {0xC0000, 0x40000},
+                        {kLast + 512, 1},
+                        {kLast + 519, 2},
+                        {kLast + 1024, 512},
+                        {kLast + 0xC0000, 0x40000}}));
+  EXPECT_EQ(tree.tree.report().Of(ForeignError::kReserved), 1u);
+  EXPECT_EQ(tree.tree.report().first.level, Level{5});
+  EXPECT_EQ(tree.tree.report().first.gfn, Gfn{std::uint64_t{1} << 36});
+}
+
+// A guest hypervisor's tables for its own guest: four pages at the root.
+Image WideRoot() {
+  Image image(7, Words{});
+  image[0][511] = 4 << 10 | 1;
+  image[1][0] = 5 << 10 | 1;
+  image[3][511] = 5 << 10 | 1;
+  image[4][511] = 6 << 10 | 1;
+  image[5][0] = 6 << 10 | 1;
+  image[5][511] = 6 << 10 | 1;
+  image[6][0] = 9 << 10 | 0x57;
+  image[6][511] = 9 << 10 | 0x17;
+  return image;
+}
+
+TEST(ForeignTest, ARootOfFourPagesIsRead) {
+  Foreign<RiscvSv39x4> harts(WideRoot());
+  ASSERT_TRUE(harts.tree.valid());
+  constexpr std::uint64_t kBorder = std::uint64_t{1} << 27;
+  constexpr std::uint64_t kLast = 4 * kBorder - kGiB;
+  EXPECT_EQ(harts.Leaves(), (Runs{{kBorder - 512, 1},
+                                  {kBorder - 1, 2},
+                                  {kBorder + 511, 1},
+                                  {kBorder + kGiB - 512, 1},
+                                  {kBorder + kGiB - 1, 1},
+                                  {kLast, 1},
+                                  {kLast + 511, 1},
+                                  {kLast + kGiB - 512, 1},
+                                  {kLast + kGiB - 1, 1}}));
+  // One entry of one table, met five times: who clears it finds it once.
+  EXPECT_EQ(harts.Young(AgeAction::kTestAndClear), (Runs{{kBorder - 512, 1}}));
+  EXPECT_FALSE(harts.tree.report().any);
+}
+
+TEST(ForeignTest, AnEntryThatLeadsToAnyPageOfTheRootIsACycle) {
+  for (std::uint64_t page = 0; page < 4; ++page) {
+    Image image = WideRoot();
+    image[4][7] = page << 10 | 1;
+    Foreign<RiscvSv39x4> harts(image);
+    (void)harts.Leaves();
+    EXPECT_EQ(harts.tree.report().Of(ForeignError::kCycle), 1u);
+    EXPECT_EQ(harts.tree.report().first.gfn,
+              Gfn{(std::uint64_t{1} << 27) - kGiB + 7 * 512});
+  }
+}
+
+// hgatp has no room for the lowest two bits of its frame.
+TEST(ForeignTest, ARootOfFourPagesIsAlignedAndWhollyInside) {
+  GuardedPages pages(8);
+  const RamBlock block{0, 7 * 4096, pages.begin()};
+  const ForeignRam ram(&block, 1);
+  using Tree = ForeignTree<RiscvSv39x4, ForeignRam>;
+  EXPECT_TRUE(Tree(ram, Pfn{0}, {}).valid());
+  for (const std::uint64_t frame : {1u, 2u, 3u, 4u, 8u}) {
+    EXPECT_FALSE(Tree(ram, Pfn{frame}, {}).valid()) << frame;
+  }
+}
+
+TEST(ForeignTest, ARootMayLieInSeveralBlocks) {
+  Image image = WideRoot();
+  GuardedPages low(2);
+  GuardedPages high(5);
+  std::memcpy(low.begin(), image.data(), 2 * sizeof(Words));
+  std::memcpy(high.begin(), image.data() + 2, 5 * sizeof(Words));
+  const RamBlock blocks[] = {{0, 2 * 4096, low.begin()},
+                             {2 * 4096, 5 * 4096, high.begin()}};
+  const ForeignRam ram(blocks, 2);
+  const ForeignTree<RiscvSv39x4, ForeignRam> tree(ram, Pfn{0}, {});
+  ASSERT_TRUE(tree.valid());
+  unsigned leaves = 0;
+  WalkAll(tree, {}, kAll, [&](const VisitedEntry<RiscvSv39x4>&) { ++leaves; });
+  EXPECT_EQ(leaves, 10u);
+  EXPECT_FALSE(tree.report().any);
 }
 
 TEST(ForeignTest, RandomImagesAreWalkedAsTheReferenceWalksThem) {

@@ -36,17 +36,19 @@ void Expect(bool held) {
   if (!held) Exit(g_check > 255 ? 255 : g_check);
 }
 
-constexpr unsigned kTables = 16;
+// Two roots, and what lies below them.
+template <SpteFormat F>
+constexpr unsigned kTables = 14 + 2 * kRootTables<F>;
 
 template <SpteFormat F>
 struct Block {
-  alignas(1 << F::kPageBits) Table<F> tables[kTables];
-  TableInfo<F> infos[kTables];
-  Cell<std::uint64_t> gfns[kTables * kEntriesPerTable<F>];
+  alignas(1 << F::kPageBits) Table<F> tables[kTables<F>];
+  TableInfo<F> infos[kTables<F>];
+  Cell<std::uint64_t> gfns[kTables<F> * kEntriesPerTable<F>];
   RmapChunk<F> chunks[4];
   typename RmapChunks<F>::First firsts[2];
   typename RmapChunks<F>::Later laters[2];
-  TableIdentity identities[kTables];
+  TableIdentity identities[kTables<F>];
 };
 
 template <SpteFormat F>
@@ -286,7 +288,7 @@ void CheckRmaps() {
   Block<F>& block = g_block<F>;
   using Arena = TableArena<F>;
   using Pool = FixedChunkPool<F>;
-  Arena arena(block.tables, block.infos, block.gfns, kTables, Pfn{64});
+  Arena arena(block.tables, block.infos, block.gfns, kTables<F>, Pfn{64});
   Pool pool(block.chunks, 4);
   SpinLock mmu_lock;
   SingleEntryLockless<F, Arena, Pool> single(arena, pool, mmu_lock);
@@ -304,7 +306,7 @@ void CheckTrees() {
   Block<F>& block = g_block<F>;
   using Arena = TableArena<F>;
   using Tree = PageTable<F, Arena, Domain>;
-  Arena arena(block.tables, block.infos, block.gfns, kTables, Pfn{64});
+  Arena arena(block.tables, block.infos, block.gfns, kTables<F>, Pfn{64});
   Domain domain;
   NoFlush no_flush;
   no_flush.Flush(GfnRange{});
@@ -317,6 +319,9 @@ void CheckTrees() {
     Expect(arena.InfoOf(tree.root()).Kind() == TableKind::kDirect);
     const LocklessWalk<Domain> walk(domain);
     const std::uint64_t many = FramesAt<F>(Level{2});
+    const Gfn last{Tree::kFrames - 1};
+    Expect(RootTableOf(tree.root(), last) == tree.root() + kRootTables<F> - 1);
+    Expect(tree.Lookup(walk, last).word == F::kEmpty);
     const GfnRange range{Gfn{many}, Gfn{2 * many}};
     Expect(tree.Map(walk, range.begin, Level{2},
                     F::MakeLeaf(Pfn{many}, Level{2}, Rights::kAll) |
@@ -465,12 +470,15 @@ void CheckTreeOver(M& memory, R& reclaimer) {
 // each level.
 template <CheckedFormat F>
 void CheckForeign() {
-  alignas(4096) static Table<F> ram[F::kLevels];
+  // Below the first table of the root.
+  constexpr unsigned kBelow = kRootTables<F> - 1;
+  alignas(4096) static Table<F> ram[kBelow + F::kLevels];
   for (int level = F::kLevels; level > 1; --level) {
     const auto table = static_cast<unsigned>(F::kLevels - level);
-    WriteOnce(ram[table].entries[0], F::MakeInner(Pfn{table + 1u}), kRelaxed);
+    WriteOnce(ram[table == 0 ? 0 : kBelow + table].entries[0],
+              F::MakeInner(Pfn{kBelow + table + 1u}), kRelaxed);
   }
-  Table<F>& leaves = ram[F::kLevels - 1];
+  Table<F>& leaves = ram[kBelow + F::kLevels - 1];
   WriteOnce(
       leaves.entries[3],
       static_cast<typename F::Word>(
@@ -484,8 +492,7 @@ void CheckForeign() {
   Expect(memory.At(sizeof ram, 8) == nullptr);
   const ForeignTree<F, ForeignRam> tree(memory, Pfn{0}, ForeignLimits{});
   Expect(tree.valid());
-  const GfnRange all{Gfn{0},
-                     Gfn{FramesAt<F>(Level{F::kLevels}) * kEntriesPerTable<F>}};
+  const GfnRange all{Gfn{0}, Gfn{kFramesPerTree<F>}};
   unsigned met = 0;
   WalkAll(tree, {}, all, [&](const VisitedEntry<F>& visited) {
     met += visited.covers.begin == Gfn{3} ? 1 : 100;
@@ -508,7 +515,7 @@ void CheckForeign() {
 template <SpteFormat F>
 void CheckSchemes() {
   Block<F>& block = g_block<F>;
-  StableArena<F> stable(block.tables, block.infos, block.identities, kTables,
+  StableArena<F> stable(block.tables, block.infos, block.identities, kTables<F>,
                         Pfn{64});
   TypeStable type_stable;
   CheckTreeOver<F>(stable, type_stable);
@@ -518,7 +525,7 @@ void CheckSchemes() {
   identity.Record(place);
   const TableLife life = identity.LifeIn(place);
   Expect(life != kNoTableLife && identity.StillIn(life));
-  TableArena<F> arena(block.tables, block.infos, nullptr, kTables, Pfn{64});
+  TableArena<F> arena(block.tables, block.infos, nullptr, kTables<F>, Pfn{64});
   OneCpu quiescence;
   ExternalReclaimer<OneCpu> external(quiescence);
   CheckTreeOver<F>(arena, external);
@@ -534,33 +541,60 @@ extern "C" [[noreturn]] void Main() {
   CheckSpte<Arm64Stage2Of4K>();
   CheckSpte<Arm64Stage2Of16K>();
   CheckSpte<Arm64Stage2Of64K>();
+  CheckSpte<Arm64Stage2Of4KWith40Bits>();
+  CheckSpte<Arm64Stage2Of16KWith48Bits>();
+  CheckSpte<Arm64Stage2Of64KWith46Bits>();
   CheckSpte<Ept>();
+  CheckSpte<Ept5Level>();
   CheckSpte<RiscvSv39>();
   CheckSpte<RiscvSv48>();
   CheckSpte<RiscvSv57>();
+  CheckSpte<RiscvSv39x4>();
+  CheckSpte<RiscvSv48x4>();
+  CheckSpte<RiscvSv57x4>();
   CheckSpte<X86_64>();
+  CheckSpte<X86_64La57>();
   CheckRmaps<Arm64Stage2Of4K>();
   CheckRmaps<Arm64Stage2Of16K>();
   CheckRmaps<Arm64Stage2Of64K>();
+  CheckRmaps<Arm64Stage2Of4KWith40Bits>();
+  CheckRmaps<Arm64Stage2Of16KWith48Bits>();
+  CheckRmaps<Arm64Stage2Of64KWith46Bits>();
   CheckRmaps<Ept>();
+  CheckRmaps<Ept5Level>();
   CheckRmaps<RiscvSv39>();
   CheckRmaps<RiscvSv48>();
   CheckRmaps<RiscvSv57>();
+  CheckRmaps<RiscvSv39x4>();
+  CheckRmaps<RiscvSv48x4>();
+  CheckRmaps<RiscvSv57x4>();
   CheckRmaps<X86_64>();
+  CheckRmaps<X86_64La57>();
   CheckTrees<Arm64Stage2Of4K>();
   CheckTrees<Arm64Stage2Of16K>();
   CheckTrees<Arm64Stage2Of64K>();
+  CheckTrees<Arm64Stage2Of4KWith40Bits>();
+  CheckTrees<Arm64Stage2Of16KWith48Bits>();
+  CheckTrees<Arm64Stage2Of64KWith46Bits>();
   CheckTrees<Ept>();
+  CheckTrees<Ept5Level>();
   CheckTrees<RiscvSv39>();
   CheckTrees<RiscvSv48>();
   CheckTrees<RiscvSv57>();
+  CheckTrees<RiscvSv39x4>();
+  CheckTrees<RiscvSv48x4>();
+  CheckTrees<RiscvSv57x4>();
   CheckTrees<X86_64>();
+  CheckTrees<X86_64La57>();
   CheckForeign<Ept>();
   CheckForeign<RiscvSv39>();
   CheckForeign<RiscvSv48>();
   CheckForeign<RiscvSv57>();
+  CheckForeign<RiscvSv39x4>();
   CheckForeign<X86_64>();
+  CheckForeign<X86_64La57>();
   CheckSchemes<Ept>();
+  CheckSchemes<RiscvSv39x4>();
   CheckSchemes<X86_64>();
   Exit(0);
 }

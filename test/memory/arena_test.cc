@@ -135,6 +135,75 @@ TYPED_TEST(TableArenaTest, WithoutRecordsThereAreNoIndirectTables) {
 }
 #endif
 
+// --- Roots of several tables.
+
+class WideArenaTest : public ::testing::Test {
+ protected:
+  using F = test::WideFormat;
+  static constexpr std::size_t kCount = 14;
+
+  // Roots begin at frames that are multiples of four: at tables 2 and 6, and
+  // 10 has no room for a whole one.
+  static constexpr Pfn kFirst{0x502};
+  static constexpr std::size_t kLast = 13;
+
+  std::vector<Table<F>> tables_{kCount};
+  std::vector<TableInfo<F>> infos_{kCount};
+  std::vector<Cell<std::uint64_t>> gfns_{kCount * kEntriesPerTable<F>};
+  TableArena<F> arena_{tables_.data(), infos_.data(), gfns_.data(), kLast,
+                       kFirst};
+};
+
+TEST_F(WideArenaTest, ARootIsAlignedAndInOnePiece) {
+  EXPECT_EQ(arena_.AllocateRoot(TableKind::kDirect), &tables_[2]);
+  EXPECT_EQ(arena_.InUse(), 4u);
+  EXPECT_EQ(arena_.AllocateRoot(TableKind::kDirect), &tables_[6]);
+  EXPECT_EQ(arena_.AllocateRoot(TableKind::kDirect), nullptr);
+  EXPECT_EQ(arena_.InUse(), 8u);
+}
+
+TEST_F(WideArenaTest, WhatIsLeftIsGivenOutOneByOneAndNoTableTwice) {
+  ASSERT_EQ(arena_.AllocateRoot(TableKind::kDirect), &tables_[2]);
+  std::set<Table<F>*> given;
+  while (Table<F>* table = arena_.Allocate(TableKind::kDirect)) {
+    EXPECT_TRUE(table < &tables_[2] || table > &tables_[5]);
+    EXPECT_TRUE(given.insert(table).second);
+  }
+  EXPECT_EQ(given.size(), kLast - 4);
+  EXPECT_EQ(arena_.InUse(), kLast);
+}
+
+TEST_F(WideArenaTest, ATableInTheWayIsPassedOver) {
+  Table<F>* const one = arena_.Allocate(TableKind::kDirect);
+  Table<F>* const two = arena_.Allocate(TableKind::kDirect);
+  Table<F>* const three = arena_.Allocate(TableKind::kDirect);
+  // Lowest first.
+  ASSERT_EQ(three, &tables_[2]);
+  EXPECT_EQ(arena_.AllocateRoot(TableKind::kDirect), &tables_[6]);
+  EXPECT_EQ(arena_.AllocateRoot(TableKind::kDirect), nullptr);
+  arena_.Free(two);
+  arena_.Free(three);
+  EXPECT_EQ(arena_.AllocateRoot(TableKind::kDirect), &tables_[2]);
+  arena_.Free(one);
+}
+
+TEST_F(WideArenaTest, TheTablesOfARootAreGivenBackOneByOne) {
+  Table<F>* const root = arena_.AllocateRoot(TableKind::kDirect);
+  for (const unsigned i : {2u, 0u, 3u}) arena_.Free(root + i);
+  EXPECT_EQ(arena_.InUse(), 1u);
+  EXPECT_EQ(arena_.AllocateRoot(TableKind::kDirect), &tables_[6]);
+  arena_.Free(root + 1);
+  EXPECT_EQ(arena_.AllocateRoot(TableKind::kDirect), root);
+}
+
+TEST_F(WideArenaTest, AnIndirectRootHasRecordsInEachTable) {
+  Table<F>* const root = arena_.AllocateRoot(TableKind::kIndirect);
+  for (unsigned i = 0; i < 4; ++i) {
+    EXPECT_EQ(arena_.InfoOf(root + i).gfns,
+              gfns_.data() + (2 + i) * kEntriesPerTable<F>);
+  }
+}
+
 // --- Stress.
 
 // Who has a table has it alone, info and all: both are written plainly, for the

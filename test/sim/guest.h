@@ -58,7 +58,7 @@ class Guest {
   }
   // The entry at `level` on the path to `gfn`, for a tree that nobody changes.
   SpteCell<F>& EntryAt(Gfn gfn, Level level) {
-    Table<F>* table = tree.root();
+    Table<F>* table = RootTableOf(tree.root(), gfn);
     Level at{F::kLevels};
     for (; at > level; at = at.Below()) {
       table =

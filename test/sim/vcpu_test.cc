@@ -21,7 +21,9 @@
 #include "ptage/sim/vcpu_set.h"
 #include "ptage/sim/walk_cache.h"
 #include "ptage/spte.h"
+#include "ptage/spte/arm64.h"
 #include "ptage/spte/ept.h"
+#include "ptage/spte/riscv64.h"
 #include "ptage/spte/x86_64.h"
 #include "ptage/types.h"
 #include "test/sim/guest.h"
@@ -335,6 +337,83 @@ TEST(VcpuRaceTest, AnEntryFrozenUnderTheWalkFaults) {
   EXPECT_EQ(guest.vcpu->Translate(kPage, Rights::kWrite).fault,
             FaultCause::kNotPresent);
   EXPECT_EQ(ReadOnce(entry, kRelaxed), InterruptedEpt::kFrozen);
+}
+
+// --- Roots of several tables.
+
+template <class F>
+class WideVcpuTest : public ::testing::Test {};
+using WideFormats = ::testing::Types<RiscvSv39x4, Arm64Stage2Of4KWith40Bits>;
+TYPED_TEST_SUITE(WideVcpuTest, WideFormats);
+
+// Both have 2^27 frames to a table of the root; A is bit 6 (Privileged 12.4),
+// or AF bit 10 (DDI 0487 D8.3).
+template <class F>
+constexpr std::uint64_t kWideA = std::is_same_v<F, RiscvSv39x4> ? 0x40 : 0x400;
+constexpr std::uint64_t kBorder = std::uint64_t{1} << 27;
+
+TYPED_TEST(WideVcpuTest, BothSidesOfABorderAreTranslatedAndMarked) {
+  using F = TypeParam;
+  const std::uint64_t end = (std::is_same_v<F, RiscvSv39x4> ? 4 : 2) * kBorder;
+  OneVcpu<F> guest;
+  for (const std::uint64_t gfn : {kBorder - 1, kBorder, end - 1}) {
+    ASSERT_EQ(guest.Map(Gfn{gfn}, Pfn{gfn % 1000}, Rights::kAll),
+              MapOutcome::kDone);
+  }
+  // Walked from the root, from cached inner entries, and from the TLB.
+  for (int round = 0; round < 3; ++round) {
+    for (const std::uint64_t gfn : {kBorder - 1, kBorder, end - 1}) {
+      const Translation found = guest.vcpu->Translate(Gfn{gfn}, Rights::kWrite);
+      EXPECT_TRUE(found) << gfn;
+      EXPECT_EQ(found.pfn, Pfn{gfn % 1000});
+      EXPECT_NE(guest.WordAt(Gfn{gfn}, Level{1}) & kWideA<F>, 0u);
+    }
+  }
+  EXPECT_EQ(guest.vcpu->stats().walks, 3u);
+  // The same place under another table of the root.
+  EXPECT_EQ(guest.vcpu->Translate(Gfn{0}, Rights::kRead).fault,
+            FaultCause::kNotPresent);
+  EXPECT_EQ(guest.vcpu
+                ->Translate(Gfn{2 * kBorder - 1 - (end == 2 * kBorder)},
+                            Rights::kRead)
+                .fault,
+            FaultCause::kNotPresent);
+}
+
+TYPED_TEST(WideVcpuTest, BehindTheLastTableIsAFault) {
+  using F = TypeParam;
+  OneVcpu<F> guest;
+  const std::uint64_t end = (std::is_same_v<F, RiscvSv39x4> ? 4 : 2) * kBorder;
+  for (const std::uint64_t gfn : {end, end + kBorder, ~std::uint64_t{0}}) {
+    EXPECT_EQ(guest.vcpu->Translate(Gfn{gfn}, Rights::kRead).fault,
+              FaultCause::kNotPresent);
+  }
+}
+
+TYPED_TEST(WideVcpuTest, RightsAreTheLeafsAlone) {
+  using F = TypeParam;
+  OneVcpu<F> guest;
+  ASSERT_EQ(guest.Map(Gfn{kBorder}, Pfn{5}, Rights::kReadExecute),
+            MapOutcome::kDone);
+  EXPECT_TRUE(guest.vcpu->Translate(Gfn{kBorder}, Rights::kRead));
+  EXPECT_TRUE(guest.vcpu->Translate(Gfn{kBorder}, Rights::kExecute));
+  EXPECT_EQ(guest.vcpu->Translate(Gfn{kBorder}, Rights::kWrite).fault,
+            FaultCause::kForbidden);
+}
+
+TEST(FiveLevelVcpuTest, AWalkMarksFiveEntries) {
+  OneVcpu<X86_64La57> guest;
+  constexpr Gfn kLast{(std::uint64_t{1} << 45) - 1};
+  ASSERT_EQ(guest.Map(kLast, Pfn{77}, Rights::kAll), MapOutcome::kDone);
+  for (int level = 2; level <= 5; ++level) {
+    guest.SetWordAt(kLast, Level{level},
+                    guest.WordAt(kLast, Level{level}) & ~std::uint64_t{0x20});
+  }
+  EXPECT_EQ(guest.vcpu->Translate(kLast, Rights::kRead).pfn, Pfn{77});
+  for (int level = 1; level <= 5; ++level) {
+    EXPECT_NE(guest.WordAt(kLast, Level{level}) & 0x20, 0u) << level;
+  }
+  EXPECT_FALSE(guest.vcpu->Translate(kLast + 1, Rights::kRead));
 }
 
 TEST(VcpuFlushTest, AZapWaitsForAVcpuAtWorkAndNoLonger) {

@@ -13,6 +13,8 @@
 #include <cstdint>
 
 #include "gtest/gtest.h"
+#include "ptage/config.h"
+#include "ptage/once.h"
 #include "ptage/spte.h"
 #include "ptage/types.h"
 
@@ -26,6 +28,63 @@ using K64 = Arm64Stage2Of64K;
 static_assert(kEntriesPerTable<K4> == 512 && K4::kLevels == 4);
 static_assert(kEntriesPerTable<K16> == 2048 && K16::kLevels == 3);
 static_assert(kEntriesPerTable<K64> == 8192 && K64::kLevels == 2);
+
+// D8.2, stage 2: as many bits as levels of whole tables resolve, and up to four
+// more in a root of 2 to 16 tables.
+using K4At40 = Arm64Stage2Of4KWith40Bits;
+using K16At48 = Arm64Stage2Of16KWith48Bits;
+using K64At46 = Arm64Stage2Of64KWith46Bits;
+static_assert(K4At40::kLevels == 3 && kRootTables<K4At40> == 2);
+static_assert(K16At48::kLevels == 3 && kRootTables<K16At48> == 2);
+static_assert(K64At46::kLevels == 2 && kRootTables<K64At46> == 16);
+static_assert(kRootTables<K4> == 1 && kRootTables<K16> == 1);
+static_assert(kRootTables<Arm64Stage2<Arm64Granule::k4K, 39>> == 1);
+static_assert(kRootTables<Arm64Stage2<Arm64Granule::k4K, 43>> == 16);
+static_assert(kRootTables<Arm64Stage2<Arm64Granule::k16K, 40>> == 16 &&
+              Arm64Stage2<Arm64Granule::k16K, 40>::kLevels == 2);
+static_assert(K4At40::kLargestLeaf == Level{3});
+
+TEST(Arm64Test, HowManyTablesTheRootHasChangesNoDescriptor) {
+  EXPECT_EQ(K4At40::MakeLeaf(Pfn{0x123456}, Level{1}, Rights::kAll),
+            0x0008'0001'2345'637Fu);
+  EXPECT_EQ(K16At48::MakeLeaf(Pfn{0x12345}, Level{1}, Rights::kAll),
+            0x0008'0000'48D1'437Fu);
+  EXPECT_EQ(K64At46::MakeLeaf(Pfn{0x12345}, Level{1}, Rights::kAll),
+            0x0008'0001'2345'037Fu);
+}
+
+// --- The contiguous hint, bit 52.
+
+// One access flag would stand for a group: nothing here could say whose.
+static_assert(!CheckedFormat<K4> && !CheckedFormat<K16> && !CheckedFormat<K64>);
+
+TEST(Arm64Test, NoLeafIsContiguousNorIsAPartOfOne) {
+  constexpr std::uint64_t kContiguous = 0x0010'0000'0000'0000;
+  EXPECT_EQ(kRefusedBits<K4>, kContiguous);
+  EXPECT_EQ(kRefusedBits<K16At48>, kContiguous);
+  for (const Level level : {Level{1}, Level{2}, Level{3}}) {
+    for (unsigned rights = 0; rights < 8; ++rights) {
+      const std::uint64_t leaf =
+          K4::MakeLeaf(Pfn{0xF'FFFC'0000}, level, static_cast<Rights>(rights));
+      EXPECT_EQ(leaf & kContiguous, 0u);
+      if (level == Level{1}) continue;
+      EXPECT_EQ(K4::SplitLeaf(leaf, level, 511) & kContiguous, 0u);
+    }
+  }
+  EXPECT_EQ(K4::MakeInner(Pfn{0xF'FFFF'FFFF}) & kContiguous, 0u);
+}
+
+#if PTAGE_HARDENED
+TEST(Arm64Test, WhoInstallsAContiguousLeafIsRefused) {
+  constexpr std::uint64_t kLeaf = 0x0018'0001'2345'637F;
+  SpteCell<K4> entry(K4::kEmpty);
+  EXPECT_DEATH((void)Install<K4>(entry, kLeaf), "");
+  ASSERT_TRUE(Freeze<K4>(entry, K4::kEmpty));
+  EXPECT_DEATH(Publish<K4>(entry, kLeaf), "");
+  Publish<K4>(entry, 0x0008'0001'2345'637F);
+  EXPECT_EQ(ReadOnce(entry, kRelaxed), 0x0008'0001'2345'637Fu);
+}
+#endif
 
 TEST(Arm64Test, ATableFillsAGranule) {
   EXPECT_EQ(sizeof(std::uint64_t) * kEntriesPerTable<K4>, 0x1000u);

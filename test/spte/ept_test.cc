@@ -24,6 +24,20 @@ static_assert(Ept::kPageBits == 12 && Ept::kLargestLeaf == Level{3});
 // SDM 29.3.5: the flags are in entries of every level.
 static_assert(Ept::kInnerAccessed);
 
+// A page-walk length of 5: the same entries; none of level 5 maps a page.
+static_assert(Ept5Level::kLevels == 5 && Ept5Level::kLargestLeaf == Level{3});
+static_assert(Ept5Level::kInnerAccessed && kRootTables<Ept5Level> == 1);
+
+TEST(EptTest, FiveLevelsHaveTheSameEntries) {
+  EXPECT_EQ(FramesAt<Ept5Level>(Level{5}), 0x10'0000'0000u);  // 256 TiB
+  EXPECT_EQ(Ept5Level::MakeLeaf(Pfn{0x123456}, Level{1}, Rights::kAll),
+            0x8000'0001'2345'6037u);
+  EXPECT_EQ(Ept5Level::MakeLeaf(Pfn{0x4'0000}, Level{3}, Rights::kReadWrite),
+            0x8000'0000'4000'00B3u);
+  EXPECT_EQ(Ept5Level::MakeInner(Pfn{0xABCDE}), 0xABCD'E107u);
+  EXPECT_EQ(Ept5Level::kEmpty, 0x8000'0000'0000'0000u);
+}
+
 TEST(EptTest, AnEntryCovers4KiB2MiB1GiBAnd512GiB) {
   EXPECT_EQ(FramesAt<Ept>(Level{1}), 1u);
   EXPECT_EQ(FramesAt<Ept>(Level{2}), 0x200u);

@@ -21,6 +21,33 @@ static_assert(RiscvSv39::kLevels == 3 && kEntriesPerTable<RiscvSv39> == 512);
 static_assert(RiscvSv48::kLevels == 4 && kEntriesPerTable<RiscvSv48> == 512);
 static_assert(RiscvSv57::kLevels == 5 && kEntriesPerTable<RiscvSv57> == 512);
 
+// "Guest Physical Address Translation": two more bits of address, resolved by a
+// root of 16 KiB.
+static_assert(RiscvSv39x4::kLevels == 3 && kRootTables<RiscvSv39x4> == 4);
+static_assert(RiscvSv48x4::kLevels == 4 && kRootTables<RiscvSv48x4> == 4);
+static_assert(RiscvSv57x4::kLevels == 5 && kRootTables<RiscvSv57x4> == 4);
+static_assert(kRootTables<RiscvSv39> == 1 && kRootTables<RiscvSv57> == 1);
+static_assert(sizeof(std::uint64_t) * kEntriesPerTable<RiscvSv39x4> *
+                  kRootTables<RiscvSv39x4> ==
+              16 << 10);
+
+// Every access of a guest is a user's: U is set. G (bit 5) is not.
+TEST(Riscv64Test, AGuestsLeafIsAUsers) {
+  EXPECT_EQ(RiscvSv39x4::MakeLeaf(Pfn{0x123456}, Level{1}, Rights::kAll),
+            0x48D1'581Fu);
+  EXPECT_EQ(RiscvSv57x4::MakeLeaf(Pfn{0x200}, Level{2}, Rights::kRead),
+            0x8'0013u);
+  EXPECT_EQ(RiscvSv48x4::MakeInner(Pfn{0xABCDE}), 0x2AF3'7801u);
+}
+
+#if PTAGE_HARDENED
+// N, bit 63: entries of a contiguous page, of which any may be marked.
+TEST(Riscv64Test, WhoInstallsAContiguousLeafIsRefused) {
+  SpteCell<RiscvSv39> entry(RiscvSv39::kEmpty);
+  EXPECT_DEATH((void)Install<RiscvSv39>(entry, 0x8000'0000'48D1'601F), "");
+}
+#endif
+
 TEST(Riscv64Test, AnEntryCovers4KiB2MiB1GiB) {
   EXPECT_EQ(FramesAt<RiscvSv39>(Level{1}), 1u);
   EXPECT_EQ(FramesAt<RiscvSv39>(Level{2}), 0x200u);

@@ -24,6 +24,21 @@ static_assert(X86_64::kPageBits == 12 && X86_64::kLargestLeaf == Level{3});
 // SDM 3A 4.8: the accessed flag is in entries of every level.
 static_assert(X86_64::kInnerAccessed);
 
+// CR4.LA57: tables of five levels, of the same entries; none of level 5 maps a
+// page.
+static_assert(X86_64La57::kLevels == 5 && X86_64La57::kLargestLeaf == Level{3});
+static_assert(X86_64La57::kInnerAccessed && kRootTables<X86_64La57> == 1);
+
+TEST(X86_64Test, FiveLevelsHaveTheSameEntries) {
+  EXPECT_EQ(FramesAt<X86_64La57>(Level{5}), 0x10'0000'0000u);  // 256 TiB
+  EXPECT_EQ(X86_64La57::MakeLeaf(Pfn{0x123456}, Level{1}, Rights::kAll),
+            0x0000'0001'2345'6007u);
+  EXPECT_EQ(X86_64La57::MakeLeaf(Pfn{0x4'0000}, Level{3}, Rights::kReadWrite),
+            0x8000'0000'4000'0087u);
+  EXPECT_EQ(X86_64La57::MakeInner(Pfn{0xABCDE}), 0xABCD'E027u);
+  EXPECT_FALSE(X86_64La57::IsLeaf(0xABCD'E027, Level{5}));
+}
+
 TEST(X86_64Test, AnEntryCovers4KiB2MiB1GiBAnd512GiB) {
   EXPECT_EQ(FramesAt<X86_64>(Level{1}), 1u);
   EXPECT_EQ(FramesAt<X86_64>(Level{2}), 0x200u);

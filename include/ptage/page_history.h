@@ -116,8 +116,8 @@ inline void PageHistory::SetBits(Cell<std::uint64_t>* bits,
   ForEachWord(range, [&](std::uint64_t word, std::uint64_t mask) {
     for (;;) {
       const std::uint64_t seen = ReadOnce(bits[word], kRelaxed);
-      // Were nothing written where the bits are there already, they could be
-      // taken meanwhile, and what they then told of be older than this access.
+      // Also where the bits are there already: a load may return what a
+      // question has taken meanwhile, a compare-and-swap may not.
       // [history.1] relaxed: ordered by the entry.
       if (TryCmpxchg(bits[word], seen, seen | mask, kRelaxed)) return;
     }

@@ -24,6 +24,7 @@
 #include "ptage/once.h"
 #include "ptage/once/block.h"
 #include "ptage/once/vector.h"
+#include "ptage/page_history.h"
 #include "ptage/page_table.h"
 #include "ptage/profile.h"
 #include "ptage/prune.h"

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //
 // Which pages of a direct tree were written: by their dirty bits, or by
-// write-protecting them, so that the first write to each is a fault.
+// write-protecting them, so that the first write to each is a fault. Not under
+// a type-stable reclaimer.
 //
 // Contract
 //   Concurrently, anything may happen to the tree: CPUs write, faults map,
@@ -231,6 +232,9 @@ class Lifting {
 template <class Tree, Flusher Fl>
 AgeCounts ClearDirty(const Tree& tree, const typename Tree::Walk& walk,
                      Fl& flusher, GfnRange range, const AgeOutput& output) {
+  static_assert(!Tree::Tables::kStable,
+                "ClearDirty: an entry keeps its place while a walk lasts; "
+                "under TypeStable it may be another's");
   AgeCounts counts;
   for (GfnRange left = range; !left.Empty();) {
     internal::DirtyOutput found(output);

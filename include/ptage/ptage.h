@@ -6,6 +6,7 @@
 #define PTAGE_PTAGE_H_
 
 // IWYU pragma: begin_exports
+#include "ptage/address_spaces.h"
 #include "ptage/core.h"
 #include "ptage/invalidate.h"
 #include "ptage/memslot.h"

@@ -7,9 +7,14 @@
 //   Any threads may fault, age, zap and remove concurrently. Fault installs
 //   under whatever keeps the memslot's frame valid (vm.h: the MMU lock,
 //   shared); nothing else here takes that lock. Aging is wait-free in both
-//   modes, but for the slow one's wait for a place to begin its walk. Zap and
-//   RemoveTables wait as page_table.h says, and for the flush; AgeSkippingCold
+//   modes, but for the slow one's wait for a place to begin its walk. What
+//   zaps, removes, splits or promotes waits as page_table.h says, and for the
+//   flush; so does what collects dirty pages, as dirty.h says; AgeSkippingCold
 //   for the flush, if it is exact.
+//
+//   A write fault that finds its page write-protected makes it writable and
+//   dirty, in its entry, by compare-and-swap alone: the next ClearDirty or
+//   WriteProtect tells of it.
 
 #ifndef PTAGE_TDP_MMU_H_
 #define PTAGE_TDP_MMU_H_
@@ -17,12 +22,15 @@
 #include <cstdint>
 
 #include "absl/synchronization/mutex.h"
+#include "ptage/dirty.h"
 #include "ptage/harvest.h"
 #include "ptage/memory.h"
 #include "ptage/mmu.h"
+#include "ptage/once.h"
 #include "ptage/page_table.h"
 #include "ptage/prune.h"
 #include "ptage/reclaim.h"
+#include "ptage/reclaim/type_stable.h"
 #include "ptage/spte.h"
 #include "ptage/types.h"
 
@@ -54,8 +62,8 @@ class TdpMmu : public AgeQuestions<TdpMmu<F, M, R, Fl, kInner>> {
 
   // Maps `pfn` at the page of size `level` that `gfn` lies in, `pfn` being the
   // frame behind `gfn`; accessed, and dirty if `access` writes. Where a table
-  // stands in the way, maps a smaller page. Precondition: `granted` has
-  // `access`.
+  // stands in the way, maps a smaller page. A write to a page that is
+  // write-protected is granted. Precondition: `granted` has `access`.
   [[nodiscard]] FaultOutcome Fault(const Walk& walk, Gfn gfn, Pfn pfn,
                                    Level level, Rights granted, Rights access);
 
@@ -76,6 +84,40 @@ class TdpMmu : public AgeQuestions<TdpMmu<F, M, R, Fl, kInner>> {
   // Removes the tables that lie wholly in `range`. Returns how many.
   std::uint64_t RemoveTables(const Walk& walk, GfnRange range, ZapSink sink);
 
+  // Zaps every leaf that covers a frame of `range`, whole subtrees from the top
+  // with a flush for each, and frees their tables. Returns how many leaves.
+  std::uint64_t ZapRecursive(const Walk& walk, GfnRange range, ZapSink sink);
+
+  // Pages that became of others, and what stood in the way.
+  struct Resized {
+    std::uint64_t done = 0;
+    bool no_memory = false;
+  };
+  // Splits every leaf that covers a frame of `range` down to leaves of `level`.
+  // A fault may map a large page again meanwhile, if it is told to.
+  Resized SplitLarge(const Walk& walk, GfnRange range, Level level);
+  // Makes pages of `level` > 1 of those of the level below wherever all of one
+  // lie in `range` and fit: consecutive frames from an aligned one, the same
+  // rights, none write-protected.
+  Resized PromoteSmall(const Walk& walk, GfnRange range, Level level);
+
+  // As dirty.h says, for the leaves in `range`.
+  AgeCounts ClearDirty(const Walk& walk, GfnRange range,
+                       const AgeOutput& output) {
+    return ptage::ClearDirty(tree_, walk, flusher_, range, output);
+  }
+  AgeCounts WriteProtect(const Walk& walk, GfnRange range,
+                         const AgeOutput& output)
+    requires(WriteProtectable<F>)
+  {
+    return ptage::WriteProtect(tree_, walk, flusher_, range, output);
+  }
+  std::uint64_t LiftProtection(const Walk& walk, GfnRange range)
+    requires(WriteProtectable<F>)
+  {
+    return ptage::LiftProtection(tree_, walk, range);
+  }
+
  private:
   static ZappedLeaf Zapped(const TakenLeaf<F>& leaf) {
     return ZappedLeaf{.gfn = leaf.gfn,
@@ -84,6 +126,9 @@ class TdpMmu : public AgeQuestions<TdpMmu<F, M, R, Fl, kInner>> {
                       .accessed = IsYoung<F>(leaf.word),
                       .dirty = IsDirty<F>(leaf.word)};
   }
+
+  // A fault that found an entry there.
+  FaultOutcome FaultOnPresent(const Walk& walk, Gfn gfn, Rights access);
 
   R& reclaimer_;
   Fl& flusher_;
@@ -111,7 +156,7 @@ FaultOutcome TdpMmu<F, M, R, Fl, kInner>::Fault(const Walk& walk, Gfn gfn,
         return FaultOutcome::kMapped;
       case MapOutcome::kPresent:
       case MapOutcome::kLargePage:
-        return FaultOutcome::kSpurious;
+        return FaultOnPresent(walk, gfn, access);
       case MapOutcome::kTable:
         continue;
       case MapOutcome::kRetry:
@@ -120,6 +165,24 @@ FaultOutcome TdpMmu<F, M, R, Fl, kInner>::Fault(const Walk& walk, Gfn gfn,
         return FaultOutcome::kNoMemory;
     }
   }
+}
+
+template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
+          InnerAging kInner>
+FaultOutcome TdpMmu<F, M, R, Fl, kInner>::FaultOnPresent(const Walk& walk,
+                                                         Gfn gfn,
+                                                         Rights access) {
+  // Under a type-stable reclaimer nothing is protected.
+  if constexpr (WriteProtectable<F> && !kTypeStable<R>) {
+    if (!Allows(access, Rights::kWrite)) return FaultOutcome::kSpurious;
+    const FoundEntry<F> found = tree_.Lookup(walk, gfn);
+    if (IsProtected<F>(found.word)) {
+      return GrantWrite<F>(*found.entry, found.word, [] {})
+                 ? FaultOutcome::kMapped
+                 : FaultOutcome::kRetry;
+    }
+  }
+  return FaultOutcome::kSpurious;
 }
 
 template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
@@ -174,6 +237,71 @@ std::uint64_t TdpMmu<F, M, R, Fl, kInner>::RemoveTables(const Walk& walk,
                                                         ZapSink sink) {
   return tree_.RemoveTables(
       walk, range, [&](const TakenLeaf<F>& leaf) { sink(Zapped(leaf)); });
+}
+
+template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
+          InnerAging kInner>
+std::uint64_t TdpMmu<F, M, R, Fl, kInner>::ZapRecursive(const Walk& walk,
+                                                        GfnRange range,
+                                                        ZapSink sink) {
+  std::uint64_t zapped = 0;
+  (void)tree_.RemoveTables(walk, range, [&](const TakenLeaf<F>& leaf) {
+    ++zapped;
+    sink(Zapped(leaf));
+  });
+  // What is left at the edges, large leaves among it, and what came meanwhile.
+  return zapped + Zap(walk, range, ZapFlush::kEach, sink);
+}
+
+template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
+          InnerAging kInner>
+auto TdpMmu<F, M, R, Fl, kInner>::SplitLarge(const Walk& walk, GfnRange range,
+                                             Level level) -> Resized {
+  Resized resized;
+  for (Gfn gfn = range.begin; gfn < range.end && !resized.no_memory;) {
+    const FoundEntry<F> found = tree_.Lookup(walk, gfn);
+    if (IsFrozen<F>(found.word)) {
+      // It may come back as a large leaf.
+      SpinPause();
+      continue;
+    }
+    const std::uint64_t frames = FramesAt<F>(found.level);
+    const Gfn first{gfn.value / frames * frames};
+    if (!F::IsPresent(found.word) || found.level <= level) {
+      gfn = first + frames;
+      continue;
+    }
+    switch (tree_.Split(walk, first, found.level)) {
+      case StructureOutcome::kDone:
+        ++resized.done;
+        break;
+      case StructureOutcome::kUnsuitable:
+        // It became something else: look again.
+        break;
+      case StructureOutcome::kNoMemory:
+        resized.no_memory = true;
+    }
+  }
+  return resized;
+}
+
+template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
+          InnerAging kInner>
+auto TdpMmu<F, M, R, Fl, kInner>::PromoteSmall(const Walk& walk, GfnRange range,
+                                               Level level) -> Resized {
+  PTAGE_ASSERT(level > Level{1} && level <= F::kLargestLeaf);
+  Resized resized;
+  const std::uint64_t frames = FramesAt<F>(level);
+  for (Gfn gfn{(range.begin.value + frames - 1) / frames * frames};
+       gfn + frames <= range.end; gfn = gfn + frames) {
+    const FoundEntry<F> found = tree_.Lookup(walk, gfn);
+    // Not worth the lock: nothing there, or as large already.
+    if (!F::IsPresent(found.word) || found.level != level.Below()) continue;
+    if (tree_.Promote(walk, gfn, level) == StructureOutcome::kDone) {
+      ++resized.done;
+    }
+  }
+  return resized;
 }
 
 }  // namespace ptage

@@ -154,6 +154,21 @@ void CheckReclaim() {
   domain.End(section);
 }
 
+void CheckHistory() {
+  static Cell<std::uint64_t> words[PageHistory::WordsFor(70)];
+  for (auto& word : words) WriteOnce(word, std::uint64_t{0}, kRelaxed);
+  const GfnRange range{Gfn{10}, Gfn{80}};
+  PageHistory history(words, range);
+  Expect(history.range() == range);
+  history.Record(GfnRange{Gfn{70}, Gfn{90}}, true, true);
+  Expect(
+      AgeWithHistory(history, range, AgeAction::kTestAndClear, AgeOutput{}, [] {
+        return AgeResult{};
+      }).young);
+  Expect(!history.Accessed(range, AgeAction::kTest, AgeOutput{}).young);
+  Expect(history.Written(range, AgeAction::kTest, AgeOutput{}).young);
+}
+
 void CheckExternal() {
   OneCpu quiescence;
   ExternalReclaimer<OneCpu> reclaimer(quiescence);
@@ -538,6 +553,7 @@ extern "C" [[noreturn]] void Main() {
   CheckOnce();
   CheckReclaim();
   CheckExternal();
+  CheckHistory();
   CheckSpte<Arm64Stage2Of4K>();
   CheckSpte<Arm64Stage2Of16K>();
   CheckSpte<Arm64Stage2Of64K>();

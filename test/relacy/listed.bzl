@@ -17,6 +17,7 @@ SEARCHES = {
     "memory": ["spte", "rmap"],
     "once/block": ["page_table"],
     "once/vector": ["rmap", "page_table"],
+    "page_history": ["page_history"],
     "page_table": ["page_table", "type_stable"],
     "page_table/cold": ["page_table"],
     "page_table/remove": ["page_table", "type_stable"],
@@ -143,6 +144,20 @@ LISTED = {
         "WordsHaveLack:recheck:2": (
             "RunBroken<Single, GivenAs::kCold>",
             "an entry that stayed in its rmap is examined",
+        ),
+    },
+    "page_history": {
+        "SetBits:recheck:1": (
+            "RecordsAgainstTaker",
+            "no access is lost",
+        ),
+        "SetBits:recheck:2": (
+            "RecordsAgainstTaker",
+            "no access is lost",
+        ),
+        "Take:recheck:2": (
+            "RecordsAgainstTaker",
+            "no access is lost",
         ),
     },
     "page_table": {
@@ -755,6 +770,11 @@ LISTED = {
 
 # (why no execution can tell, [mutants]). Each is equivalent to what is shipped.
 STRUCK = [
+    (
+        "Nobody looks at what the compare-and-swap answers: the bits of a lost race stay, and " +
+        "are told of again.",
+        ["page_history:Take:recheck:1"],
+    ),
     (
         "Both words are written before the number of the life, and each is a release that a " +
         "walk acquires by itself: the proof in the header uses no order between the two.",

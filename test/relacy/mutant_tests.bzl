@@ -46,7 +46,8 @@ def _shell(text):
     return "'" + text.replace("'", "'\\''").replace("$", "$$") + "'"
 
 def _deps(searches):
-    return [":searches"] + ([":dirty_searches"] if searches == "dirty" else [])
+    own = ["dirty", "page_history"]
+    return [":searches"] + ([":" + searches + "_searches"] if searches in own else [])
 
 def _folder(header):
     return "listed/" + header.replace("/", "_")

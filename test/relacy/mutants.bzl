@@ -109,6 +109,17 @@ MUTANTS = {
             "  Empty<F>(entry);\n  sink(seen);\n",
         ),
     ],
+    "page_history": [
+        (
+            "HistoryAskedFirst",
+            "AskerAgainstZap",
+            "a page that was used does not look idle",
+            "  const AgeResult mapped = ask();\n" +
+            "  return mapped | history.Accessed(range, action, output);",
+            "  const AgeResult before = history.Accessed(range, action, output);\n" +
+            "  return before | ask();",
+        ),
+    ],
     "reclaim/anonymous_epoch": [
         (
             "AnnouncedRelaxed",

@@ -43,6 +43,8 @@ static_assert(kRootTables<Arm64Stage2<Arm64Granule::k4K, 43>> == 16);
 static_assert(kRootTables<Arm64Stage2<Arm64Granule::k16K, 40>> == 16 &&
               Arm64Stage2<Arm64Granule::k16K, 40>::kLevels == 2);
 static_assert(K4At40::kLargestLeaf == Level{3});
+// A root that holds blocks of 2 MiB.
+static_assert(Arm64Stage2<Arm64Granule::k4K, 32>::kLargestLeaf == Level{2});
 
 TEST(Arm64Test, HowManyTablesTheRootHasChangesNoDescriptor) {
   EXPECT_EQ(K4At40::MakeLeaf(Pfn{0x123456}, Level{1}, Rights::kAll),

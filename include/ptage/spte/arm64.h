@@ -25,8 +25,8 @@
 //     MakeLeaf never sets the bit; who installs an entry with it is refused, by
 //     an assert. Tables of others, where it may stand, do not compile: the
 //     format does not say which bits are reserved (CheckedFormat).
-//   * 52-bit addresses (FEAT_LPA2; FEAT_LPA with 64 KiB): bits 51:48 of an
-//     address would lie in bits 9:8, or 15:12, of a descriptor.
+//   * 52-bit addresses. Bits of one would lie where others stand here: 51:50 in
+//     bits 9:8 (FEAT_LPA2, for SH), or 51:48 in bits 15:12 (FEAT_LPA, 64 KiB).
 
 #ifndef PTAGE_SPTE_ARM64_H_
 #define PTAGE_SPTE_ARM64_H_
@@ -41,12 +41,12 @@ namespace ptage {
 enum class Arm64Granule : int { k4K = 12, k16K = 14, k64K = 16 };
 
 // The most bits of an address that whole tables resolve: 48, 47 and 42.
-[[nodiscard]] constexpr int WholeTableBits(Arm64Granule granule) {
-  const int page = static_cast<int>(granule);
-  return page + (48 - page) / (page - 3) * (page - 3);
-}
+template <Arm64Granule kGranule>
+inline constexpr int kWholeTableBits = kGranule == Arm64Granule::k4K    ? 48
+                                       : kGranule == Arm64Granule::k16K ? 47
+                                                                        : 42;
 
-template <Arm64Granule kGranule, int kAddressBits = WholeTableBits(kGranule)>
+template <Arm64Granule kGranule, int kAddressBits = kWholeTableBits<kGranule>>
 struct Arm64Stage2 {
   using Word = std::uint64_t;
 
@@ -57,11 +57,12 @@ struct Arm64Stage2 {
   static constexpr unsigned kRootTables =
       1u << (kAddressBits - kPageBits) % kIndexBits;
   static_assert(kAddressBits <= 48, "without FEAT_LPA2 addresses have 48 bits");
-  static_assert(kLevels > 0 && kRootTables <= 16,
+  static_assert(kLevels > 1 && kRootTables <= 16,
                 "no root of 1, 2, 4, 8 or 16 tables resolves so many bits");
   // Blocks of 2 MiB and 1 GiB with 4 KiB, of 32 MiB with 16 KiB, of 512 MiB
   // with 64 KiB (D8.3.1 "VMSAv8-64 descriptor formats").
-  static constexpr Level kLargestLeaf{kGranule == Arm64Granule::k4K ? 3 : 2};
+  static constexpr Level kLargestLeaf{
+      kGranule == Arm64Granule::k4K && kLevels > 2 ? 3 : 2};
   // Table descriptors have an access flag only with FEAT_HAFT.
   static constexpr bool kInnerAccessed = false;
 

@@ -103,7 +103,7 @@ class ProfileTest : public ::testing::Test {
   std::vector<ProfileRegion> regions_ = std::vector<ProfileRegion>(64);
 };
 
-using Formats = ::testing::Types<Ept, X86_64>;
+using Formats = ::testing::Types<Ept, X86_64, X86_64La57>;
 TYPED_TEST_SUITE(ProfileTest, Formats, test::FormatNames);
 
 TYPED_TEST(ProfileTest, RegionsAreWhatWasUsedSinceTheLastRound) {

@@ -116,7 +116,7 @@ class PruneTest : public ::testing::Test {
   AgeCounts counts_;
 };
 
-using Formats = ::testing::Types<Ept, X86_64>;
+using Formats = ::testing::Types<Ept, X86_64, X86_64La57>;
 TYPED_TEST_SUITE(PruneTest, Formats, test::FormatNames);
 
 constexpr AgeResult kYoung{.young = true, .was_fast = false, .complete = true};

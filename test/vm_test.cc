@@ -19,6 +19,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "ptage/spte/ept.h"
+#include "ptage/spte/riscv64.h"
 #include "ptage/spte/x86_64.h"
 #include "test/machine.h"
 
@@ -56,9 +57,9 @@ using Bit = BitRmaps<F>;
 template <class F>
 using Free = LocklessRmapsUnderLock<F>;
 
-using Cases =
-    testing::Types<Case<Ept, Single>, Case<Ept, Bit>, Case<Ept, Free>,
-                   Case<X86_64, Single>, Case<X86_64, Bit>, Case<X86_64, Free>>;
+using Cases = testing::Types<Case<Ept, Single>, Case<Ept, Bit>, Case<Ept, Free>,
+                             Case<X86_64, Single>, Case<X86_64, Bit>,
+                             Case<X86_64, Free>, Case<RiscvSv39x4, Free>>;
 TYPED_TEST_SUITE(VmTest, Cases);
 
 // What a walker does when the guest touches a mapped page.
@@ -509,8 +510,8 @@ TYPED_TEST(VmTest, AFaultWithoutMemoryLeavesNothingBehind) {
   constexpr std::size_t kFits =
       test::RmapPool<typename TypeParam::D>::kFirst;  // in the only chunk
   // A root for each MMU, and a path below one.
-  Machine<F, typename TypeParam::D> machine(1 + std::size_t{F::kLevels}, 1,
-                                            k4K);
+  constexpr std::size_t kTables = 2 * kRootTables<F> + F::kLevels - 1;
+  Machine<F, typename TypeParam::D> machine(kTables, 1, k4K);
   auto& vm = *machine.vm;
   const GfnRange all{Gfn{0}, Gfn{64}};
   ASSERT_TRUE(vm.AddMemslot(all, Pfn{512}, Rights::kAll).ok());
@@ -524,7 +525,7 @@ TYPED_TEST(VmTest, AFaultWithoutMemoryLeavesNothingBehind) {
   const auto expect_as_before = [&] {
     EXPECT_EQ(vm.shadow().live(), kFits);
     EXPECT_EQ(machine.pool.InUse(), 1u);
-    EXPECT_EQ(machine.arena.InUse(), 1 + std::size_t{F::kLevels});
+    EXPECT_EQ(machine.arena.InUse(), kTables);
     EXPECT_TRUE(vm.TestYoung({Gfn{3}, Gfn{4}}).young);
   };
 
@@ -683,6 +684,48 @@ TYPED_TEST(VmTest, NoAccessIsLostUnderConcurrentChange) {
   vm.TestClearYoung(all, output);
   EXPECT_EQ(counts.young - counts.lost_races + handed_over.load(),
             became_young.load());
+}
+
+// A root of four tables, of 2^27 frames each, for both MMUs.
+TEST(WideVmTest, AMemslotAndNestedFramesLieAcrossABorder) {
+  using F = RiscvSv39x4;
+  constexpr std::uint64_t kBorder = std::uint64_t{1} << 27;
+  Machine<F, LocklessRmapsUnderLock<F>> machine(64, 256, k4K);
+  auto& vm = *machine.vm;
+  const GfnRange slot{Gfn{kBorder - 8}, Gfn{kBorder + 8}};
+  ASSERT_TRUE(vm.AddMemslot(slot, Pfn{1 << 20}, Rights::kAll).ok());
+  for (const std::uint64_t gfn : {kBorder - 1, kBorder}) {
+    EXPECT_EQ(vm.Fault(Gfn{gfn}, Rights::kRead), FaultOutcome::kMapped);
+  }
+  // Nested frames of the last border, for other gfns.
+  EXPECT_EQ(vm.NestedFault(NestedGfn{3 * kBorder - 1}, Rights::kRead,
+                           [](NestedGfn) { return Gfn{kBorder - 3}; }),
+            FaultOutcome::kMapped);
+  EXPECT_EQ(vm.NestedFault(NestedGfn{3 * kBorder}, Rights::kRead,
+                           [](NestedGfn) { return Gfn{kBorder + 2}; }),
+            FaultOutcome::kMapped);
+  Answer answer(slot.begin, slot.Frames());
+  EXPECT_TRUE(vm.TestClearYoungFastOnly(slot, answer.output()).young);
+  for (std::uint64_t i = 0; i < slot.Frames(); ++i) {
+    EXPECT_EQ(answer.Young(slot.begin + i),
+              i == 5 || i == 7 || i == 8 || i == 10)
+        << i;
+  }
+  EXPECT_EQ(vm.TestYoung(slot),
+            (AgeResult{.young = false, .was_fast = false, .complete = true}));
+  EXPECT_EQ(vm.Invalidate(slot, [](const ZappedLeaf&) {}), 4u);
+}
+
+TEST(WideVmTest, AMemslotEndsWhereTheRootDoes) {
+  using F = RiscvSv39x4;
+  constexpr Gfn kEnd{std::uint64_t{1} << 29};
+  Machine<F, LocklessRmapsUnderLock<F>> machine(64, 256, k4K);
+  auto& vm = *machine.vm;
+  const Gfn first{kEnd.value - 4};
+  EXPECT_FALSE(vm.AddMemslot({first, kEnd + 1}, Pfn{8}, Rights::kAll).ok());
+  ASSERT_TRUE(vm.AddMemslot({first, kEnd}, Pfn{8}, Rights::kAll).ok());
+  EXPECT_EQ(vm.Fault(first + 3, Rights::kWrite), FaultOutcome::kMapped);
+  EXPECT_TRUE(vm.TestClearYoung(GfnRange{first, kEnd}).young);
 }
 
 }  // namespace

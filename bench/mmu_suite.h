@@ -202,9 +202,13 @@ double MmuSuite::FaultAll(World& world, std::size_t vcpus) {
   fault(0);
   if (vcpus == 1) parts[1] = parts[0];
   if (vcpus > 1) team_.Join();
-  if (!parts[0].undisturbed || !parts[1].undisturbed) return 0;
-  const double ns = rate_.Nanoseconds(std::max(parts[0].end, parts[1].end) -
-                                      std::min(parts[0].begin, parts[1].begin));
+  const auto [first, second] = std::minmax(parts[0].begin, parts[1].begin);
+  if (!parts[0].undisturbed || !parts[1].undisturbed ||
+      second - first > rate_.FromNanoseconds(kStolenNs)) {
+    return 0;
+  }
+  const double ns =
+      rate_.Nanoseconds(std::max(parts[0].end, parts[1].end) - first);
   return ns / static_cast<double>(vcpus * pages_);
 }
 

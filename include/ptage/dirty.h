@@ -12,9 +12,10 @@
 //     call and no zap has told of since, is told of by this one, if it is
 //     mapped during all of it. A page may be told of twice, never not at all.
 //   * What it leaves: a write after it returned is seen by the next one, as a
-//     dirty bit, or faults. For that each call flushes once, at its end, if it
-//     changed anything. Until then CPUs write through what they have cached,
-//     which is why data is copied only after the call has returned.
+//     dirty bit, or faults, or is told of by another that is under way. For
+//     that each call flushes once, at its end, if it changed anything. Until
+//     then CPUs write through what they have cached, which is why data is
+//     copied only after the call has returned.
 //   * Whoever else changes an entry does it by compare-and-swap, and so neither
 //     undoes what is done here nor is undone: aging takes accessed bits alone,
 //     and these functions leave them alone.

@@ -623,7 +623,7 @@ _ROWS = [
         "shadow_mmu_test",
         "AFaultUnderAClearParentIsFoundWhereColdOnesAreSkipped",
         "shadow_mmu",
-        "    MarkParent(tree_, walk, Gfn{nested.value});\n",
+        "    if (level == kSmall) MarkParent(tree, walk, Gfn{nested.value});\n",
         "",
     ),
     (
@@ -840,9 +840,9 @@ _ROWS = [
         "page_table_history_test",
         "AMappingAppearsWithTheTablesAboveIt",
         "page_table/tables",
-        "for (Entry& entry : table->entries) WriteOnce(entry, F::kEmpty, kRelaxed);",
+        "for (Entry& entry : table.entries) WriteOnce(entry, F::kEmpty, kRelaxed);",
         "if (level != Level{1}) {\n" +
-        "for (Entry& entry : table->entries) WriteOnce(entry, F::kEmpty, kRelaxed);\n" +
+        "for (Entry& entry : table.entries) WriteOnce(entry, F::kEmpty, kRelaxed);\n" +
         "}",
     ),
     (

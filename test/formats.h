@@ -154,6 +154,7 @@ struct Truth<Arm64Stage2Of4K> {
   static constexpr std::uint64_t kDirty = 0x0008'0001'2345'63FF;
   static constexpr std::uint64_t kYoungDirty = 0x0008'0001'2345'67FF;
   static constexpr std::uint64_t kYoungReadOnly = 0x0000'0001'2345'677F;
+  static constexpr std::uint64_t kYoungProtected = 0x0080'0001'2345'677F;
   static constexpr std::uint64_t kAccessedBit = 0x400;
   static constexpr std::uint64_t kDirtyBit = 0x80;
   static constexpr std::uint64_t kOtherYoung = 0x0008'0000'0777'777F;
@@ -167,6 +168,7 @@ struct Truth<Arm64Stage2Of64K> {
   static constexpr std::uint64_t kDirty = 0x0008'0001'2345'03FF;
   static constexpr std::uint64_t kYoungDirty = 0x0008'0001'2345'07FF;
   static constexpr std::uint64_t kYoungReadOnly = 0x0000'0001'2345'077F;
+  static constexpr std::uint64_t kYoungProtected = 0x0080'0001'2345'077F;
   static constexpr std::uint64_t kAccessedBit = 0x400;
   static constexpr std::uint64_t kDirtyBit = 0x80;
   static constexpr std::uint64_t kOtherYoung = 0x0008'0000'7777'077F;

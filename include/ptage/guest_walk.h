@@ -97,8 +97,8 @@ class GuestWalker {
   static constexpr int kTries = 8;
 
   // `root` is the frame of the table at Level{F::kLevels}, or of the first of
-  // them: in EPT that of the EPTP. `physical_bits`: what L1's processor has. `memory`, by addresses of
-  // L1, outlives this.
+  // them: in EPT that of the EPTP. `physical_bits`: what L1's processor has.
+  // `memory`, by addresses of L1, outlives this.
   GuestWalker(const M& memory, Pfn root, GuestBits bits, int physical_bits)
       : memory_(memory), root_(root), bits_(bits) {
     for (int level = 1; level <= F::kLevels; ++level) {

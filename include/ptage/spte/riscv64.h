@@ -8,9 +8,10 @@
 // aligned to that; and every access is a user's, hence the user bit. Pure
 // functions; see spte.h for what threads may do.
 //
-// Not here: contiguous pages (Svnapot),
-// whose entries' accessed bits speak for each other: bit 63 is never set, and
-// who installs an entry with it is refused.
+// Not here: contiguous pages (Svnapot), of whose entries any one may be marked
+// for an access to another's frame: bit 63 is never set, and who installs an
+// entry with it is refused. In tables of others each entry answers by its own
+// bit.
 
 #ifndef PTAGE_SPTE_RISCV64_H_
 #define PTAGE_SPTE_RISCV64_H_

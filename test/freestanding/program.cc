@@ -196,6 +196,7 @@ void CheckSpte() {
   Expect(F::FrameOf(F::SplitLeaf(cold, Level{2}, 3)) == pfn + 3);
   Expect(!F::IsLeaf(F::MakeInner(Pfn{1}), Level{2}));
   Expect(FramesAt<F>(Level{1}) == 1);
+  Expect(PageAround<F>(Gfn{3}, Level{1}) == (GfnRange{Gfn{3}, Gfn{4}}));
   const Word used = cold | F::kAccessed | F::kDirty;
   Expect(IsYoung<F>(used) && IsDirty<F>(used) && !IsFrozen<F>(used));
   SpteCell<F> entry(F::kEmpty);

@@ -40,8 +40,14 @@ TEST_F(MmuSuiteTest, EachMetricOfItsGroupIsThere) {
     ++expected;
     EXPECT_TRUE(metric.built) << metric.id;
     ASSERT_EQ(figures_.count(metric.id), 1u) << metric.id;
-    EXPECT_GT(figures_.at(metric.id).summary.median, 0) << metric.id;
+    // On a loaded machine vCPUs do not begin together often enough; then that
+    // is said.
+    const Figure& figure = figures_.at(metric.id);
+    EXPECT_TRUE(figure.summary.median > 0 || !figure.missing.empty())
+        << metric.id;
   }
+  EXPECT_GT(figures_.at("mmu/fault/tdp/1").summary.median, 0);
+  EXPECT_GT(figures_.at("mmu/fault/nested/1").summary.median, 0);
   EXPECT_EQ(expected, 6u);
   EXPECT_EQ(figures_.size(), expected);
   EXPECT_NE(suite.Table().find("a fault, nested, 2 vCPUs"), std::string::npos);

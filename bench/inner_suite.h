@@ -20,8 +20,9 @@
 #include "bench/inner_worlds.h"
 #include "bench/metrics.h"
 #include "bench/report.h"
+#include "bench/round_table.h"
+#include "bench/round_table.h"
 #include "bench/rounds.h"
-#include "bench/stats.h"
 #include "bench/table.h"
 #include "bench/team.h"
 #include "bench/walk_suite.h"
@@ -59,7 +60,10 @@ class InnerSuite {
     return rate_.Seconds(Ticks() - begin) * 1e6;
   }
   RoundFigures InTurn(const std::string& heading,
-                      const std::vector<Measured>& all);
+                      const std::vector<Measured>& all) {
+    return RunIntoTable(table_, heading, all, plan_.rounds, plan_.seed,
+                        plan_.go_on);
+  }
 
   // Of all pages of some rounds in which a vCPU uses 97 of 100 pages of most
   // tables, the share that is called what it was.
@@ -87,19 +91,6 @@ class InnerSuite {
 };
 
 // ---------------------------------------------------------------------------
-
-inline RoundFigures InnerSuite::InTurn(const std::string& heading,
-                                       const std::vector<Measured>& all) {
-  for (const Measured& thing : all) thing.once();
-  RoundFigures times = RunInTurn(all, plan_.rounds, plan_.seed, plan_.go_on);
-  table_.AddHeading(heading);
-  for (std::size_t i = 0; i < all.size(); ++i) {
-    table_.Add({absl::StrCat("  ", all[i].name),
-                absl::StrFormat("%.4g", times.MedianOf(i)),
-                absl::StrFormat("%.3f", times.SpreadOf(i))});
-  }
-  return times;
-}
 
 inline double InnerSuite::AccuracyOf(void (DenseWorld::*age)()) const {
   constexpr int kWarmUp = 3;
@@ -201,9 +192,7 @@ inline Figure InnerSuite::HotParents(unsigned one_in, double accuracy,
        timed("at their parents, with the flush", &DenseWorld::AgeAtParents)});
   WriteOnce(stop_, 1u, kRelaxed);
   team_.Join();
-  const std::vector<double> ratios = times.Ratios(0, 1);
-  return ratios.size() < 5 ? Figure{.missing = "too few rounds"}
-                           : Figure{.summary = Summarize(ratios)};
+  return RatioOf(times, 0, 1);
 }
 
 inline void InnerSuite::RunProfile(Figures& figures) {
@@ -214,17 +203,9 @@ inline void InnerSuite::RunProfile(Figures& figures) {
   const Profiles large =
       Profiled("8 regions of 2 GiB in use", 1024, {64, 1024, 16'384});
   (void)Profiled("8 regions of 64 MiB in use", 32, {1, 16, 256, 4096, 16'384});
-  if (large.cost.size() < 5) {
-    for (const char* id : {"walk/profile/cost", "walk/profile/precision",
-                           "walk/profile/recall"}) {
-      figures[id] = Figure{.missing = "too few rounds"};
-    }
-    return;
-  }
-  figures["walk/profile/cost"] = Figure{.summary = Summarize(large.cost)};
-  figures["walk/profile/precision"] =
-      Figure{.summary = Summarize(large.precision)};
-  figures["walk/profile/recall"] = Figure{.summary = Summarize(large.recall)};
+  figures["walk/profile/cost"] = FigureOf(large.cost);
+  figures["walk/profile/precision"] = FigureOf(large.precision);
+  figures["walk/profile/recall"] = FigureOf(large.recall);
 }
 
 inline InnerSuite::Profiles InnerSuite::Profiled(

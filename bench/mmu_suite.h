@@ -32,8 +32,8 @@
 #include "bench/metrics.h"
 #include "bench/mmu_worlds.h"
 #include "bench/report.h"
+#include "bench/round_table.h"
 #include "bench/rounds.h"
-#include "bench/stats.h"
 #include "bench/table.h"
 #include "bench/team.h"
 #include "bench/walk_suite.h"
@@ -107,9 +107,10 @@ class MmuSuite {
     return plan_.go_on() && std::any_of(ids.begin(), ids.end(), plan_.wanted);
   }
   RoundFigures InTurn(const std::string& heading,
-                      const std::vector<Measured>& all);
-  static Figure Ratio(const RoundFigures& times, std::size_t above,
-                      std::size_t below);
+                      const std::vector<Measured>& all) {
+    return RunIntoTable(table_, heading, all, kRoundsForOne * plan_.rounds,
+                        plan_.seed, plan_.go_on);
+  }
 
   // Nanoseconds of a fault, were all by one thread: `vcpus` fault `pages_` each
   // into an empty world.
@@ -142,28 +143,6 @@ class MmuSuite {
 };
 
 // ---------------------------------------------------------------------------
-
-inline RoundFigures MmuSuite::InTurn(const std::string& heading,
-                                     const std::vector<Measured>& all) {
-  for (const Measured& thing : all) thing.once();
-  RoundFigures times =
-      RunInTurn(all, kRoundsForOne * plan_.rounds, plan_.seed, plan_.go_on);
-  table_.AddHeading(heading);
-  for (std::size_t i = 0; i < all.size(); ++i) {
-    table_.Add({absl::StrCat("  ", all[i].name),
-                absl::StrFormat("%.4g", times.MedianOf(i)),
-                absl::StrFormat("%.3f", times.SpreadOf(i))});
-  }
-  return times;
-}
-
-inline Figure MmuSuite::Ratio(const RoundFigures& times, std::size_t above,
-                              std::size_t below) {
-  constexpr std::size_t kLeast = 5;
-  const std::vector<double> ratios = times.Ratios(above, below);
-  if (ratios.size() < kLeast) return Figure{.missing = "too few rounds"};
-  return Figure{.summary = Summarize(ratios)};
-}
 
 template <class Once>
 double MmuSuite::UntilUndisturbed(Once&& once) const {
@@ -239,7 +218,7 @@ inline void MmuSuite::RunFaults(GuestKind kind, std::size_t vcpus,
   for (const std::size_t other : {1u, 2u}) {
     if (times.MedianOf(other) < times.MedianOf(best)) best = other;
   }
-  figures[id] = Ratio(times, best, sides.size() - 1);
+  figures[id] = RatioOf(times, best, sides.size() - 1);
 }
 
 inline void MmuSuite::RunScaling(Figures& figures) {
@@ -255,7 +234,7 @@ inline void MmuSuite::RunScaling(Figures& figures) {
       {Faults("the direct MMU's, by one", tdp, 1),
        Faults("the direct MMU's, by two", tdp, 2),
        Faults("a VM's, by one", vm, 1), Faults("a VM's, by two", vm, 2)});
-  figures["mmu/fault/scaling"] = Ratio(times, 0, 1);
+  figures["mmu/fault/scaling"] = RatioOf(times, 0, 1);
 }
 
 inline double MmuSuite::ZapAll(VmWorld& world,
@@ -310,7 +289,7 @@ inline void MmuSuite::RunZaps(Figures& figures) {
   const RoundFigures times =
       InTurn("a zap of a page, tdp",
              {zaps("nobody ages", false), zaps("aged meanwhile", true)});
-  figures["mmu/zap_under_aging"] = Ratio(times, 0, 1);
+  figures["mmu/zap_under_aging"] = RatioOf(times, 0, 1);
 }
 
 inline void MmuSuite::Run(Figures& figures) {

@@ -26,8 +26,8 @@
 #include "bench/huge_array.h"
 #include "bench/metrics.h"
 #include "bench/report.h"
+#include "bench/round_table.h"
 #include "bench/rounds.h"
-#include "bench/stats.h"
 #include "bench/streams.h"
 #include "bench/table.h"
 #include "bench/team.h"
@@ -117,9 +117,10 @@ class WalkSuite {
 
   // Runs them in turn, and puts a line of each into the table.
   RoundFigures InTurn(const std::string& heading,
-                      const std::vector<Measured>& all);
-  static Figure Ratio(const RoundFigures& times, std::size_t above,
-                      std::size_t below);
+                      const std::vector<Measured>& all) {
+    return RunIntoTable(table_, heading, all, plan_.rounds, plan_.seed,
+                        plan_.go_on);
+  }
   // The one that is further from its goal, where less is better.
   static Figure Worse(const Figure& a, const Figure& b);
 
@@ -223,28 +224,6 @@ void WalkSuite::ByTwo(Work&& work) const {
   team_.Join();
 }
 
-inline RoundFigures WalkSuite::InTurn(const std::string& heading,
-                                      const std::vector<Measured>& all) {
-  // The first pass of each is not counted: it meets cold memory and code.
-  for (const Measured& thing : all) thing.once();
-  RoundFigures times = RunInTurn(all, plan_.rounds, plan_.seed, plan_.go_on);
-  table_.AddHeading(heading);
-  for (std::size_t i = 0; i < all.size(); ++i) {
-    table_.Add({absl::StrCat("  ", all[i].name),
-                absl::StrFormat("%.4g", times.MedianOf(i)),
-                absl::StrFormat("%.3f", times.SpreadOf(i))});
-  }
-  return times;
-}
-
-inline Figure WalkSuite::Ratio(const RoundFigures& times, std::size_t above,
-                               std::size_t below) {
-  constexpr std::size_t kLeast = 5;
-  const std::vector<double> ratios = times.Ratios(above, below);
-  if (ratios.size() < kLeast) return Figure{.missing = "too few rounds"};
-  return Figure{.summary = Summarize(ratios)};
-}
-
 inline Figure WalkSuite::Worse(const Figure& a, const Figure& b) {
   if (!a.missing.empty() || !b.missing.empty())
     return a.missing.empty() ? b : a;
@@ -267,9 +246,9 @@ inline void WalkSuite::RunLinear(Figures& figures) {
     sides.push_back(HarvestedByTwo(world));
   }
   const RoundFigures times = InTurn("tables in order, 10 % young", sides);
-  figures["walk/linear/test/1"] = Ratio(times, 0, 1);
-  figures["walk/linear/test_portable/1"] = Ratio(times, 0, 2);
-  if (two) figures["walk/linear/test/2"] = Ratio(times, 3, 4);
+  figures["walk/linear/test/1"] = RatioOf(times, 0, 1);
+  figures["walk/linear/test_portable/1"] = RatioOf(times, 0, 2);
+  if (two) figures["walk/linear/test/2"] = RatioOf(times, 3, 4);
 }
 
 inline void WalkSuite::RunShuffled(Figures& figures) {
@@ -285,8 +264,8 @@ inline void WalkSuite::RunShuffled(Figures& figures) {
     sides.push_back(HarvestedByTwo(world));
   }
   const RoundFigures times = InTurn("tables shuffled, 10 % young", sides);
-  figures["walk/shuffled/test/1"] = Ratio(times, 0, 1);
-  if (two) figures["walk/shuffled/test/2"] = Ratio(times, 3, 4);
+  figures["walk/shuffled/test/1"] = RatioOf(times, 0, 1);
+  if (two) figures["walk/shuffled/test/2"] = RatioOf(times, 3, 4);
 }
 
 inline void WalkSuite::RunL2(Figures& figures) {
@@ -303,7 +282,7 @@ inline void WalkSuite::RunL2(Figures& figures) {
              {sum, Harvested("harvested", world, AgeAction::kTest),
               Harvested<Loads::kWordByWord>("harvested word by word", world,
                                             AgeAction::kTest)});
-  figures["walk/l2/test/1"] = Ratio(times, 0, 1);
+  figures["walk/l2/test/1"] = RatioOf(times, 0, 1);
 }
 
 // Nanoseconds a young entry.
@@ -341,7 +320,8 @@ inline void WalkSuite::RunDense(Figures& figures) {
   const RoundFigures times = InTurn(
       "cleared in the second-level cache",
       {bare, per_young("50 % young", half), per_young("100 % young", all)});
-  figures["walk/dense/clear"] = Worse(Ratio(times, 1, 0), Ratio(times, 2, 0));
+  figures["walk/dense/clear"] =
+      Worse(RatioOf(times, 1, 0), RatioOf(times, 2, 0));
 }
 
 inline void WalkSuite::RunSparse(Figures& figures) {
@@ -352,7 +332,7 @@ inline void WalkSuite::RunSparse(Figures& figures) {
         absl::StrCat("tables in order, ", name),
         {Harvested("tested", world, AgeAction::kTest),
          Harvested("tested and cleared", world, AgeAction::kTestAndClear)});
-    return Ratio(times, 1, 0);
+    return RatioOf(times, 1, 0);
   };
   const Figure one = run("1 % young", kOnePercent);
   figures["walk/sparse/clear"] = Worse(one, run("10 % young", kTenPercent));
@@ -370,7 +350,7 @@ inline void WalkSuite::RunPerEntry(Figures& figures) {
                     &WalkWorld::EachEntryLocked),
               Other("called back for each leaf", world, kClear,
                     &WalkWorld::EachLeafCalledBack)});
-  figures["walk/vs_per_entry"] = Ratio(times, 1, 0);
+  figures["walk/vs_per_entry"] = RatioOf(times, 1, 0);
 }
 
 inline void WalkSuite::RunParallel(Figures& figures) {
@@ -398,7 +378,7 @@ inline void WalkSuite::RunParallel(Figures& figures) {
        {"two threads", [&] {
           return Time(2 * kInL2 * kPasses, 1, [] {}, [&] { ByTwo(passes); });
         }}});
-  figures["walk/parallel/2"] = Ratio(times, 0, 1);
+  figures["walk/parallel/2"] = RatioOf(times, 0, 1);
 }
 
 // Hot tables have 1 % of their entries young, the others none, and both passes
@@ -416,7 +396,7 @@ inline void WalkSuite::RunSkipCold(Figures& figures) {
         absl::StrCat("tables in order, ", name),
         {Harvested("all read", world, kClear),
          Other("cold ones skipped", world, kClear, &WalkWorld::SkipCold)});
-    figures[id] = Ratio(times, 0, 1);
+    figures[id] = RatioOf(times, 0, 1);
   }
 }
 
@@ -467,7 +447,7 @@ inline void WalkSuite::RunForeign(Figures& figures) {
                         "as somebody else's, leaves checked", world),
                     foreign.operator()<ForeignLeaves::kUnchecked>(
                         "as somebody else's, leaves not checked", world)});
-      return Ratio(times, 1, 0);
+      return RatioOf(times, 1, 0);
     };
     const Figure in_order =
         run("foreign tables in order, 10 % young", TableOrder::kInOrder);
@@ -484,7 +464,7 @@ inline void WalkSuite::RunForeign(Figures& figures) {
                     "as somebody else's, leaves not checked", world),
                 foreign.operator()<ForeignLeaves::kChecked>(
                     "as somebody else's, leaves checked", world)});
-    figures["walk/foreign/l2"] = Ratio(times, 1, 0);
+    figures["walk/foreign/l2"] = RatioOf(times, 1, 0);
   }
 }
 

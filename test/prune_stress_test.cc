@@ -7,40 +7,28 @@
 #include <chrono>
 #include <cstdint>
 #include <functional>
-#include <random>
 #include <vector>
 
 #include "gtest/gtest.h"
 #include "ptage/page_table.h"
 #include "ptage/prune.h"
-#include "ptage/sim/vcpu.h"
-#include "ptage/sim/vcpu_set.h"
-#include "ptage/spte.h"
-#include "ptage/spte/ept.h"
 #include "ptage/types.h"
-#include "test/sim/guest.h"
 #include "test/stress.h"
+#include "test/used_guest.h"
 
 namespace ptage {
 namespace {
 
-using F = Ept;
-using Guest = test::Guest<F>;
-using Vcpu = sim::Vcpu<F, Guest::Memory>;
+using test::UsedGuest;
 
-constexpr std::uint64_t kTables = 4;
-constexpr GfnRange kAll{Gfn{0}, Gfn{kTables * 512}};
+constexpr GfnRange kAll = UsedGuest::kAll;
 
 TEST(PruneStressTest, WhatIsAccessedIsReported) {
   const auto end = std::chrono::steady_clock::now() + 3 * test::kStressTime;
   std::uint64_t rounds = 0;
   std::uint64_t reported = 0;
   while (std::chrono::steady_clock::now() < end) {
-    Guest guest(1);
-    // Every other frame is there, cold; the others are for faults.
-    for (std::uint64_t gfn = 0; gfn < kAll.end.value; gfn += 2) {
-      ASSERT_EQ(guest.Map(Gfn{gfn}, Pfn{gfn}, Rights::kAll), MapOutcome::kDone);
-    }
+    UsedGuest guest(rounds);
     std::vector<std::uint64_t> young[3];
     for (auto& words : young) words.resize(kAll.Frames() / 64);
     const auto prune = [&](std::vector<std::uint64_t>& words) {
@@ -50,32 +38,7 @@ TEST(PruneStressTest, WhatIsAccessedIsReported) {
                   AgeOutput{.begin = kAll.begin,
                             .young = Bitmap(words.data(), kAll.Frames())});
     };
-    std::vector<bool> translated(kAll.Frames());
-    std::vector<bool> mapped(kAll.Frames());
-    Vcpu vcpu(guest.cpus, 0, guest.memory, *guest.tree.root());
-    std::vector<std::function<void()>> bodies;
-    bodies.emplace_back([&] {
-      std::mt19937 random(static_cast<unsigned>(rounds));
-      const sim::Running<Vcpu> running(vcpu);
-      for (int i = 0; i < 200; ++i) {
-        const Gfn gfn{random() % kAll.Frames() / 2 * 2};
-        if (vcpu.Translate(gfn, Rights::kRead)) translated[gfn.value] = true;
-      }
-    });
-    bodies.emplace_back([&] {
-      std::mt19937 random(static_cast<unsigned>(rounds) + 1);
-      for (int i = 0; i < 50; ++i) {
-        const Gfn gfn{random() % kAll.Frames() / 2 * 2 + 1};
-        const LocklessWalk walk(guest.domain, WalkEntry::kWait);
-        const F::Word leaf =
-            F::MakeLeaf(Pfn{gfn.value}, Level{1}, Rights::kAll) | F::kAccessed;
-        if (guest.tree.Map(walk, gfn, Level{1}, leaf) != MapOutcome::kDone) {
-          continue;
-        }
-        MarkParent(guest.tree, walk, gfn);
-        mapped[gfn.value] = true;
-      }
-    });
+    std::vector<std::function<void()>> bodies = guest.Uses(200);
     for (int pruner = 0; pruner < 2; ++pruner) {
       bodies.emplace_back([&, pruner] {
         for (int i = 0; i < 6; ++i) prune(young[pruner]);
@@ -89,9 +52,9 @@ TEST(PruneStressTest, WhatIsAccessedIsReported) {
         found |= Bitmap(words.data(), kAll.Frames()).Test(i);
       }
       reported += found;
-      if (!translated[i] && !mapped[i]) continue;
-      ASSERT_TRUE(found) << "round " << rounds << ", frame " << i
-                         << (mapped[i] ? ", by a fault" : "");
+      if (guest.WasUsed(i)) {
+        ASSERT_TRUE(found) << "round " << rounds << ", frame " << i;
+      }
     }
     ++rounds;
   }

@@ -246,15 +246,16 @@ FaultOutcome ShadowMmu<F, M, R, Fl, D, kInner>::GrantMore(
     // L1 has put another page there, and need not say so before it wants that
     // to count. A processor that faults drops what it has cached for the frame
     // (SDM 3C 29.4.3.1), and so finds the new one.
-    const NestedGfn next = nested + 1;
-    (void)ZapNested(walk, NestedRange{nested, next}, sink, guest);
+    (void)ZapNested(walk, NestedRange{nested, nested + 1}, sink, guest);
     return FaultOutcome::kRetry;
   }
   const Rights has = F::RightsOf(found.word);
   if (Allows(has, access)) return FaultOutcome::kSpurious;
+  // Accessed if it was: to make it so is for the walk that comes next, which
+  // marks the entries above as well, as prune.h wants it.
   typename F::Word more =
       F::MakeLeaf(F::FrameOf(found.word), found.level, has | granted) |
-      (found.word & (F::kAccessed | F::kDirty)) | F::kAccessed;
+      (found.word & (F::kAccessed | F::kDirty));
   if (Allows(access, Rights::kWrite)) more |= F::kDirty;
   // Nothing has to be flushed: a CPU that has the entry cached with fewer
   // rights faults once more, and finds it.

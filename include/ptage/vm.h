@@ -243,6 +243,8 @@ FaultOutcome Vm<F, M, R, Fl, D>::NestedFault(NestedGfn nested, Rights access,
                                              const GuestWalker<G, L1>& tables,
                                              GuestTranslation& walked,
                                              NestedGuest guest) {
+  static_assert(G::kIndexBits == F::kIndexBits && G::kPageBits == F::kPageBits,
+                "Vm: L1's pages have other sizes than the shadow tables'");
   // The walk comes after the snapshots, so that what L1 invalidates behind it
   // makes the fault retry.
   const FaultOutcome outcome = NestedFault(

@@ -8,8 +8,6 @@
 #include <cstdint>
 
 #include "ptage/hot_tables.h"
-#include "ptage/memory.h"
-#include "ptage/memory/arena.h"
 #include "ptage/once.h"
 #include "ptage/page_table.h"
 #include "ptage/profile.h"
@@ -270,43 +268,25 @@ struct SplitAgainstRounds : rl::test_suite<SplitAgainstRounds, 2> {
 
 struct TallOwnerAgainstRounds : rl::test_suite<TallOwnerAgainstRounds, 2> {
   static constexpr Plan kPlan = kEveryInterleaving;
-  static constexpr Level kHuge{3};
-  static constexpr GfnRange kAll{Gfn{0}, Gfn{4}};
 
-  using Arena = TableArena<TallFormat, BlockingLock>;
-  using Pages =
-      PageTable<TallFormat, Arena, FreesAtTheEnd, NoFlush, BlockingLock>;
-  using Walk = LocklessWalk<FreesAtTheEnd>;
+  TallTree tree;
+  std::uint8_t bytes[2] = {};
+  HotTables<TallFormat> hot{bytes, TallTree::kAll};
+  AgeResult answer;
 
-  void before() {
-    Require(pages.Map(Walk(reclaimer), Gfn{0}, kHuge,
-                      TallFormat::MakeLeaf(Pfn{0x10}, kHuge, Rights::kAll) |
-                          TallFormat::kAccessed) == MapOutcome::kDone,
-            "a map that nobody hinders is done");
-  }
+  void before() { tree.MapHuge(); }
   void thread(unsigned index) {
     if (index == 1) {
-      answer = AgeHotTables(pages, Walk(reclaimer), flusher, hot, AgeOutput{});
-      return;
+      answer = AgeHotTables(tree.pages, TallTree::Walk(tree.reclaimer),
+                            tree.flusher, hot, AgeOutput{});
+    } else {
+      tree.TakeAndPutBack();
     }
-    const FoundEntry<TallFormat> found = pages.Lookup(Walk(reclaimer), Gfn{0});
-    if (!Freeze<TallFormat>(*found.entry, found.word)) return;
-    Restore<TallFormat>(*found.entry, found.word);
   }
   void after() {
     Require(answer.young || !answer.complete,
             "what is young is reported, or said to be unknown");
   }
-
-  Table<TallFormat> tables[1];
-  TableInfo<TallFormat> infos[1];
-  Arena arena{tables, infos, nullptr, 1, Pfn{0x100}};
-  FreesAtTheEnd reclaimer;
-  NoFlush flusher;
-  Pages pages{arena, reclaimer, flusher, TableKind::kDirect};
-  std::uint8_t bytes[2] = {};
-  HotTables<TallFormat> hot{bytes, kAll};
-  AgeResult answer;
 };
 
 }  // namespace ptage::relacy

@@ -187,8 +187,8 @@ struct TallFormat : TinyFormat {
   static constexpr Level kLargestLeaf{3};
 };
 
-struct TallOwnerAgainstPruning : rl::test_suite<TallOwnerAgainstPruning, 2> {
-  static constexpr Plan kPlan = kEveryInterleaving;
+// A tree of three levels with a young leaf at the root.
+struct TallTree {
   static constexpr Level kHuge{3};
   static constexpr GfnRange kAll{Gfn{0}, Gfn{4}};
 
@@ -197,30 +197,16 @@ struct TallOwnerAgainstPruning : rl::test_suite<TallOwnerAgainstPruning, 2> {
       PageTable<TallFormat, Arena, FreesAtTheEnd, NoFlush, BlockingLock>;
   using Walk = LocklessWalk<FreesAtTheEnd>;
 
-  AgeResult Round() {
-    return Prune(pages, Walk(reclaimer), flusher, kAll, Pruning::kExact,
-                 AgeAction::kTestAndClear, AgeOutput{});
-  }
-  void before() {
+  void MapHuge() {
     Require(pages.Map(Walk(reclaimer), Gfn{0}, kHuge,
                       TallFormat::MakeLeaf(Pfn{0x10}, kHuge, Rights::kAll) |
                           TallFormat::kAccessed) == MapOutcome::kDone,
             "a map that nobody hinders is done");
   }
-  void thread(unsigned index) {
-    if (index == 1) {
-      answer = Round();
-      return;
-    }
+  void TakeAndPutBack() {
     const FoundEntry<TallFormat> found = pages.Lookup(Walk(reclaimer), Gfn{0});
     if (!Freeze<TallFormat>(*found.entry, found.word)) return;
     Restore<TallFormat>(*found.entry, found.word);
-  }
-  void after() {
-    Require(!answer.complete || answer.young,
-            "what is young is reported, or said to be unknown");
-    Require((answer | Round()).young,
-            "what is young is reported, or said to be unknown");
   }
 
   Table<TallFormat> tables[1];
@@ -229,7 +215,33 @@ struct TallOwnerAgainstPruning : rl::test_suite<TallOwnerAgainstPruning, 2> {
   FreesAtTheEnd reclaimer;
   NoFlush flusher;
   Pages pages{arena, reclaimer, flusher, TableKind::kDirect};
+};
+
+struct TallOwnerAgainstPruning : rl::test_suite<TallOwnerAgainstPruning, 2> {
+  static constexpr Plan kPlan = kEveryInterleaving;
+
+  TallTree tree;
   AgeResult answer;
+
+  AgeResult Round() {
+    return Prune(tree.pages, TallTree::Walk(tree.reclaimer), tree.flusher,
+                 TallTree::kAll, Pruning::kExact, AgeAction::kTestAndClear,
+                 AgeOutput{});
+  }
+  void before() { tree.MapHuge(); }
+  void thread(unsigned index) {
+    if (index == 1) {
+      answer = Round();
+    } else {
+      tree.TakeAndPutBack();
+    }
+  }
+  void after() {
+    Require(!answer.complete || answer.young,
+            "what is young is reported, or said to be unknown");
+    Require((answer | Round()).young,
+            "what is young is reported, or said to be unknown");
+  }
 };
 
 }  // namespace ptage::relacy

@@ -21,7 +21,6 @@
 #include "bench/metrics.h"
 #include "bench/report.h"
 #include "bench/round_table.h"
-#include "bench/round_table.h"
 #include "bench/rounds.h"
 #include "bench/table.h"
 #include "bench/team.h"

@@ -36,9 +36,8 @@ _ROWS = [
         "spte_test",
         "ALostRaceAnswersYoungAndLeavesTheOthersValue",
         "spte",
-        "return TryCmpxchg(entry, seen, static_cast<typename F::Word>(seen & ~kBit),\n" +
-        "                    kRelaxed)",
-        "return (WriteOnce(entry, seen & ~kBit, kRelaxed), true)",
+        "return TryCmpxchg(entry, seen, cleared, kRelaxed) ?",
+        "return (WriteOnce(entry, cleared, kRelaxed), true) ?",
     ),
     (
         "ALostRaceIsCold",

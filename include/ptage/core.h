@@ -9,6 +9,7 @@
 
 // IWYU pragma: begin_exports
 #include "ptage/config.h"
+#include "ptage/fast_fault.h"
 #include "ptage/foreign.h"
 #include "ptage/harvest.h"
 #include "ptage/harvest/outputs.h"
@@ -41,8 +42,11 @@
 #include "ptage/rmap/single_entry_lockless.h"
 #include "ptage/spte.h"
 #include "ptage/spte/arm64.h"
+#include "ptage/spte/arm64_faulting.h"
 #include "ptage/spte/ept.h"
+#include "ptage/spte/ept_tracked.h"
 #include "ptage/spte/riscv64.h"
+#include "ptage/spte/riscv64_svade.h"
 #include "ptage/spte/x86_64.h"
 #include "ptage/types.h"
 #include "ptage/walk.h"

@@ -28,6 +28,7 @@
 #include <cstdint>
 
 #include "absl/synchronization/mutex.h"
+#include "ptage/fast_fault.h"
 #include "ptage/memory.h"
 #include "ptage/memslot.h"
 #include "ptage/mmu.h"
@@ -155,6 +156,9 @@ FaultOutcome ShadowMmu<F, M, R, Fl, D, kInner>::Fault(const Walk& walk,
     case MapOutcome::kDone:
       break;
     case MapOutcome::kPresent:
+      if constexpr (kMarkedByFaults<F>) {
+        return OutcomeOf(FastFault(tree_, walk, Gfn{nested.value}, access));
+      }
       return FaultOutcome::kSpurious;
     case MapOutcome::kNoMemory:
       return FaultOutcome::kNoMemory;
@@ -176,10 +180,9 @@ FaultOutcome ShadowMmu<F, M, R, Fl, D, kInner>::Fault(const Walk& walk,
     return FaultOutcome::kNoMemory;
   }
   WriteOnce(live_, live() + 1, kRelaxed);
-  typename F::Word leaf =
-      F::MakeLeaf(slot.FrameOf(gfn), kOnly, slot.rights()) | F::kAccessed;
-  if (Allows(access, Rights::kWrite)) leaf |= F::kDirty;
-  Publish<F>(*entry, leaf);
+  Publish<F>(
+      *entry,
+      Used<F>(F::MakeLeaf(slot.FrameOf(gfn), kOnly, slot.rights()), access));
   if constexpr (kInner == InnerAging::kSkipCold) {
     MarkParent(tree_, walk, Gfn{nested.value});
   }

@@ -17,6 +17,7 @@
 #include <cstdint>
 
 #include "absl/synchronization/mutex.h"
+#include "ptage/fast_fault.h"
 #include "ptage/harvest.h"
 #include "ptage/memory.h"
 #include "ptage/mmu.h"
@@ -54,8 +55,8 @@ class TdpMmu : public AgeQuestions<TdpMmu<F, M, R, Fl, kInner>> {
 
   // Maps `pfn` at the page of size `level` that `gfn` lies in, `pfn` being the
   // frame behind `gfn`; accessed, and dirty if `access` writes. Where a table
-  // stands in the way, maps a smaller page. Precondition: `granted` has
-  // `access`.
+  // stands in the way, maps a smaller page. Where a leaf is there, fixes it
+  // (fast_fault.h). Precondition: `granted` has `access`.
   [[nodiscard]] FaultOutcome Fault(const Walk& walk, Gfn gfn, Pfn pfn,
                                    Level level, Rights granted, Rights access);
 
@@ -100,9 +101,8 @@ FaultOutcome TdpMmu<F, M, R, Fl, kInner>::Fault(const Walk& walk, Gfn gfn,
   PTAGE_ASSERT(Allows(granted, access));
   for (;; level = level.Below()) {
     const std::uint64_t inside = gfn.value % FramesAt<F>(level);
-    typename F::Word leaf =
-        F::MakeLeaf(Pfn{pfn.value - inside}, level, granted) | F::kAccessed;
-    if (Allows(access, Rights::kWrite)) leaf |= F::kDirty;
+    const typename F::Word leaf =
+        Used<F>(F::MakeLeaf(Pfn{pfn.value - inside}, level, granted), access);
     switch (tree_.Map(walk, Gfn{gfn.value - inside}, level, leaf)) {
       case MapOutcome::kDone:
         if constexpr (kInner == InnerAging::kSkipCold) {
@@ -111,6 +111,9 @@ FaultOutcome TdpMmu<F, M, R, Fl, kInner>::Fault(const Walk& walk, Gfn gfn,
         return FaultOutcome::kMapped;
       case MapOutcome::kPresent:
       case MapOutcome::kLargePage:
+        if constexpr (kMarkedByFaults<F>) {
+          return OutcomeOf(FastFault(tree_, walk, gfn, access));
+        }
         return FaultOutcome::kSpurious;
       case MapOutcome::kTable:
         continue;

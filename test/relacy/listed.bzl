@@ -9,6 +9,7 @@ mutants.bzl that writes the same.
 # header: the searches that may catch its mutants. The first is the one for rows of
 # mutants.bzl and below whose key names none.
 SEARCHES = {
+    "fast_fault": ["fast_fault"],
     "harvest": ["page_table", "type_stable"],
     "hot_tables": ["hot_tables"],
     "lock": ["lock"],
@@ -43,6 +44,16 @@ SEARCHES = {
 
 # header, or header@searches: {mutant: (search, property)}
 LISTED = {
+    "fast_fault": {
+        "FastFaultSeen:recheck:1": (
+            "AgedAndUsed",
+            "no access is lost",
+        ),
+        "FastFaultSeen:recheck:2": (
+            "ZappedAndUsed",
+            "a mapping that was zapped stays away",
+        ),
+    },
     "harvest": {
         "HarvestTable:recheck:1": (
             "AgerAgainstChange<Change::kSplit>",

@@ -11,6 +11,68 @@ accesses to a Plain that nothing orders.
 
 # header, or header@searches where it has several: [mutants]
 MUTANTS = {
+    "fast_fault": [
+        (
+            "ReadAgain",
+            "AgedAndUsed",
+            "no access is lost",
+            "  return TryCmpxchg(entry, seen, Used<F>(seen, access), kRelaxed)\n",
+            "  const typename F::Word now = ReadOnce(entry, kRelaxed);\n" +
+            "  return TryCmpxchg(entry, now, Used<F>(seen, access), kRelaxed)\n",
+        ),
+        (
+            "ReadAgainAfterAZap",
+            "ZappedAndUsed",
+            "a mapping that was zapped stays away",
+            "  return TryCmpxchg(entry, seen, Used<F>(seen, access), kRelaxed)\n",
+            "  const typename F::Word now = ReadOnce(entry, kRelaxed);\n" +
+            "  return TryCmpxchg(entry, now, Used<F>(seen, access), kRelaxed)\n",
+        ),
+        (
+            "AgeAloneIsSet",
+            "AgedAndUsed",
+            "a write is let through by a dirty leaf alone",
+            "TryCmpxchg(entry, seen, Used<F>(seen, access), kRelaxed)",
+            "TryCmpxchg(entry, seen, seen | F::kAccessed | 7, kRelaxed)",
+        ),
+    ],
+    "spte/ept_tracked@fast_fault": [
+        (
+            "DirtyIsAgedToo",
+            "AgedAndUsed",
+            "no write is lost",
+            "return word & ~(kAccessed | kLive);",
+            "return word & ~(kAccessed | kDirty | kLive);",
+        ),
+        (
+            "WriteIsNotParked",
+            "AgedAndUsed",
+            "an access is let through by a young leaf alone",
+            "return word & ~(kAccessed | kLive);",
+            "return word & ~(kAccessed | kRead | kExecute);",
+        ),
+        (
+            "WritableByARead",
+            "AgedAndUsed",
+            "a write is let through by a dirty leaf alone",
+            "return word | kAccessed | (granted & ~kWrite) |",
+            "return word | kAccessed | granted |",
+        ),
+        (
+            "WritableOnceCleaned",
+            "CleanedAndUsed",
+            "a write is let through by a dirty leaf alone",
+            "return word & ~(kDirty | kWrite);",
+            "return word & ~kDirty;",
+        ),
+        (
+            "GrantsAreParkedWithIt",
+            "AgedAndUsed",
+            "no permission is lost",
+            "return word & ~(kAccessed | kLive);",
+            "return word & ~(kAccessed | kLive | kWrite << kGrantShift);",
+        ),
+    ],
     "lock": [
         (
             "TakenByAStore",

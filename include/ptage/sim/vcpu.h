@@ -139,10 +139,10 @@ class Vcpu {
  private:
   using Word = typename F::Word;
 
-  // Whether rights are also in inner entries: what a tree's own inner entries
-  // grant.
+  // Whether rights are also in inner entries: a tree's own then grant
+  // everything.
   static constexpr bool kInnerRights =
-      F::RightsOf(F::MakeInner(Pfn{0})) != Rights::kNone;
+      F::RightsOf(F::MakeInner(Pfn{0})) == Rights::kAll;
 
   // Flushes if `word`, as just read, holds a request that is not answered.
   void Attend(std::uint64_t word);

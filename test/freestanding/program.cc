@@ -181,6 +181,11 @@ void CheckSpte() {
   Expect(FramesAt<F>(Level{1}) == 1);
   const Word used = cold | F::kAccessed | F::kDirty;
   Expect(IsYoung<F>(used) && IsDirty<F>(used) && !IsFrozen<F>(used));
+  const Word written = Used<F>(cold, Rights::kWrite);
+  Expect(IsYoung<F>(written) && IsDirty<F>(written));
+  Expect(!IsYoung<F>(Aged<F>(written)) && IsDirty<F>(Aged<F>(written)));
+  Expect(Cleaned<F>(Aged<F>(written)) == cold);
+  Expect(LiveRights<F>(written) == Rights::kAll);
   SpteCell<F> entry(F::kEmpty);
   Expect(Install<F>(entry, used) && !Install<F>(entry, used));
   Expect(TestYoung<F>(entry).young && TestClearYoung<F>(entry).young);
@@ -191,6 +196,10 @@ void CheckSpte() {
   Expect(ToResult(age, AgeMode::kFastOnly).complete);
   Expect(AgeSeen<F>(entry, F::kFrozen, AgeAction::kTest, ours) ==
          SpteAge::kFrozen);
+  SpteCell<F> faulted(cold);
+  const FastFaultOutcome fast = FastFaultSeen<F>(faulted, cold, Rights::kRead);
+  Expect(!NeedsSlowPath(fast));
+  Expect((fast == FastFaultOutcome::kFixed) == kMarkedByFaults<F>);
   const Word seen = ReadOnce(entry, kAcquire);
   Expect(Freeze<F>(entry, seen));
   Restore<F>(entry, seen);
@@ -322,6 +331,10 @@ void CheckTrees() {
                     F::MakeLeaf(Pfn{many}, Level{2}, Rights::kAll) |
                         F::kAccessed) == MapOutcome::kDone);
     Expect(tree.Lookup(walk, range.begin + 1).level == Level{2});
+    Expect(
+        !NeedsSlowPath(FastFault(tree, walk, range.begin + 1, Rights::kRead)));
+    Expect(FastFault(tree, walk, Gfn{0}, Rights::kRead) ==
+           FastFaultOutcome::kNotHere);
     Expect(tree.Split(walk, range.begin, Level{2}) == StructureOutcome::kDone);
     static std::uint64_t young[kEntriesPerTable<F> / 64];
     for (std::uint64_t& word : young) word = 0;
@@ -518,29 +531,50 @@ extern "C" [[noreturn]] void Main() {
   CheckOnce();
   CheckReclaim();
   CheckExternal();
+  CheckSpte<Arm64FaultingOf4K>();
+  CheckSpte<Arm64FaultingOf16K>();
+  CheckSpte<Arm64FaultingOf64K>();
   CheckSpte<Arm64Stage2Of4K>();
   CheckSpte<Arm64Stage2Of16K>();
   CheckSpte<Arm64Stage2Of64K>();
   CheckSpte<Ept>();
+  CheckSpte<EptTracked>();
   CheckSpte<RiscvSv39>();
+  CheckSpte<RiscvSv39Svade>();
   CheckSpte<RiscvSv48>();
+  CheckSpte<RiscvSv48Svade>();
   CheckSpte<RiscvSv57>();
+  CheckSpte<RiscvSv57Svade>();
   CheckSpte<X86_64>();
+  CheckRmaps<Arm64FaultingOf4K>();
+  CheckRmaps<Arm64FaultingOf16K>();
+  CheckRmaps<Arm64FaultingOf64K>();
   CheckRmaps<Arm64Stage2Of4K>();
   CheckRmaps<Arm64Stage2Of16K>();
   CheckRmaps<Arm64Stage2Of64K>();
   CheckRmaps<Ept>();
+  CheckRmaps<EptTracked>();
   CheckRmaps<RiscvSv39>();
+  CheckRmaps<RiscvSv39Svade>();
   CheckRmaps<RiscvSv48>();
+  CheckRmaps<RiscvSv48Svade>();
   CheckRmaps<RiscvSv57>();
+  CheckRmaps<RiscvSv57Svade>();
   CheckRmaps<X86_64>();
+  CheckTrees<Arm64FaultingOf4K>();
+  CheckTrees<Arm64FaultingOf16K>();
+  CheckTrees<Arm64FaultingOf64K>();
   CheckTrees<Arm64Stage2Of4K>();
   CheckTrees<Arm64Stage2Of16K>();
   CheckTrees<Arm64Stage2Of64K>();
   CheckTrees<Ept>();
+  CheckTrees<EptTracked>();
   CheckTrees<RiscvSv39>();
+  CheckTrees<RiscvSv39Svade>();
   CheckTrees<RiscvSv48>();
+  CheckTrees<RiscvSv48Svade>();
   CheckTrees<RiscvSv57>();
+  CheckTrees<RiscvSv57Svade>();
   CheckTrees<X86_64>();
   CheckForeign<Ept>();
   CheckForeign<RiscvSv39>();
@@ -548,6 +582,7 @@ extern "C" [[noreturn]] void Main() {
   CheckForeign<RiscvSv57>();
   CheckForeign<X86_64>();
   CheckSchemes<Ept>();
+  CheckSchemes<EptTracked>();
   CheckSchemes<X86_64>();
   Exit(0);
 }

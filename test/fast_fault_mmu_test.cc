@@ -3,6 +3,7 @@
 // The MMUs over formats whose walkers set no bits: faults fix what aging left,
 // before they take a lock or translate.
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <map>
@@ -21,6 +22,7 @@
 #include "ptage/types.h"
 #include "test/formats.h"
 #include "test/machine.h"
+#include "test/stress.h"
 
 namespace ptage {
 namespace {
@@ -197,6 +199,53 @@ TYPED_TEST(FastFaultMmuTest, RandomFaultsAndAgingAgreeWithAPlainModel) {
     }
   }
   EXPECT_GT(fixed, 1000u);
+}
+
+// The same with all of it at once. A write that a fault let through is handed
+// to somebody; at the end nothing is mapped.
+TYPED_TEST(FastFaultMmuTest, NoWriteIsLostAmongThreads) {
+  constexpr std::size_t kWriters = 2;
+  std::array<std::array<bool, kFrames>, kWriters> written{};
+  std::array<bool, kFrames> handed{};
+  std::array<std::uint64_t, kWriters> fixed{};
+  const auto sink = [&](const ZappedLeaf& leaf) {
+    if (leaf.dirty) handed[leaf.gfn.value] = true;
+  };
+  const auto faulter = [&](std::size_t self, auto& random) {
+    return [&, self] {
+      const std::uint64_t gfn = random() % kFrames;
+      const bool write = random() % 4 == 0;
+      const Rights access = write ? Rights::kWrite : Rights::kRead;
+      const FaultOutcome outcome =
+          random() % 2 == 0 ? this->Fault(gfn, access)
+                            : this->vm().NestedFault(
+                                  NestedGfn{gfn}, access, [](NestedGfn frame) {
+                                    return std::optional(Gfn{frame.value});
+                                  });
+      fixed[self] += outcome == FaultOutcome::kFixed;
+      if (write && outcome != FaultOutcome::kRetry &&
+          outcome != FaultOutcome::kNoMemory) {
+        written[self][gfn] = true;
+      }
+    };
+  };
+  std::mt19937_64 random[kWriters + 1];
+  for (std::size_t i = 0; i <= kWriters; ++i) random[i].seed(i);
+  std::uint64_t turn = 0;
+  test::Stress({faulter(0, random[0]), faulter(1, random[1]),
+                [&] { (void)this->Age(); },
+                [&] {
+                  const Gfn gfn{random[kWriters]() % kFrames};
+                  if (++turn % 8 == 0) {
+                    this->vm().Invalidate(GfnRange{gfn, gfn + 1}, sink);
+                  }
+                }});
+  this->vm().Invalidate(kAll, sink);
+  for (std::uint64_t gfn = 0; gfn < kFrames; ++gfn) {
+    EXPECT_TRUE(handed[gfn] || !(written[0][gfn] || written[1][gfn])) << gfn;
+  }
+  EXPECT_GT(fixed[0] + fixed[1], 0u);
+  EXPECT_EQ(this->vm().shadow().live(), 0u);
 }
 
 }  // namespace

@@ -75,7 +75,8 @@ concept SpteFormat =
       // An entry that maps nothing, and one that a thread owns.
       { F::kEmpty } -> std::convertible_to<typename F::Word>;
       { F::kFrozen } -> std::convertible_to<typename F::Word>;
-      // The accessed and the dirty bit of a leaf.
+      // The accessed and the dirty bit of a leaf, one each. Software sets them
+      // by Used, below.
       { F::kAccessed } -> std::convertible_to<typename F::Word>;
       { F::kDirty } -> std::convertible_to<typename F::Word>;
       // Whether walkers set kAccessed in inner entries as well.

@@ -197,7 +197,7 @@ void CheckSpte() {
   Expect(AgeSeen<F>(entry, F::kFrozen, AgeAction::kTest, ours) ==
          SpteAge::kFrozen);
   SpteCell<F> faulted(cold);
-  const FastFaultOutcome fast = FastFaultSeen<F>(faulted, cold, Rights::kRead);
+  const FastFaultOutcome fast = FastFaultSeen<F>(faulted, cold, Rights::kWrite);
   Expect(!NeedsSlowPath(fast));
   Expect((fast == FastFaultOutcome::kFixed) == kMarkedByFaults<F>);
   const Word seen = ReadOnce(entry, kAcquire);
@@ -537,6 +537,9 @@ extern "C" [[noreturn]] void Main() {
   CheckSpte<Arm64Stage2Of4K>();
   CheckSpte<Arm64Stage2Of16K>();
   CheckSpte<Arm64Stage2Of64K>();
+  CheckSpte<Arm64WriteFaultingOf4K>();
+  CheckSpte<Arm64WriteFaultingOf16K>();
+  CheckSpte<Arm64WriteFaultingOf64K>();
   CheckSpte<Ept>();
   CheckSpte<EptTracked>();
   CheckSpte<RiscvSv39>();

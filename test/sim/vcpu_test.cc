@@ -492,6 +492,24 @@ TYPED_TEST(UnmarkingVcpuTest, AClearedPageCostsItsOwnerOneFault) {
   EXPECT_EQ(guest.vcpu->last_fault().cause, FaultCause::kUnmarked);
 }
 
+// VTCR_EL2.HA set and HD clear: the access flag is hardware's, a write faults.
+TEST(WriteFaultingVcpuTest, ItSetsTheAccessFlagAndNoMore) {
+  using W = Words<Arm64FaultingOf16K>;
+  OneVcpu<Arm64WriteFaultingOf16K> guest;
+  ASSERT_EQ(guest.Map(kPage, Pfn{77}, Rights::kAll), MapOutcome::kDone);
+  EXPECT_EQ(guest.WordAt(kPage, Level{1}), W::kCold);
+  EXPECT_EQ(guest.vcpu->Translate(kPage, Rights::kWrite).fault,
+            FaultCause::kUnmarked);
+  EXPECT_EQ(guest.WordAt(kPage, Level{1}), W::kCold);
+  EXPECT_TRUE(guest.vcpu->Translate(kPage, Rights::kRead));
+  EXPECT_EQ(guest.WordAt(kPage, Level{1}), W::kRead);
+  EXPECT_EQ(guest.vcpu->Translate(kPage, Rights::kWrite).fault,
+            FaultCause::kUnmarked);
+  guest.SetWordAt(kPage, Level{1}, W::kAgedAndDirty);
+  EXPECT_TRUE(guest.vcpu->Translate(kPage, Rights::kWrite));
+  EXPECT_EQ(guest.WordAt(kPage, Level{1}), W::kWritten);
+}
+
 #if PTAGE_HARDENED && GTEST_HAS_DEATH_TEST
 TEST(VcpuDeathTest, AReferenceOutsideOfItsTimeTraps) {
   Guest<Ept> guest(1);

@@ -22,7 +22,13 @@ using K4 = Arm64FaultingOf4K;
 using K16 = Arm64FaultingOf16K;
 using K64 = Arm64FaultingOf64K;
 
+using W4 = Arm64WriteFaultingOf4K;
+
 static_assert(!kHardwareAccessed<K4> && !kHardwareDirty<K4>);
+static_assert(SpteFormat<W4> && SpteFormat<Arm64WriteFaultingOf16K> &&
+              SpteFormat<Arm64WriteFaultingOf64K>);
+static_assert(kHardwareAccessed<W4> && !kHardwareDirty<W4>);
+static_assert(kMarkedByFaults<W4>);
 static_assert(kHardwareAccessed<Arm64Stage2Of4K>);
 static_assert(kEntriesPerTable<K4> == 512 && K4::kLevels == 4);
 static_assert(kEntriesPerTable<K16> == 2048 && K16::kLevels == 3);
@@ -59,6 +65,17 @@ TEST(Arm64FaultingTest, WhatHardwareLetsThrough) {
   EXPECT_EQ(LiveRights<K4>(0x0080'0001'2345'63FF), Rights::kNone);
   EXPECT_EQ(LiveRights<K4>(0x0080'0001'2345'677F), Rights::kReadExecute);
   EXPECT_EQ(LiveRights<K4>(0x0080'0001'2345'67FF), Rights::kAll);
+}
+
+// VTCR_EL2.HA set: the flag is no reason to fault.
+TEST(Arm64FaultingTest, WhereHardwareSetsTheFlagOnlyWritesFault) {
+  EXPECT_EQ(W4::MakeLeaf(Pfn{0x123456}, Level{1}, Rights::kAll),
+            0x0080'0001'2345'637Fu);
+  EXPECT_EQ(LiveRights<W4>(0x0080'0001'2345'637F), Rights::kReadExecute);
+  EXPECT_EQ(LiveRights<W4>(0x0080'0001'2345'677F), Rights::kReadExecute);
+  EXPECT_EQ(LiveRights<W4>(0x0080'0001'2345'63FF), Rights::kAll);
+  EXPECT_EQ(Used<W4>(0x0080'0001'2345'637F, Rights::kWrite),
+            0x0080'0001'2345'67FFu);
 }
 
 TEST(Arm64FaultingTest, AFaultSetsTheFlagAndForAWriteThePermission) {

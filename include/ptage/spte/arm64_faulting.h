@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //
-// ARM64 stage 2 tables where faults manage the access flag and the dirty state
-// (VTCR_EL2.HA and HD clear, or a processor without FEAT_HAFDBS), for each
+// ARM64 stage 2 tables where faults manage the dirty state (VTCR_EL2.HD clear),
+// and the access flag too, unless hardware sets that (HA set), for each
 // granule. Arm ARM (DDI 0487), D8.3 and D8.4.1 as arm64.h; D8.5.1 "Hardware
 // management of the Access flag": without it, an access by a descriptor whose
 // flag is clear is an Access flag fault. Pure functions; see spte.h for what
@@ -22,12 +22,12 @@
 
 namespace ptage {
 
-template <Arm64Granule kGranule>
+template <Arm64Granule kGranule, bool kHardwareFlag = false>
 struct Arm64Stage2Faulting : Arm64Stage2<kGranule> {
   using Base = Arm64Stage2<kGranule>;
   using Word = typename Base::Word;
 
-  static constexpr bool kHardwareAccessed = false;
+  static constexpr bool kHardwareAccessed = kHardwareFlag;
   static constexpr bool kHardwareDirty = false;
 
   // The page may be written. Bits 58:55 are software's.
@@ -47,6 +47,11 @@ struct Arm64Stage2Faulting : Arm64Stage2<kGranule> {
 using Arm64FaultingOf4K = Arm64Stage2Faulting<Arm64Granule::k4K>;
 using Arm64FaultingOf16K = Arm64Stage2Faulting<Arm64Granule::k16K>;
 using Arm64FaultingOf64K = Arm64Stage2Faulting<Arm64Granule::k64K>;
+
+// Only writes fault.
+using Arm64WriteFaultingOf4K = Arm64Stage2Faulting<Arm64Granule::k4K, true>;
+using Arm64WriteFaultingOf16K = Arm64Stage2Faulting<Arm64Granule::k16K, true>;
+using Arm64WriteFaultingOf64K = Arm64Stage2Faulting<Arm64Granule::k64K, true>;
 
 static_assert(SpteFormat<Arm64FaultingOf4K>);
 static_assert(SpteFormat<Arm64FaultingOf16K>);

@@ -18,8 +18,7 @@
 //     is fixed while one is open is zapped later, with its bits; one that an
 //     evictor has yet to freeze makes him find it young.
 //   * A write becomes possible by a write's fault alone, and the dirty bit
-//   comes
-//     with it in the same step.
+//     comes with it in the same step.
 //   * After kFixed no other CPU needs a flush: what it may have cached grants
 //     less, and costs it a fault at most. The CPU that faulted drops what it
 //     holds for the page: x86 processors do by themselves (Intel SDM 3C,
@@ -85,10 +84,9 @@ FastFaultOutcome FastFaultSeen(SpteCell<F>& entry, typename F::Word seen,
   if (Allows(LiveRights<F>(seen), access)) return FastFaultOutcome::kSpurious;
   // Were this a store:
   //   fault: reads a parked leaf   | zapper: freezes it, hands on its bits
-  //   fault: stores it, young      | zapper: empties it, and so takes the
-  //   access
+  //   fault: stores it, young      | zapper: empties it: the access is lost
   // or, the zapper being done, the mapping of a page that is another's by now
-  // comes back. Against aging:
+  // comes back. Against another fault:
   //   read fault: reads it clean   | write fault: makes it dirty
   //   read fault: stores it clean, and the write is lost.
   // Were the bits set by an OR without comparison, they would also come into an

@@ -336,11 +336,11 @@ SpteAge AgeSeen(SpteCell<F>& entry, typename F::Word seen, AgeAction action,
   // and B's access is lost. In this order B's install is seen with its record.
   if (!belongs()) return SpteAge::kAbsent;
   if (action == AgeAction::kTest) return SpteAge::kYoung;
+  const typename F::Word cleared =
+      kBit == F::kAccessed ? Aged<F>(seen) : Cleaned<F>(seen);
   // Were this an AND without comparison:
   //   ager: reads young | owner: zaps, and installs another page, accessed
   //   ager: clears that page's bit, and nobody reports its access.
-  const typename F::Word cleared =
-      kBit == F::kAccessed ? Aged<F>(seen) : Cleaned<F>(seen);
   // [spte.2] relaxed: nothing is published by it.
   return TryCmpxchg(entry, seen, cleared, kRelaxed) ? SpteAge::kYoung
                                                     : SpteAge::kLostRace;

@@ -55,8 +55,7 @@ inline constexpr Pfn kHostFrames{1u << 28};
 // (kNested), which stand for frames of L1 as guest.h says.
 class VmWorld {
  public:
-  using Rmaps = Lockless<Ept, Memory, GracePool<RmapChunks<Ept>, Domain>,
-                         RmapWriters::kExcluded>;
+  using Rmaps = Lockless<Ept, Memory, GracePool<RmapChunks<Ept>, Domain>>;
   using WorldVm = Vm<Ept, Memory, Domain, NoFlush, Rmaps>;
 
   VmWorld(GuestKind kind, std::uint64_t pages)

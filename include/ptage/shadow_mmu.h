@@ -6,8 +6,11 @@
 //
 // Contract
 //   * Fault, ZapFrames and ZapNested change entries and rmaps; the caller holds
-//     the MMU lock, exclusively, for each. So an entry is frozen only by a
-//     thread that holds the lock, and is never waited for under it.
+//     the MMU lock, exclusively, or, for Fault, shared where the discipline's
+//     writers keep each other apart. So an entry is frozen only by a thread
+//     that holds the lock, no entry goes away while it is shared, and none is
+//     waited for under it. A fault that has to zap answers that it needs the
+//     lock exclusively.
 //   * Age: any thread, not holding the MMU lock. It asks every entry of every
 //     rmap of the range by the rules of the discipline: fast-only is wait-free
 //     and leaves unknown what the discipline cannot answer; slow waits as the
@@ -23,8 +26,9 @@
 //     the rmaps of small pages.
 //
 // Sites (order · partner)
-//   [shadow.1] relaxed counts of live entries: an entry that is present for the
-//              whole of a question was counted before it
+//   [shadow.1] relaxed counts of live entries, by atomic additions: an entry
+//              that is present for the whole of a question was counted before
+//              it
 //   [shadow.2] relaxed compare-and-swap in GrantMore: nothing is published
 //   [shadow.3] release store in AddGuest   · [shadow.4]
 //   [shadow.4] acquire load in guests      · [shadow.3]
@@ -55,6 +59,9 @@
 
 namespace ptage {
 
+// How the MMU lock is held.
+enum class MmuLock { kShared, kExclusive };
+
 // kInner: off unless asked for. With kSkipCold a fault costs one more locked
 // operation, and AgeSkippingCold is there.
 template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
@@ -70,6 +77,9 @@ class ShadowMmu : public AgeQuestions<ShadowMmu<F, M, R, Fl, D, kInner>> {
   using Tree = PageTable<F, M, R, Fl, absl::Mutex>;
   using Walk = typename Tree::Walk;
   static constexpr bool kFastAging = D::kFastAging;
+  // How most faults need the MMU lock.
+  static constexpr MmuLock kFaultLock =
+      D::kParallelWriters ? MmuLock::kShared : MmuLock::kExclusive;
 
   // All outlive the MMU. Check valid(). `flusher` is asked for ranges of L2
   // frames, as Gfn.
@@ -114,11 +124,13 @@ class ShadowMmu : public AgeQuestions<ShadowMmu<F, M, R, Fl, D, kInner>> {
   // writes. It is the largest page that is one in L1's tables, in the slot and
   // in the host, unless a table stands in the way. An rmap that is full is
   // zapped first, and an entry for another frame that L1 has replaced without a
-  // word; `sink` gets their bits. Precondition: slot and L1 grant `access`.
-  [[nodiscard]] FaultOutcome Fault(const Walk& walk, NestedGfn nested,
-                                   Memslot<F>& slot, NestedMapping mapping,
-                                   Rights access, ZapSink sink,
-                                   NestedGuest guest = NestedGuest::kFirst);
+  // word; `sink` gets their bits. Nothing: that was to be done, and the lock is
+  // shared; nothing was changed. Preconditions: slot and L1 grant `access`;
+  // `lock` is how the MMU lock is held, which is kFaultLock or kExclusive.
+  [[nodiscard]] std::optional<FaultOutcome> Fault(
+      const Walk& walk, NestedGfn nested, Memslot<F>& slot,
+      NestedMapping mapping, Rights access, MmuLock lock, ZapSink sink,
+      NestedGuest guest = NestedGuest::kFirst);
 
   // Tests or clears every entry that maps a frame of `range`.
   AgeResult Age(GfnRange range, AgeAction action, AgeMode mode,
@@ -157,16 +169,16 @@ class ShadowMmu : public AgeQuestions<ShadowMmu<F, M, R, Fl, D, kInner>> {
   static Level LevelFor(NestedGfn nested, const Memslot<F>& slot,
                         NestedMapping mapping);
   // Where an entry is there already.
-  FaultOutcome GrantMore(const Walk& walk, NestedGfn nested, Rights granted,
-                         Gfn gfn, Rights access, ZapSink sink,
-                         NestedGuest guest);
+  std::optional<FaultOutcome> GrantMore(const Walk& walk, NestedGfn nested,
+                                        Rights granted, Gfn gfn, Rights access,
+                                        MmuLock lock, ZapSink sink,
+                                        NestedGuest guest);
   // Asks the large pages of `part`, which lies in the slot.
   void AgeLarge(Memslot<F>& slot, GfnRange part, AgeAction action, AgeMode mode,
                 const AgeOutput& output, AgeCounts& counts, AgeResult& result);
   void CountLive(Level level, std::uint64_t by) {
-    WriteOnce(live_, live() + by, kRelaxed);
-    if (level == kSmall) return;
-    WriteOnce(large_, ReadOnce(large_, kRelaxed) + by, kRelaxed);
+    FetchAdd(live_, by, kRelaxed);
+    if (level != kSmall) FetchAdd(large_, by, kRelaxed);
   }
 
   // Zaps every entry of one rmap; `flush` grows to cover their frames.
@@ -186,7 +198,7 @@ class ShadowMmu : public AgeQuestions<ShadowMmu<F, M, R, Fl, D, kInner>> {
   // Of the guests. Written under the MMU lock, before the number of them is.
   std::unique_ptr<Tree> trees_[kMostGuests];
   Cell<std::uint32_t> guests_;
-  // [shadow.1] written under the MMU lock. All leaves, and the large ones.
+  // [shadow.1] all leaves, and the large ones.
   Cell<std::uint64_t> live_;
   Cell<std::uint64_t> large_;
 };
@@ -237,9 +249,9 @@ Level ShadowMmu<F, M, R, Fl, D, kInner>::LevelFor(NestedGfn nested,
 
 template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
           RmapDiscipline D, InnerAging kInner>
-FaultOutcome ShadowMmu<F, M, R, Fl, D, kInner>::GrantMore(
+std::optional<FaultOutcome> ShadowMmu<F, M, R, Fl, D, kInner>::GrantMore(
     const Walk& walk, NestedGfn nested, Rights granted, Gfn gfn, Rights access,
-    ZapSink sink, NestedGuest guest) {
+    MmuLock lock, ZapSink sink, NestedGuest guest) {
   const FoundEntry<F> found = tree(guest).Lookup(walk, Gfn{nested.value});
   if (!F::IsPresent(found.word)) return FaultOutcome::kRetry;
   const std::uint64_t inside = nested.value % FramesAt<F>(found.level);
@@ -247,6 +259,7 @@ FaultOutcome ShadowMmu<F, M, R, Fl, D, kInner>::GrantMore(
     // L1 has put another page there, and need not say so before it wants that
     // to count. A processor that faults drops what it has cached for the frame
     // (SDM 3C 29.4.3.1), and so finds the new one.
+    if (lock == MmuLock::kShared) return std::nullopt;
     (void)ZapNested(walk, NestedRange{nested, nested + 1}, sink, guest);
     return FaultOutcome::kRetry;
   }
@@ -278,12 +291,13 @@ FaultOutcome ShadowMmu<F, M, R, Fl, D, kInner>::GrantMore(
 
 template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
           RmapDiscipline D, InnerAging kInner>
-FaultOutcome ShadowMmu<F, M, R, Fl, D, kInner>::Fault(
+std::optional<FaultOutcome> ShadowMmu<F, M, R, Fl, D, kInner>::Fault(
     const Walk& walk, NestedGfn nested, Memslot<F>& slot, NestedMapping mapping,
-    Rights access, ZapSink sink, NestedGuest guest) {
+    Rights access, MmuLock lock, ZapSink sink, NestedGuest guest) {
   Tree& tree = TreeOf(guest);
   const Rights granted = slot.rights() & mapping.rights;
-  PTAGE_ASSERT(Allows(granted, access));
+  PTAGE_ASSERT(Allows(granted, access) &&
+               (D::kParallelWriters || lock == MmuLock::kExclusive));
   SpteCell<F>* entry = nullptr;
   Level level = LevelFor(nested, slot, mapping);
   for (bool claimed = false; !claimed;) {
@@ -297,7 +311,7 @@ FaultOutcome ShadowMmu<F, M, R, Fl, D, kInner>::Fault(
         break;
       case MapOutcome::kPresent:
       case MapOutcome::kLargePage:
-        return GrantMore(walk, nested, granted, mapping.gfn, access, sink,
+        return GrantMore(walk, nested, granted, mapping.gfn, access, lock, sink,
                          guest);
       case MapOutcome::kNoMemory:
         return FaultOutcome::kNoMemory;
@@ -311,6 +325,10 @@ FaultOutcome ShadowMmu<F, M, R, Fl, D, kInner>::Fault(
   RmapHead& head = slot.HeadOf(mapping.gfn, level);
   RmapAdd added = rmaps_.Add(head, *entry);
   if (added == RmapAdd::kFull) {
+    if (lock == MmuLock::kShared) {
+      Empty<F>(*entry);
+      return std::nullopt;
+    }
     GfnRange flush;
     ZapRmap(head, gfn, level, flush, sink);
     FlushCollected(flush);

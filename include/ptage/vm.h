@@ -6,11 +6,13 @@
 // Contract
 //   * Any threads may call any function concurrently, none of them inside a
 //     walk or holding the MMU lock.
-//   * Fault installs under the MMU lock, shared; NestedFault, and what zaps
-//     nested entries, exclusively, since rmaps are written under it. Where
-//     faults set accessed and dirty bits, both first try without it
-//     (fast_fault.h). A fault that meets a frozen entry, an open invalidation
-//     or an ended one answers kRetry.
+//   * Fault and NestedFault install under the MMU lock, shared; what zaps
+//   nested
+//     entries holds it exclusively, and so does a nested fault that has to zap
+//     first, or whose discipline cannot do with less. Where faults set accessed
+//     and dirty bits, both first try without it (fast_fault.h). A fault that
+//     meets a frozen entry, an open invalidation or an ended one answers
+//     kRetry.
 //   * When Invalidate returns, no entry maps a frame of the range as it was
 //     before, no CPU uses such a translation, and each accessed and dirty bit
 //     is with the sink: the frames' data may be read, and the frames given
@@ -31,6 +33,7 @@
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/synchronization/mutex.h"
+#include "ptage/config.h"
 #include "ptage/fast_fault.h"
 #include "ptage/guest_walk.h"
 #include "ptage/invalidate.h"
@@ -150,6 +153,12 @@ class Vm : public AgeQuestions<Vm<F, M, R, Fl, D>> {
                               Rights access, NestedGuest guest,
                               std::uint64_t snapshot,
                               std::uint64_t nested_snapshot);
+  // The same under the MMU lock, which is held as `lock` says. Nothing: it is
+  // needed exclusively.
+  std::optional<FaultOutcome> InstallNested(
+      const Walk& walk, NestedGfn nested, Memslot<F>& slot,
+      NestedMapping mapping, Rights access, MmuLock lock, NestedGuest guest,
+      std::uint64_t snapshot, std::uint64_t nested_snapshot);
 
   // Of a nested fault that finds no memory. Two batches of chunks wait at most,
   // and a grace period ends by the second walk after it began.
@@ -281,7 +290,27 @@ FaultOutcome Vm<F, M, R, Fl, D>::TryNestedFault(
   Memslot<F>* slot = nullptr;
   const FaultOutcome found = FindSlot(walk, mapping.gfn, access, slot);
   if (found != FaultOutcome::kMapped) return found;
+  if constexpr (Shadow::kFaultLock == MmuLock::kShared) {
+    absl::ReaderMutexLock lock(&mmu_lock_);
+    const std::optional<FaultOutcome> outcome =
+        InstallNested(walk, nested, *slot, mapping, access, MmuLock::kShared,
+                      guest, snapshot, nested_snapshot);
+    if (outcome.has_value()) return *outcome;
+  }
   absl::MutexLock lock(&mmu_lock_);
+  const std::optional<FaultOutcome> outcome =
+      InstallNested(walk, nested, *slot, mapping, access, MmuLock::kExclusive,
+                    guest, snapshot, nested_snapshot);
+  PTAGE_ASSERT(outcome.has_value());
+  return *outcome;
+}
+
+template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
+          RmapDiscipline D>
+std::optional<FaultOutcome> Vm<F, M, R, Fl, D>::InstallNested(
+    const Walk& walk, NestedGfn nested, Memslot<F>& slot, NestedMapping mapping,
+    Rights access, MmuLock lock, NestedGuest guest, std::uint64_t snapshot,
+    std::uint64_t nested_snapshot) {
   // Not more than L1's page is mapped.
   if (invalidations_.MustRetry(snapshot,
                                PageAround<F>(mapping.gfn, mapping.level)) ||
@@ -290,7 +319,7 @@ FaultOutcome Vm<F, M, R, Fl, D>::TryNestedFault(
     return FaultOutcome::kRetry;
   }
   return shadow_.Fault(
-      walk, nested, *slot, mapping, access,
+      walk, nested, slot, mapping, access, lock,
       [&](const ZappedLeaf& leaf) {
         if (fault_sink_) fault_sink_(leaf);
       },

@@ -43,6 +43,7 @@ SEARCHES = {
     "rmap/single_entry_lockless": ["rmap"],
     "sim/vcpu": ["vcpu"],
     "sim/vcpu_set": ["vcpu"],
+    "sharded_count": ["sharded_count"],
     "spte": ["spte", "rmap", "page_table", "vcpu"],
 }
 
@@ -701,6 +702,10 @@ LISTED = {
             "OutAndBack<Asked::kData>",
             "what was written is visible after the flush",
         ),
+    },
+    "sharded_count": {
+        "Take:order:1": ("ComeAndGo", "what is there is counted"),
+        "Count:order:1": ("ComeAndGo", "what is there is counted"),
     },
     "spte": {
         "AgeEntry:order:1": (

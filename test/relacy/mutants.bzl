@@ -142,6 +142,19 @@ MUTANTS = {
             "         (WriteOnce(held_, 1u, kRelaxed), false)) {\n",
         ),
     ],
+    "sharded_count": [
+        (
+            "AdditionsAreReadFirst",
+            "ComeAndGo",
+            "what is there is counted",
+            "  std::uint64_t taken = 0;\n",
+            "  std::uint64_t early = 0;\n" +
+            "  for (const Shard& shard : shards_) early += ReadOnce(shard.added, kRelaxed);\n" +
+            "  std::uint64_t taken = 0;\n" +
+            "  for (const Shard& shard : shards_) taken += ReadOnce(shard.taken, kAcquire);\n" +
+            "  if (true) return early - taken;\n",
+        ),
+    ],
     "spte": [
         (
             "AgedRelaxed",

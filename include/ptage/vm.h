@@ -17,6 +17,10 @@
 //     away.
 //   * Slots may be added, removed and moved while all of this goes on. When one
 //     was removed or moved, what Invalidate says holds of its frames.
+//   * ClearDirty and WriteProtect answer for both MMUs, by frames of the guest:
+//     what a nested guest writes is written to L1's memory. They take the MMU
+//     lock where there are nested entries (shadow_dirty.h), flush once, at the
+//     end, and disturb no aging.
 //   * Age takes no lock in fast-only mode, and is wait-free. Slow waits as
 //     ShadowMmu's discipline says; the direct MMU never does.
 
@@ -31,6 +35,7 @@
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/synchronization/mutex.h"
+#include "ptage/dirty.h"
 #include "ptage/fast_fault.h"
 #include "ptage/guest_walk.h"
 #include "ptage/invalidate.h"
@@ -41,6 +46,7 @@
 #include "ptage/page_table.h"
 #include "ptage/reclaim.h"
 #include "ptage/rmap.h"
+#include "ptage/shadow_dirty.h"
 #include "ptage/shadow_mmu.h"
 #include "ptage/spte.h"
 #include "ptage/tdp_mmu.h"
@@ -119,6 +125,15 @@ class Vm : public AgeQuestions<Vm<F, M, R, Fl, D>> {
   // Tests or clears every entry, of both MMUs, that maps a frame of `range`.
   AgeResult Age(GfnRange range, AgeAction action, AgeMode mode,
                 const AgeOutput& output);
+
+  // Which frames of `range` were written since the last call that told of them:
+  // dirty.h of the direct MMU, shadow_dirty.h of the nested one, both into one
+  // `output`, with one flush. What a zap took is with its sink.
+  AgeCounts ClearDirty(GfnRange range, const AgeOutput& output);
+  AgeCounts WriteProtect(GfnRange range, const AgeOutput& output)
+    requires(WriteProtectable<F>);
+  std::uint64_t LiftProtection(GfnRange range)
+    requires(WriteProtectable<F>);
 
   // Zaps every entry that maps a frame of `range`. Returns how many.
   std::uint64_t Invalidate(GfnRange range, ZapSink sink);
@@ -303,6 +318,42 @@ AgeResult Vm<F, M, R, Fl, D>::Age(GfnRange range, AgeAction action,
                                   AgeMode mode, const AgeOutput& output) {
   return tdp_.Age(range, action, mode, output) |
          shadow_.Age(range, action, mode, output);
+}
+
+template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
+          RmapDiscipline D>
+AgeCounts Vm<F, M, R, Fl, D>::ClearDirty(GfnRange range,
+                                         const AgeOutput& output) {
+  const Walk walk(reclaimer_, WalkEntry::kWait);
+  FlushLater flush;
+  AgeCounts counts = tdp_.ClearDirty(walk, range, output, flush);
+  counts += ClearNestedDirty(shadow_, walk, mmu_lock_, flush, range, output);
+  flush.FlushAll(flusher_);
+  return counts;
+}
+
+template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
+          RmapDiscipline D>
+AgeCounts Vm<F, M, R, Fl, D>::WriteProtect(GfnRange range,
+                                           const AgeOutput& output)
+  requires(WriteProtectable<F>)
+{
+  const Walk walk(reclaimer_, WalkEntry::kWait);
+  FlushLater flush;
+  AgeCounts counts = tdp_.WriteProtect(walk, range, output, flush);
+  counts += WriteProtectNested(shadow_, walk, mmu_lock_, flush, range, output);
+  flush.FlushAll(flusher_);
+  return counts;
+}
+
+template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
+          RmapDiscipline D>
+std::uint64_t Vm<F, M, R, Fl, D>::LiftProtection(GfnRange range)
+  requires(WriteProtectable<F>)
+{
+  const Walk walk(reclaimer_, WalkEntry::kWait);
+  return tdp_.LiftProtection(walk, range) +
+         LiftNestedProtection(shadow_, walk, mmu_lock_, range);
 }
 
 template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,

@@ -59,6 +59,14 @@ class InvalidateSequence {
   // and the frame that is taken away is mapped again.
   [[nodiscard]] bool MustRetry(std::uint64_t snapshot, GfnRange frames) const;
 
+  // Whether another one is open besides the caller's own. Waits for the MMU
+  // lock, shared. If not, what ended before is visible.
+  [[nodiscard]] bool OthersOpen() const {
+    absl::ReaderMutexLock lock(&mmu_lock_);
+    PTAGE_ASSERT(open_ != 0);
+    return open_ != 1;
+  }
+
  private:
   absl::Mutex& mmu_lock_;
   // Invalidations that have ended. Written under the lock.

@@ -31,7 +31,7 @@
 namespace ptage {
 namespace {
 
-constexpr std::uint64_t kPages = 48;
+constexpr std::uint64_t kPages = 252;
 constexpr GfnRange kAll{Gfn{0}, Gfn{kPages}};
 constexpr std::uint64_t kBase = 512;
 // Each page of L1 has two names in each L2.
@@ -42,6 +42,11 @@ constexpr std::uint64_t kLeastWrites = 200;
 
 struct Cpus : sim::VcpuSet {
   Cpus() : VcpuSet(kVcpus) {}
+  // Much may happen between a change and the flush that follows it.
+  void Flush(GfnRange range) {
+    std::this_thread::yield();
+    VcpuSet::Flush(range);
+  }
 };
 
 enum class How { kClear, kProtect, kEither };
@@ -55,7 +60,8 @@ class Migration {
   Migration()
       : words_(PageHistory::WordsFor(kPages), Cell<std::uint64_t>(0)),
         history_(words_.data(), kAll),
-        machine_(64, 256, Level{1}, &history_),
+        machine_(64, 1024, Level{1}, &history_),
+        places_(kVcpus, Cell<std::uint64_t>(0)),
         memory_(kPages, Cell<std::uint64_t>(0)),
         copy_(kPages) {
     EXPECT_TRUE(vm().AddMemslot(kAll, Pfn{kBase}, Rights::kAll).ok());
@@ -94,6 +100,8 @@ class Migration {
  private:
   auto& vm() { return *machine_.vm; }
 
+  // Each vCPU writes around a place that moves on: so a page that was told of
+  // too early stays as it is for a while, and is not told of again.
   void Write(std::size_t number, test::StopSign& stop) {
     const bool nested = number >= 2;
     const NestedGuest guest{static_cast<std::uint32_t>(number % 2)};
@@ -104,7 +112,10 @@ class Migration {
     const sim::Running<Vcpu> running(vcpu);
     std::uint64_t writes = 0;
     for (unsigned turn = 0; !stop.Raised() || writes < kLeastWrites; ++turn) {
-      const std::uint64_t name = random() % (nested ? kNames : kPages * 2 / 3);
+      const std::uint64_t place = number * 64 + writes / 64;
+      const std::uint64_t name =
+          (place + random() % 4) % (nested ? kNames : kPages * 2 / 3);
+      WriteOnce(places_[number], name, kRelaxed);
       const sim::Translation at = vcpu.Translate(Gfn{name}, Rights::kWrite);
       if (at) {
         // Before the next reference, or a flusher would not wait for it.
@@ -153,17 +164,23 @@ class Migration {
   }
   void TakeAway(std::mt19937& random) {
     const auto drop = [](const ZappedLeaf&) {};
-    const Gfn gfn{random() % kPages};
-    (void)vm().Invalidate({gfn, gfn + 2}, drop);
-    const NestedGfn nested{random() % kNames};
-    (void)vm().InvalidateNested(
-        {nested, nested + 2}, drop, [] {},
-        NestedGuest{static_cast<std::uint32_t>(random() % 2)});
+    const std::size_t number = random() % kVcpus;
+    const std::uint64_t name = ReadOnce(places_[number], kRelaxed);
+    if (number >= 2 && random() % 2 == 0) {
+      (void)vm().InvalidateNested(
+          {NestedGfn{name}, NestedGfn{name + 4}}, drop, [] {},
+          NestedGuest{static_cast<std::uint32_t>(number % 2)});
+    } else {
+      const Gfn gfn{name % kPages};
+      (void)vm().Invalidate({gfn, gfn + 4}, drop);
+    }
   }
 
   std::vector<Cell<std::uint64_t>> words_;
   PageHistory history_;
   Machine machine_;
+  // Where each vCPU is.
+  std::vector<Cell<std::uint64_t>> places_;
   // By page: what it holds, and what was copied.
   std::vector<Cell<std::uint64_t>> memory_;
   std::vector<std::uint64_t> copy_;

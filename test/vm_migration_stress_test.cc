@@ -50,7 +50,7 @@ struct Cpus : sim::VcpuSet {
 };
 
 enum class How { kClear, kProtect, kEither };
-enum class Who { kAll, kNestedAlone };
+enum class Who { kEverybody, kNestedAlone };
 
 template <class F, template <class> class D>
 class Migration {
@@ -77,7 +77,7 @@ class Migration {
     test::StopSign stop;
     std::vector<std::thread> writers;
     for (auto& written : written_) written.resize(kPages);
-    for (std::size_t i = who == Who::kAll ? 0 : 2; i < kVcpus; ++i) {
+    for (std::size_t i = who == Who::kEverybody ? 0 : 2; i < kVcpus; ++i) {
       writers.emplace_back([&, i] { Write(i, stop); });
     }
     std::mt19937 random(1);
@@ -87,7 +87,7 @@ class Migration {
                     (void)vm().TestClearYoung(kAll);
                   },
                   [&] {
-                    if (who == Who::kAll) TakeAway(random);
+                    if (who == Who::kEverybody) TakeAway(random);
                   }});
     stop.Raise();
     for (std::thread& writer : writers) writer.join();
@@ -212,7 +212,7 @@ using Cases = testing::Types<Case<Ept, Single>, Case<Ept, Bit>, Case<Ept, Free>,
 TYPED_TEST_SUITE(VmMigrationStressTest, Cases);
 
 TYPED_TEST(VmMigrationStressTest, TheCopyIsWhatAllWritersWrote) {
-  for (const Who who : {Who::kAll, Who::kNestedAlone}) {
+  for (const Who who : {Who::kEverybody, Who::kNestedAlone}) {
     for (const How how : {How::kClear, How::kProtect, How::kEither}) {
       typename TypeParam::Type migration;
       migration.Run(how, who);

@@ -820,7 +820,8 @@ _ROWS = [
         "vm_migration_stress_test",
         "TheCopyIsWhatAllWritersWrote",
         "vm",
-        "    counts += ClearNestedDirty(shadow_, walk, mmu_lock_, flush, range, output);\n",
+        "    counts +=\n" +
+        "        ClearNestedDirty(shadow_, walk, fault_lock_, flush, range, output);\n",
         "",
     ),
     (
@@ -857,8 +858,8 @@ _ROWS = [
         "WhatTheHistoryTellsOfIsFlushedBeforeItIsTold",
         "vm",
         "    flush.Flush(range);\n" +
-        "    absl::ReaderMutexLock wait",
-        "    absl::ReaderMutexLock wait",
+        "    const FaultLock::Shared wait",
+        "    const FaultLock::Shared wait",
     ),
     (
         "AnInvalidationFlushesForItselfAlone",

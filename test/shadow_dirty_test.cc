@@ -58,17 +58,17 @@ class ShadowDirtyTest : public testing::Test {
   }
   Counts Clear(GfnRange range, test::Answer& answer) {
     const LocklessWalk walk(machine_.domain);
-    return Of(ClearNestedDirty(vm().shadow(), walk, machine_.mmu_lock,
+    return Of(ClearNestedDirty(vm().shadow(), walk, vm().fault_lock(),
                                machine_.flusher, range, answer.output()));
   }
   Counts Protect(GfnRange range, test::Answer& answer) {
     const LocklessWalk walk(machine_.domain);
-    return Of(WriteProtectNested(vm().shadow(), walk, machine_.mmu_lock,
+    return Of(WriteProtectNested(vm().shadow(), walk, vm().fault_lock(),
                                  machine_.flusher, range, answer.output()));
   }
   std::uint64_t Lift(GfnRange range) {
     const LocklessWalk walk(machine_.domain);
-    return LiftNestedProtection(vm().shadow(), walk, machine_.mmu_lock, range);
+    return LiftNestedProtection(vm().shadow(), walk, vm().fault_lock(), range);
   }
   // The frames that an answer told of.
   static std::vector<std::uint64_t> Told(test::Answer& answer) {
@@ -272,7 +272,7 @@ TYPED_TEST(ShadowDirtyTest, TheLockIsHeldForSoManyRmapsAtATime) {
   static_assert(TestFixture::Shadow::kRmapsAtOnce < 4999);
   const LocklessWalk walk(this->machine_.domain);
   std::vector<GfnRange> visited;
-  this->vm().shadow().ForEachEntry(walk, kAll, this->machine_.mmu_lock,
+  this->vm().shadow().ForEachEntry(walk, kAll, this->vm().fault_lock(),
                                    [&](SpteCell<Ept>&, GfnRange frames) {
                                      this->machine_.mmu_lock.AssertHeld();
                                      visited.push_back(frames);

@@ -35,9 +35,9 @@
 
 #include <cstdint>
 
-#include "absl/synchronization/mutex.h"
 #include "ptage/config.h"
 #include "ptage/dirty.h"
+#include "ptage/fault_lock.h"
 #include "ptage/memory.h"
 #include "ptage/mmu.h"
 #include "ptage/once.h"
@@ -51,20 +51,20 @@ namespace ptage {
 // caller does not hold.
 template <class Shadow, Flusher Fl>
 AgeCounts ClearNestedDirty(Shadow& shadow, const typename Shadow::Walk& walk,
-                           absl::Mutex& mmu_lock, Fl& flusher, GfnRange range,
+                           FaultLock& mmu_lock, Fl& flusher, GfnRange range,
                            const AgeOutput& output);
 
 template <class Shadow, Flusher Fl>
   requires WriteProtectable<typename Shadow::Tree::Format>
 AgeCounts WriteProtectNested(Shadow& shadow, const typename Shadow::Walk& walk,
-                             absl::Mutex& mmu_lock, Fl& flusher, GfnRange range,
+                             FaultLock& mmu_lock, Fl& flusher, GfnRange range,
                              const AgeOutput& output);
 
 template <class Shadow>
   requires WriteProtectable<typename Shadow::Tree::Format>
 std::uint64_t LiftNestedProtection(Shadow& shadow,
                                    const typename Shadow::Walk& walk,
-                                   absl::Mutex& mmu_lock, GfnRange range);
+                                   FaultLock& mmu_lock, GfnRange range);
 
 // ---------------------------------------------------------------------------
 
@@ -102,7 +102,7 @@ class Cleaning {
 // ChangeLeaves does. `changed` collects the frames of L2 whose entries were.
 template <class Shadow, class Change>
 void ChangeEntries(Shadow& shadow, const typename Shadow::Walk& walk,
-                   absl::Mutex& mmu_lock, GfnRange range, Change&& change,
+                   FaultLock& mmu_lock, GfnRange range, Change&& change,
                    FlushLater& changed) {
   using F = typename Shadow::Tree::Format;
   using Word = typename F::Word;
@@ -130,7 +130,7 @@ void ChangeEntries(Shadow& shadow, const typename Shadow::Walk& walk,
 
 template <class Shadow, Flusher Fl>
 AgeCounts ClearNestedDirty(Shadow& shadow, const typename Shadow::Walk& walk,
-                           absl::Mutex& mmu_lock, Fl& flusher, GfnRange range,
+                           FaultLock& mmu_lock, Fl& flusher, GfnRange range,
                            const AgeOutput& output) {
   internal::Cleaning<typename Shadow::Tree::Format> cleaning(range, output);
   FlushLater changed;
@@ -143,7 +143,7 @@ AgeCounts ClearNestedDirty(Shadow& shadow, const typename Shadow::Walk& walk,
 template <class Shadow, Flusher Fl>
   requires WriteProtectable<typename Shadow::Tree::Format>
 AgeCounts WriteProtectNested(Shadow& shadow, const typename Shadow::Walk& walk,
-                             absl::Mutex& mmu_lock, Fl& flusher, GfnRange range,
+                             FaultLock& mmu_lock, Fl& flusher, GfnRange range,
                              const AgeOutput& output) {
   internal::Protection<typename Shadow::Tree::Format> protection(range, output);
   FlushLater changed;
@@ -157,7 +157,7 @@ template <class Shadow>
   requires WriteProtectable<typename Shadow::Tree::Format>
 std::uint64_t LiftNestedProtection(Shadow& shadow,
                                    const typename Shadow::Walk& walk,
-                                   absl::Mutex& mmu_lock, GfnRange range) {
+                                   FaultLock& mmu_lock, GfnRange range) {
   internal::Lifting<typename Shadow::Tree::Format> lifting;
   FlushLater unneeded;
   internal::ChangeEntries(shadow, walk, mmu_lock, range, lifting, unneeded);

@@ -7,11 +7,12 @@
 // Contract
 //   * Any threads may call any function concurrently, none of them inside a
 //     walk or holding the MMU lock.
-//   * Fault installs under the MMU lock, shared; NestedFault, and what zaps
-//     nested entries, exclusively, since rmaps are written under it. Where
-//     faults set accessed and dirty bits, both first try without it
-//     (fast_fault.h). A fault that meets a frozen entry, an open invalidation
-//     or an ended one answers kRetry.
+//   * Fault and NestedFault install under the MMU lock, shared. What zaps
+//     nested entries holds it exclusively, and so does a nested fault that has
+//     to zap first, or whose discipline cannot do with less. Where faults set
+//     accessed and dirty bits, both first try without it (fast_fault.h). A
+//     fault that meets a frozen entry, an open invalidation or an ended one
+//     answers kRetry.
 //   * When Invalidate returns, no entry maps a frame of the range as it was
 //     before, no CPU uses such a translation, and each accessed and dirty bit
 //     is with the sink: the frames' data may be read, and the frames given
@@ -48,8 +49,10 @@
 #include "absl/strings/str_format.h"
 #include "absl/synchronization/mutex.h"
 #include "ptage/address_spaces.h"
+#include "ptage/config.h"
 #include "ptage/dirty.h"
 #include "ptage/fast_fault.h"
+#include "ptage/fault_lock.h"
 #include "ptage/guest_walk.h"
 #include "ptage/invalidate.h"
 #include "ptage/memory.h"
@@ -140,7 +143,7 @@ class Vm : public AgeQuestions<Vm<F, M, R, Fl, D, kSpaces>> {
 
   // One more nested guest; nothing if there are too many, or no memory.
   [[nodiscard]] std::optional<NestedGuest> AddNestedGuest() {
-    absl::MutexLock lock(&mmu_lock_);
+    const FaultLock::Exclusive hold(fault_lock_);
     return shadow_.AddGuest();
   }
 
@@ -175,7 +178,8 @@ class Vm : public AgeQuestions<Vm<F, M, R, Fl, D, kSpaces>> {
   }
   [[nodiscard]] Shadow& shadow() { return shadow_; }
   [[nodiscard]] Memslots<F, R>& memslots() { return memslots_; }
-  [[nodiscard]] absl::Mutex& mmu_lock() { return mmu_lock_; }
+  // What faults hold while they install.
+  [[nodiscard]] FaultLock& fault_lock() { return fault_lock_; }
 
  private:
   // Zaps every entry that maps a frame of `range`, and flushes. Precondition:
@@ -207,6 +211,13 @@ class Vm : public AgeQuestions<Vm<F, M, R, Fl, D, kSpaces>> {
                               Rights access, NestedGuest guest,
                               std::uint64_t snapshot,
                               std::uint64_t nested_snapshot);
+  // The same under the MMU lock, which is `held`, as `lock` says. Nothing: it
+  // is needed exclusively.
+  std::optional<FaultOutcome> InstallNested(
+      const Walk& walk, NestedGfn nested, Memslot<F>& slot,
+      NestedMapping mapping, Rights access, const FaultLock::Held& held,
+      MmuLock lock, NestedGuest guest, std::uint64_t snapshot,
+      std::uint64_t nested_snapshot);
 
   // Of a nested fault that finds no memory. Two batches of chunks wait at most,
   // and a grace period ends by the second walk after it began.
@@ -214,7 +225,8 @@ class Vm : public AgeQuestions<Vm<F, M, R, Fl, D, kSpaces>> {
 
   R& reclaimer_;
   Fl& flusher_;
-  absl::Mutex& mmu_lock_;
+  // The MMU lock.
+  FaultLock fault_lock_;
   PageHistory* const history_;
   const Level largest_leaf_;
   const std::function<void(const ZappedLeaf&)> fault_sink_;
@@ -237,7 +249,7 @@ Vm<F, M, R, Fl, D, kSpaces>::Vm(const Parts& parts, Level largest_leaf,
                        std::function<void(const ZappedLeaf&)> fault_sink)
     : reclaimer_(parts.reclaimer),
       flusher_(parts.flusher),
-      mmu_lock_(parts.mmu_lock),
+      fault_lock_(parts.mmu_lock),
       history_(parts.history),
       largest_leaf_(largest_leaf),
       fault_sink_(history_ == nullptr
@@ -248,8 +260,8 @@ Vm<F, M, R, Fl, D, kSpaces>::Vm(const Parts& parts, Level largest_leaf,
                           if (sink) sink(leaf);
                         }),
       memslots_(parts.reclaimer),
-      invalidations_(parts.mmu_lock),
-      nested_invalidations_(parts.mmu_lock),
+      invalidations_(fault_lock_),
+      nested_invalidations_(fault_lock_),
       spaces_(parts.memory, parts.reclaimer, parts.flusher),
       shadow_(parts.memory, parts.reclaimer, parts.flusher, parts.rmaps,
               memslots_) {}
@@ -302,8 +314,8 @@ FaultOutcome Vm<F, M, R, Fl, D, kSpaces>::Fault(Gfn gfn, Rights access,
     const FastFaultOutcome fast = FastFault(mmu.tree(), walk, gfn, access);
     if (!NeedsSlowPath(fast)) return OutcomeOf(fast);
   }
-  absl::ReaderMutexLock lock(&mmu_lock_);
-  if (invalidations_.MustRetry(snapshot, PageAround<F>(gfn, level))) {
+  const FaultLock::Shared hold(fault_lock_);
+  if (invalidations_.MustRetry(hold, snapshot, PageAround<F>(gfn, level))) {
     return FaultOutcome::kRetry;
   }
   return mmu.Fault(walk, gfn, pfn, level, slot->rights(), access);
@@ -369,16 +381,37 @@ FaultOutcome Vm<F, M, R, Fl, D, kSpaces>::TryNestedFault(
   Memslot<F>* slot = nullptr;
   const FaultOutcome found = FindSlot(walk, mapping.gfn, access, slot);
   if (found != FaultOutcome::kMapped) return found;
-  absl::MutexLock lock(&mmu_lock_);
+  if constexpr (Shadow::kFaultLock == MmuLock::kShared) {
+    const FaultLock::Shared hold(fault_lock_);
+    const std::optional<FaultOutcome> outcome =
+        InstallNested(walk, nested, *slot, mapping, access, hold,
+                      MmuLock::kShared, guest, snapshot, nested_snapshot);
+    if (outcome.has_value()) return *outcome;
+  }
+  const FaultLock::Exclusive hold(fault_lock_);
+  const std::optional<FaultOutcome> outcome =
+      InstallNested(walk, nested, *slot, mapping, access, hold,
+                    MmuLock::kExclusive, guest, snapshot, nested_snapshot);
+  PTAGE_ASSERT(outcome.has_value());
+  return *outcome;
+}
+
+template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
+          RmapDiscipline D, std::size_t kSpaces>
+std::optional<FaultOutcome> Vm<F, M, R, Fl, D, kSpaces>::InstallNested(
+    const Walk& walk, NestedGfn nested, Memslot<F>& slot, NestedMapping mapping,
+    Rights access, const FaultLock::Held& held, MmuLock lock, NestedGuest guest,
+    std::uint64_t snapshot, std::uint64_t nested_snapshot) {
   // Not more than L1's page is mapped.
-  if (invalidations_.MustRetry(snapshot,
+  if (invalidations_.MustRetry(held, snapshot,
                                PageAround<F>(mapping.gfn, mapping.level)) ||
       nested_invalidations_.MustRetry(
-          nested_snapshot, PageAround<F>(Gfn{nested.value}, mapping.level))) {
+          held, nested_snapshot,
+          PageAround<F>(Gfn{nested.value}, mapping.level))) {
     return FaultOutcome::kRetry;
   }
   return shadow_.Fault(
-      walk, nested, *slot, mapping, access,
+      walk, nested, slot, mapping, access, lock,
       [&](const ZappedLeaf& leaf) {
         if (fault_sink_) fault_sink_(leaf);
       },
@@ -417,7 +450,7 @@ AgeCounts Vm<F, M, R, Fl, D, kSpaces>::CollectDirty(GfnRange range,
     // and nobody is told of that. So it is flushed here; and who zaps nested
     // entries holds the lock until it has flushed.
     flush.Flush(range);
-    absl::ReaderMutexLock wait(&mmu_lock_);
+    const FaultLock::Shared wait(fault_lock_);
   }
   flush.FlushAll(flusher_);
   return counts;
@@ -429,7 +462,8 @@ AgeCounts Vm<F, M, R, Fl, D, kSpaces>::ClearDirty(GfnRange range,
                                                   const AgeOutput& output) {
   return CollectDirty(range, output, [&](const Walk& walk, FlushLater& flush) {
     AgeCounts counts = spaces_.ClearDirty(walk, range, output, flush);
-    counts += ClearNestedDirty(shadow_, walk, mmu_lock_, flush, range, output);
+    counts +=
+        ClearNestedDirty(shadow_, walk, fault_lock_, flush, range, output);
     return counts;
   });
 }
@@ -443,7 +477,7 @@ AgeCounts Vm<F, M, R, Fl, D, kSpaces>::WriteProtect(GfnRange range,
   return CollectDirty(range, output, [&](const Walk& walk, FlushLater& flush) {
     AgeCounts counts = spaces_.WriteProtect(walk, range, output, flush);
     counts +=
-        WriteProtectNested(shadow_, walk, mmu_lock_, flush, range, output);
+        WriteProtectNested(shadow_, walk, fault_lock_, flush, range, output);
     return counts;
   });
 }
@@ -455,7 +489,7 @@ std::uint64_t Vm<F, M, R, Fl, D, kSpaces>::LiftProtection(GfnRange range)
 {
   const Walk walk(reclaimer_, WalkEntry::kWait);
   return spaces_.LiftProtection(walk, range) +
-         LiftNestedProtection(shadow_, walk, mmu_lock_, range);
+         LiftNestedProtection(shadow_, walk, fault_lock_, range);
 }
 
 template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
@@ -487,7 +521,7 @@ std::uint64_t Vm<F, M, R, Fl, D, kSpaces>::ZapAll(GfnRange range,
     // by the end of the invalidation.
     if (zapped != 0 || invalidations_.OthersOpen()) flusher_.Flush(range);
     if (shadow_.live() != 0) {
-      absl::MutexLock lock(&mmu_lock_);
+      const FaultLock::Exclusive hold(fault_lock_);
       zapped += shadow_.ZapFrames(walk, range, recorded);
     }
     return zapped;
@@ -542,7 +576,7 @@ std::uint64_t Vm<F, M, R, Fl, D, kSpaces>::InvalidateNested(
   std::uint64_t zapped = 0;
   {
     const Walk walk(reclaimer_, WalkEntry::kWait);
-    absl::MutexLock lock(&mmu_lock_);
+    const FaultLock::Exclusive hold(fault_lock_);
     zapped = Recorded(sink, [&](ZapSink recorded) {
       return shadow_.ZapNested(walk, range, recorded, guest);
     });

@@ -14,6 +14,7 @@
 #include "absl/synchronization/mutex.h"
 #include "ptage/memory.h"
 #include "ptage/memory/arena.h"
+#include "ptage/page_history.h"
 #include "ptage/rmap/bit_locked.h"
 #include "ptage/rmap/chunk_list.h"
 #include "ptage/rmap/lockless.h"
@@ -73,20 +74,23 @@ D MakeRmaps(Arena<F>& arena, P& pool, absl::Mutex& lock) {
 }
 
 // `D` is one of the disciplines above.
-template <SpteFormat F, class D, Flusher Fl = RecordingFlusher>
+template <SpteFormat F, class D, Flusher Fl = RecordingFlusher,
+          std::size_t kSpaces = 1>
 struct Machine {
   using Domain = Scheme;
-  using VmType = Vm<F, Arena<F>, Domain, Fl, D>;
+  using VmType = Vm<F, Arena<F>, Domain, Fl, D, kSpaces>;
 
   explicit Machine(std::size_t tables = 64, std::size_t chunk_count = 256,
-                   Level largest = F::kLargestLeaf)
+                   Level largest = F::kLargestLeaf,
+                   PageHistory* history = nullptr)
       : block(tables),
         arena(block.tables.data(), block.infos.data(), block.gfns.data(),
               tables, Pfn{0x1000}),
         pool(domain, chunk_count),
         rmaps(MakeRmaps<D, F>(arena, pool.get(), mmu_lock)),
         vm(std::make_unique<VmType>(
-            typename VmType::Parts{arena, domain, flusher, rmaps, mmu_lock},
+            typename VmType::Parts{arena, domain, flusher, rmaps, mmu_lock,
+                                   history},
             largest)) {}
 
   TableBlock<F> block;

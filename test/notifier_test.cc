@@ -3,9 +3,11 @@
 #include "ptage/notifier.h"
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <thread>
 #include <vector>
 
@@ -39,6 +41,7 @@ class FixedNotifier : public Notifier {
     return answer_;
   }
   std::uint64_t Invalidate(GfnRange range, ZapSink sink) override {
+    if (during) during();
     sink(ZappedLeaf{range.begin, Level{1}, Pfn{1}, true, false});
     return 1;
   }
@@ -130,29 +133,60 @@ TEST(NotifierChainTest, InvalidationsReachEveryNotifier) {
   EXPECT_EQ(zapped, 2);
 }
 
-TEST(NotifierChainTest, UnregisterWaitsForTheQuestionUnderWay) {
-  EpochDomain<> domain;
-  NotifierChain<EpochDomain<>> chain(domain);
-  auto notifier = std::make_unique<FixedNotifier>(kCold);
+// What a chain is asked, or told, that a change of it has to wait for.
+enum class Call { kQuestion, kInvalidation };
+
+// Runs `change` while `call` is inside `notifier`, and expects it to return
+// after that alone.
+template <class Chain, class Change>
+void ExpectToWait(Chain& chain, FixedNotifier& notifier, Call call,
+                  Change&& change) {
   std::atomic<bool> inside{false}, leave{false}, left{false};
-  notifier->during = [&] {
+  notifier.during = [&] {
     inside.store(true);
     while (!leave.load()) std::this_thread::yield();
     left.store(true);
   };
-  ASSERT_TRUE(chain.Register(*notifier).ok());
-  std::thread asker([&] { chain.TestClearYoung(kRange); });
+  std::thread caller([&] {
+    if (call == Call::kQuestion) {
+      chain.TestClearYoung(kRange);
+    } else {
+      chain.Invalidate(kRange, [](const ZappedLeaf&) {});
+    }
+  });
   while (!inside.load()) std::this_thread::yield();
-  std::thread unregisterer([&] {
-    EXPECT_TRUE(chain.Unregister(*notifier).ok());
+  std::thread changer([&] {
+    change();
     EXPECT_TRUE(left.load());
-    notifier.reset();
   });
   std::this_thread::sleep_for(std::chrono::milliseconds(20));
   leave.store(true);
-  asker.join();
-  unregisterer.join();
-  EXPECT_EQ(notifier, nullptr);
+  caller.join();
+  changer.join();
+  notifier.during = nullptr;
+}
+
+TEST(NotifierChainTest, UnregisterWaitsForWhatIsUnderWay) {
+  for (const Call call : {Call::kQuestion, Call::kInvalidation}) {
+    EpochDomain<> domain;
+    NotifierChain<EpochDomain<>> chain(domain);
+    FixedNotifier notifier(kCold);
+    ASSERT_TRUE(chain.Register(notifier).ok());
+    ExpectToWait(chain, notifier, call,
+                 [&] { EXPECT_TRUE(chain.Unregister(notifier).ok()); });
+  }
+}
+
+// Else the new one could map what the invalidation, of which it was not told,
+// takes away.
+TEST(NotifierChainTest, RegisterWaitsForTheInvalidationUnderWay) {
+  EpochDomain<> domain;
+  NotifierChain<EpochDomain<>> chain(domain);
+  FixedNotifier first(kCold), late(kCold);
+  ASSERT_TRUE(chain.Register(first).ok());
+  ExpectToWait(chain, first, Call::kInvalidation,
+               [&] { EXPECT_TRUE(chain.Register(late).ok()); });
+  EXPECT_EQ(chain.Invalidate(kRange, [](const ZappedLeaf&) {}), 2u);
 }
 
 TEST(NotifierChainTest, WithoutAPlaceToWalkFastOnlyIsUnknown) {
@@ -192,6 +226,108 @@ TEST(NotifierChainTest, ComesAndGoesWhileOthersAsk) {
   }
   stop.store(true);
   for (std::thread& asker : askers) asker.join();
+}
+
+// --- Two virtual machines, one of which has rmaps that fast-only must not ask.
+
+class MixedChainTest : public testing::Test {
+ protected:
+  using Fast = test::Machine<Ept, test::LocklessRmapsUnderLock<Ept>>;
+  using Slow = test::Machine<Ept, test::BitRmaps<Ept>>;
+
+  void SetUp() override {
+    ASSERT_TRUE(fast_.vm->AddMemslot(kRange, Pfn{512}, Rights::kAll).ok());
+    ASSERT_TRUE(slow_.vm->AddMemslot(kRange, Pfn{1024}, Rights::kAll).ok());
+    ASSERT_TRUE(chain_.Register(fast_member_).ok());
+    ASSERT_TRUE(chain_.Register(slow_member_).ok());
+  }
+  void TearDown() override {
+    EXPECT_TRUE(chain_.Unregister(slow_member_).ok());
+    EXPECT_TRUE(chain_.Unregister(fast_member_).ok());
+  }
+  // Frame `gfn`, by two names.
+  template <class M>
+  static void MapTwice(M& machine, std::uint64_t gfn) {
+    for (const std::uint64_t name : {1000 + gfn, 2000 + gfn}) {
+      ASSERT_EQ(machine.vm->NestedFault(
+                    NestedGfn{name}, Rights::kRead,
+                    [&](NestedGfn) { return std::optional(Gfn{gfn}); }),
+                FaultOutcome::kMapped);
+    }
+  }
+  AgeResult FastOnly(test::Answer& answer) {
+    return chain_.TestClearYoungFastOnly(kRange, answer.output());
+  }
+
+  Fast fast_{64, 64, Level{1}};
+  Slow slow_{64, 64, Level{1}};
+  VmNotifier<Fast::VmType> fast_member_{*fast_.vm};
+  VmNotifier<Slow::VmType> slow_member_{*slow_.vm};
+  EpochDomain<> domain_;
+  NotifierChain<EpochDomain<>> chain_{domain_};
+};
+
+TEST_F(MixedChainTest, EachFrameIsAnsweredByWhoCan) {
+  EXPECT_FALSE(chain_.fast());
+  MapTwice(fast_, 3);
+  MapTwice(slow_, 4);
+  MapTwice(fast_, 5);
+  MapTwice(slow_, 5);
+  ASSERT_EQ(slow_.vm->Fault(Gfn{6}, Rights::kRead), FaultOutcome::kMapped);
+  test::Answer fast(Gfn{0}, 64);
+  EXPECT_EQ(FastOnly(fast),
+            (AgeResult{.young = true, .was_fast = true, .complete = false}));
+  const auto young = [](test::Answer& answer) {
+    std::vector<std::uint64_t> frames;
+    for (std::uint64_t i = 0; i < 64; ++i) {
+      if (answer.Young(Gfn{i})) frames.push_back(i);
+    }
+    return frames;
+  };
+  EXPECT_EQ(young(fast), (std::vector<std::uint64_t>{3, 5, 6}));
+  for (std::uint64_t i = 0; i < 64; ++i) {
+    EXPECT_EQ(fast.Unknown(Gfn{i}), i == 4 || i == 5) << i;
+  }
+  // The lists are left to slow, whose answer no fast MMU gave.
+  test::Answer slow(Gfn{0}, 64);
+  EXPECT_EQ(chain_.TestClearYoung(kRange, slow.output()),
+            AgeResult{.young = true});
+  EXPECT_EQ(young(slow), (std::vector<std::uint64_t>{4, 5}));
+  EXPECT_EQ(slow.counts.young, 4u);
+  EXPECT_EQ(chain_.TestYoung(kRange), kCold);
+}
+
+// A question that meets an invalidation in the middle of a chain. The sink is
+// called while the entry is frozen, in the one and then in the other.
+TEST_F(MixedChainTest, AnAccessIsToldByTheQuestionOrToTheSink) {
+  constexpr GfnRange kPage{Gfn{7}, Gfn{8}};
+  for (const AgeMode mode : {AgeMode::kFastOnly, AgeMode::kSlow}) {
+    ASSERT_EQ(fast_.vm->Fault(Gfn{7}, Rights::kRead), FaultOutcome::kMapped);
+    ASSERT_EQ(slow_.vm->Fault(Gfn{7}, Rights::kRead), FaultOutcome::kMapped);
+    std::vector<bool> handed;
+    std::vector<AgeResult> asked;
+    const auto sink = [&](const ZappedLeaf& leaf) {
+      handed.push_back(leaf.accessed);
+      asked.push_back(
+          chain_.Age(kPage, AgeAction::kTestAndClear, mode, AgeOutput{}));
+    };
+    EXPECT_EQ(chain_.Invalidate(kPage, sink), 2u);
+    // The first has its access; the second's went to the question in between,
+    // so that there was none left to hand over.
+    EXPECT_EQ(handed, (std::vector<bool>{true, false}));
+    const bool slow = mode == AgeMode::kSlow;
+    ASSERT_EQ(asked.size(), 2u);
+    EXPECT_EQ(asked[0],
+              (AgeResult{.young = true, .was_fast = true, .complete = slow}));
+    // Frozen again, and nothing else is there.
+    EXPECT_EQ(asked[1], (AgeResult{.young = slow, .complete = slow}));
+    // And after it, nothing of what it unmapped.
+    test::Answer after(Gfn{0}, 64);
+    EXPECT_EQ(
+        chain_.Age(kRange, AgeAction::kTestAndClear, mode, after.output()),
+        kCold);
+    EXPECT_FALSE(after.Young(Gfn{7}));
+  }
 }
 
 // A guest uses all its pages, a notification unmaps half of them, and the guest

@@ -79,19 +79,29 @@ class AddressSpaces : public AgeQuestions<AddressSpaces<Mmu, kSpaces>> {
     }
     return removed;
   }
+  // `flusher…`: as of Mmu, nothing or another one.
+  template <class... Flusher>
   AgeCounts ClearDirty(const Walk& walk, GfnRange range,
-                       const AgeOutput& output) {
-    AgeCounts counts;
-    for (Mmu& space : spaces_) counts += space.ClearDirty(walk, range, output);
-    return counts;
-  }
-  AgeCounts WriteProtect(const Walk& walk, GfnRange range,
-                         const AgeOutput& output) {
+                       const AgeOutput& output, Flusher&... flusher) {
     AgeCounts counts;
     for (Mmu& space : spaces_) {
-      counts += space.WriteProtect(walk, range, output);
+      counts += space.ClearDirty(walk, range, output, flusher...);
     }
     return counts;
+  }
+  template <class... Flusher>
+  AgeCounts WriteProtect(const Walk& walk, GfnRange range,
+                         const AgeOutput& output, Flusher&... flusher) {
+    AgeCounts counts;
+    for (Mmu& space : spaces_) {
+      counts += space.WriteProtect(walk, range, output, flusher...);
+    }
+    return counts;
+  }
+  std::uint64_t LiftProtection(const Walk& walk, GfnRange range) {
+    std::uint64_t lifted = 0;
+    for (Mmu& space : spaces_) lifted += space.LiftProtection(walk, range);
+    return lifted;
   }
 
  private:

@@ -80,6 +80,16 @@ template <WriteProtectable F>
   return F::IsPresent(word) && (word & F::kMayWrite) != 0;
 }
 
+// What WriteProtect leaves of `word`, a leaf.
+template <WriteProtectable F>
+[[nodiscard]] constexpr typename F::Word Protected(typename F::Word word) {
+  const bool marked =
+      IsProtected<F>(word) || Allows(F::RightsOf(word), Rights::kWrite);
+  return static_cast<typename F::Word>(
+      (word & ~(F::kWritable | F::kDirty)) |
+      (marked ? F::kMayWrite : typename F::Word{0}));
+}
+
 // Clears the dirty bit of every leaf in `range`, and sets the bits of `output`
 // (its `young` ones) for those that had it; nothing is unknown. Returns how
 // many leaves were examined and, as `young`, dirty.
@@ -188,9 +198,7 @@ class Protection {
       : range_(range), output_(output) {}
 
   [[nodiscard]] Word Wanted(Word seen, GfnRange covers) const {
-    if (!range_.Contains(covers)) return seen;
-    const Word mark = CanBeWritten<F>(seen) ? F::kMayWrite : Word{0};
-    return static_cast<Word>((seen & ~(F::kWritable | F::kDirty)) | mark);
+    return range_.Contains(covers) ? Protected<F>(seen) : seen;
   }
   void Done(Word seen, Word wanted, GfnRange covers) {
     const bool dirty =

@@ -58,6 +58,14 @@ class InvalidateSequence {
   [[nodiscard]] bool MustRetry(const FaultLock::Held& held,
                                std::uint64_t snapshot, GfnRange frames) const;
 
+  // Whether another one is open besides the caller's own. Waits for the lock,
+  // shared. If not, what ended before is visible.
+  [[nodiscard]] bool OthersOpen() const {
+    const FaultLock::Shared hold(lock_);
+    PTAGE_ASSERT(open_ != 0);
+    return open_ != 1;
+  }
+
  private:
   FaultLock& lock_;
   // All are written under the lock, exclusively held. Invalidations that have

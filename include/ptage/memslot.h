@@ -11,6 +11,8 @@
 //     moved meanwhile is out of date, and whoever would install an entry for it
 //     has to learn that: by an invalidation that is open while slots change
 //     (vm.h).
+//   * A frame belongs to one slot at most, whichever address spaces see it: a
+//     gfn names one page of memory.
 //   * Whoever removes or moves a slot has emptied its rmaps before, and lets
 //     nobody add to them.
 //
@@ -32,6 +34,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_format.h"
 #include "absl/synchronization/mutex.h"
+#include "ptage/config.h"
 #include "ptage/once.h"
 #include "ptage/reclaim.h"
 #include "ptage/rmap.h"
@@ -40,15 +43,45 @@
 
 namespace ptage {
 
+// An address space of the guest, by number: what a processor may see. The first
+// is always there; x86's system-management mode is another.
+enum class AddressSpace : std::uint32_t { kFirst };
+
+// Some of them.
+class SpaceSet {
+ public:
+  static constexpr std::uint32_t kMost = 32;
+
+  [[nodiscard]] static constexpr SpaceSet All() {
+    return SpaceSet(~std::uint32_t{0});
+  }
+  [[nodiscard]] static constexpr SpaceSet Only(AddressSpace space) {
+    PTAGE_ASSERT(static_cast<std::uint32_t>(space) < kMost);
+    return SpaceSet(std::uint32_t{1} << static_cast<std::uint32_t>(space));
+  }
+  [[nodiscard]] constexpr bool Has(AddressSpace space) const {
+    return static_cast<std::uint32_t>(space) < kMost &&
+           (bits_ >> static_cast<std::uint32_t>(space) & 1) != 0;
+  }
+
+ private:
+  explicit constexpr SpaceSet(std::uint32_t bits) : bits_(bits) {}
+
+  std::uint32_t bits_;
+};
+
 // A range of guest frames backed by consecutive host frames.
 template <SpteFormat F>
 class Memslot {
  public:
-  Memslot(GfnRange frames, Pfn base, Rights rights);
+  Memslot(GfnRange frames, Pfn base, Rights rights,
+          SpaceSet spaces = SpaceSet::All());
 
   [[nodiscard]] GfnRange frames() const { return frames_; }
   [[nodiscard]] Pfn base() const { return base_; }
   [[nodiscard]] Rights rights() const { return rights_; }
+  // Where the memory is seen.
+  [[nodiscard]] SpaceSet spaces() const { return spaces_; }
   // Precondition of all below: `gfn` is in the slot.
   [[nodiscard]] Pfn FrameOf(Gfn gfn) const {
     return base_ + (gfn - frames_.begin);
@@ -68,6 +101,7 @@ class Memslot {
   const GfnRange frames_;
   const Pfn base_;
   const Rights rights_;
+  const SpaceSet spaces_;
   std::vector<std::unique_ptr<RmapHead[]>> heads_;  // by level − 1
 };
 
@@ -88,7 +122,8 @@ class Memslots {
 
   // InvalidArgument: `frames` is empty or reversed, or reaches beyond `limit`;
   // AlreadyExists: it overlaps a slot.
-  absl::Status Add(GfnRange frames, Pfn base, Rights rights, Gfn limit);
+  absl::Status Add(GfnRange frames, Pfn base, Rights rights, Gfn limit,
+                   SpaceSet spaces = SpaceSet::All());
 
   // Removes the slot of exactly these frames. NotFound: there is none.
   absl::Status Remove(GfnRange frames);
@@ -149,8 +184,8 @@ class Memslots {
 // ---------------------------------------------------------------------------
 
 template <SpteFormat F>
-Memslot<F>::Memslot(GfnRange frames, Pfn base, Rights rights)
-    : frames_(frames), base_(base), rights_(rights) {
+Memslot<F>::Memslot(GfnRange frames, Pfn base, Rights rights, SpaceSet spaces)
+    : frames_(frames), base_(base), rights_(rights), spaces_(spaces) {
   for (Level level{1}; level <= F::kLargestLeaf; level = level.Above()) {
     const std::uint64_t size = FramesAt<F>(level);
     const std::uint64_t first = frames.begin.value / size;
@@ -223,12 +258,12 @@ void Memslots<F, R>::Publish(Slots slots) {
 
 template <SpteFormat F, Reclaimer R>
 absl::Status Memslots<F, R>::Add(GfnRange frames, Pfn base, Rights rights,
-                                 Gfn limit) {
+                                 Gfn limit, SpaceSet spaces) {
   absl::MutexLock lock(&writer_);
   Slots slots = Copy();
   const absl::Status fits = Fits(slots, frames, limit);
   if (!fits.ok()) return fits;
-  slots.push_back(std::make_shared<Memslot<F>>(frames, base, rights));
+  slots.push_back(std::make_shared<Memslot<F>>(frames, base, rights, spaces));
   Publish(std::move(slots));
   return absl::OkStatus();
 }
@@ -253,8 +288,8 @@ absl::Status Memslots<F, R>::Move(Slots& slots, GfnRange frames, Gfn to,
                        beyond ? Gfn{~std::uint64_t{0}} : to + frames.Frames()};
   const absl::Status fits = Fits(slots, moved, limit);
   if (!fits.ok()) return fits;
-  slots.push_back(
-      std::make_shared<Memslot<F>>(moved, old->base(), old->rights()));
+  slots.push_back(std::make_shared<Memslot<F>>(moved, old->base(),
+                                               old->rights(), old->spaces()));
   return absl::OkStatus();
 }
 

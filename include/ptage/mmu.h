@@ -6,6 +6,7 @@
 #ifndef PTAGE_MMU_H_
 #define PTAGE_MMU_H_
 
+#include <algorithm>
 #include <concepts>
 #include <cstdint>
 
@@ -89,6 +90,25 @@ struct ZappedLeaf {
 // Called while the entry is frozen. It must not wait for a fault or an
 // invalidation.
 using ZapSink = absl::FunctionRef<void(const ZappedLeaf&)>;
+
+// A Flusher that flushes nothing yet: it collects ranges, of whichever address
+// space, for one flush that covers them all.
+class FlushLater {
+ public:
+  void Flush(GfnRange range) {
+    if (range.Empty()) return;
+    range_ = range_.Empty() ? range
+                            : GfnRange{std::min(range_.begin, range.begin),
+                                       std::max(range_.end, range.end)};
+  }
+  template <class Flusher>
+  void FlushAll(Flusher& flusher) const {
+    if (!range_.Empty()) flusher.Flush(range_);
+  }
+
+ private:
+  GfnRange range_;
+};
 
 // Answers by GfnRange. `was_fast` and `complete` are as AgeResult says.
 template <class T>

@@ -6,15 +6,37 @@
 // Contract
 //   * Any thread may ask or invalidate at any time. Register and Unregister may
 //     be called concurrently with all of that and with each other, but not from
-//     inside a notifier. When Unregister returns, nobody calls the notifier any
-//     more, and it may be destroyed.
+//     inside a notifier or a walk.
 //   * A question is asked of each notifier that is registered during the whole
-//     call; test-and-clear is one call, never a test and then a clear.
-//   * Progress: Age fast-only is wait-free if every notifier's is. Unregister
-//     waits for the questions that were under way.
+//     call, an invalidation told to each; test-and-clear is one call, never a
+//     test and then a clear.
+//   * When Unregister returns, nobody calls the notifier any more, and it may
+//     be destroyed. What it still maps is then its owner's to take down.
+//   * When Register returns, each invalidation that the notifier was not told
+//     of has returned. So who maps nothing before that misses none:
+//       invalidation: reads the list         | notifier: is registered
+//       invalidation: tells the others       | its guest: resolves the frame,
+//       caller: gives the frame away         |   and maps it
+//     is what came of a Register that did not wait.
 //   * fast() is advisory: it changes on registration. `was_fast` of an answer
-//   is
-//     what counts.
+//     is what counts.
+//
+//   Questions and invalidations go on side by side, and wait for each other no
+//   more than in a notifier. Of an access that was made before both began:
+//   * A question tells of it, or the invalidation's sink is told, or both.
+//     Neither is what no notifier allows for its own entries; and since no
+//     entry's bit ever passes from one notifier to another, it makes no
+//     difference in which order either goes through them.
+//   * A question whose answer is neither young nor unknown finds it told: by
+//     the time that it returns, a question has it, or a sink was called.
+//   * A question that begins when the invalidation has returned tells of no
+//     access through what that unmapped. (A notifier with a history does, and
+//     is meant to.)
+//   * One that is under way may tell of a page that is mapped nowhere by then.
+//     It asks one after the other: young is what it found, at its time, in one.
+//
+//   Progress: Age fast-only is wait-free if every notifier's is. Register and
+//   Unregister wait for the questions and invalidations that were under way.
 //
 // Sites (order · partner)
 //   [chain.1] release store in Replace  · [chain.2]
@@ -88,9 +110,10 @@ class NotifierChain : public AgeQuestions<NotifierChain<R>> {
   NotifierChain& operator=(const NotifierChain&) = delete;
 
   // AlreadyExists: `notifier` is in the chain. It outlives its registration.
+  // Precondition of both: the calling thread is not inside a walk of the
+  // reclaimer.
   absl::Status Register(Notifier& notifier);
-  // NotFound: `notifier` is not in the chain. Precondition: the calling thread
-  // is not inside a walk of the reclaimer.
+  // NotFound: `notifier` is not in the chain.
   absl::Status Unregister(Notifier& notifier);
 
   AgeResult Age(GfnRange range, AgeAction action, AgeMode mode,
@@ -139,15 +162,19 @@ void NotifierChain<R>::Replace(std::vector<Notifier*> notifiers) {
 
 template <SynchronizingReclaimer R>
 absl::Status NotifierChain<R>::Register(Notifier& notifier) {
-  absl::MutexLock lock(&writer_);
-  std::vector<Notifier*> notifiers = ReadOnce(current_, kRelaxed)->notifiers;
-  if (std::find(notifiers.begin(), notifiers.end(), &notifier) !=
-      notifiers.end()) {
-    return absl::AlreadyExistsError(
-        absl::StrFormat("notifier %p is registered already", &notifier));
+  {
+    absl::MutexLock lock(&writer_);
+    std::vector<Notifier*> notifiers = ReadOnce(current_, kRelaxed)->notifiers;
+    if (std::find(notifiers.begin(), notifiers.end(), &notifier) !=
+        notifiers.end()) {
+      return absl::AlreadyExistsError(
+          absl::StrFormat("notifier %p is registered already", &notifier));
+    }
+    notifiers.push_back(&notifier);
+    Replace(std::move(notifiers));
   }
-  notifiers.push_back(&notifier);
-  Replace(std::move(notifiers));
+  // Whoever goes by a list without it.
+  reclaimer_.Synchronize();
   return absl::OkStatus();
 }
 
@@ -164,6 +191,7 @@ absl::Status NotifierChain<R>::Unregister(Notifier& notifier) {
     notifiers.erase(found);
     Replace(std::move(notifiers));
   }
+  // Whoever goes by a list with it.
   reclaimer_.Synchronize();
   return absl::OkStatus();
 }

@@ -14,6 +14,7 @@
 #include "ptage/mmu.h"
 #include "ptage/notifier.h"
 #include "ptage/reclaim/epoch.h"
+#include "ptage/shadow_dirty.h"
 #include "ptage/shadow_mmu.h"
 #include "ptage/tdp_mmu.h"
 #include "ptage/vm.h"

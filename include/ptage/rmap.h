@@ -171,6 +171,18 @@ concept RmapDiscipline =
       } -> std::same_as<AgeResult>;
     };
 
+// A discipline that shows all entries of an rmap: ForEach(head, visit) calls
+// `visit(entry)` for each. Precondition: nobody adds or removes meanwhile, and
+// the caller sees what was added and removed before: he holds, exclusively, a
+// lock that writers hold.
+template <class D>
+concept EnumerableRmaps =
+    RmapDiscipline<D> &&
+    requires(D& rmaps, RmapHead& head,
+             void (*visit)(SpteCell<typename D::Format>&)) {
+      rmaps.ForEach(head, visit);
+    };
+
 // The three questions, of one rmap.
 template <RmapDiscipline D>
 AgeResult TestYoung(D& rmaps, RmapHead& head, RmapFrame frame) {

@@ -40,7 +40,9 @@
 #include <utility>
 
 #include "absl/synchronization/mutex.h"
+#include "ptage/dirty.h"
 #include "ptage/fast_fault.h"
+#include "ptage/fault_lock.h"
 #include "ptage/memory.h"
 #include "ptage/memslot.h"
 #include "ptage/mmu.h"
@@ -147,6 +149,23 @@ class ShadowMmu : public AgeQuestions<ShadowMmu<F, M, R, Fl, D, kInner>> {
   // Zaps every entry for these frames of L2, and flushes. Returns how many.
   std::uint64_t ZapNested(const Walk& walk, NestedRange range, ZapSink sink,
                           NestedGuest guest = NestedGuest::kFirst);
+
+  // Calls `visit(entry, frames)` for every entry that maps a frame of `range`:
+  // `frames` are all that it maps, of L1. Holds `mmu_lock`, which is the MMU
+  // lock, exclusively meanwhile, but lets it go every kRmapsAtOnce rmaps; what
+  // is there during all of the call is visited, and not frozen. Precondition:
+  // the caller does not hold it.
+  static constexpr int kRmapsAtOnce = 4096;
+  template <class Visitor>
+  void ForEachEntry(const Walk& walk, GfnRange range, FaultLock& mmu_lock,
+                    Visitor&& visit)
+    requires EnumerableRmaps<D>;
+  // The frames of L2 that `entry`, of a page of so many, is for.
+  [[nodiscard]] GfnRange NestedFramesOf(const SpteCell<F>& entry,
+                                        std::uint64_t frames) {
+    const Gfn nested = TranslatedFrame<F>(memory_, entry);
+    return GfnRange{nested, nested + frames};
+  }
 
   // Entries that map the page at `level` around `gfn`. Precondition: the MMU
   // lock is held, or no other thread uses the MMU.
@@ -274,6 +293,12 @@ std::optional<FaultOutcome> ShadowMmu<F, M, R, Fl, D, kInner>::GrantMore(
     // marks the entries above as well, as prune.h wants it.
     more |= found.word & F::kAccessed;
     if (Allows(access, Rights::kWrite)) more |= F::kDirty;
+  }
+  if constexpr (WriteProtectable<F>) {
+    // A page that is write-protected stays so until it is written.
+    if (IsProtected<F>(found.word) && !Allows(access, Rights::kWrite)) {
+      more = Protected<F>(more);
+    }
   }
   // Nothing has to be flushed: a CPU that has the entry cached with fewer
   // rights faults once more, and finds it.
@@ -503,6 +528,34 @@ std::uint64_t ShadowMmu<F, M, R, Fl, D, kInner>::ZapNested(const Walk& walk,
       });
   if (zapped != 0) flusher_.Flush(frames);
   return zapped;
+}
+
+template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
+          RmapDiscipline D, InnerAging kInner>
+template <class Visitor>
+void ShadowMmu<F, M, R, Fl, D, kInner>::ForEachEntry(const Walk& walk,
+                                                     GfnRange range,
+                                                     FaultLock& mmu_lock,
+                                                     Visitor&& visit)
+  requires EnumerableRmaps<D>
+{
+  if (live() == 0) return;
+  const bool large = large_.Count() != 0;
+  memslots_.ForEach(walk, range, [&](Memslot<F>& slot, GfnRange part) {
+    for (Level level = kSmall; level <= F::kLargestLeaf;
+         level = level.Above()) {
+      if (level != kSmall && !large) break;
+      for (Gfn from = part.begin; from < part.end;) {
+        const FaultLock::Exclusive hold(mmu_lock);
+        for (int i = 0; i < kRmapsAtOnce && from < part.end; ++i) {
+          const GfnRange page = PageAround<F>(from, level);
+          rmaps_.ForEach(slot.HeadOf(from, level),
+                         [&](SpteCell<F>& entry) { visit(entry, page); });
+          from = page.end;
+        }
+      }
+    }
+  });
 }
 
 }  // namespace ptage

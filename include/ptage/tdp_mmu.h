@@ -106,13 +106,26 @@ class TdpMmu : public AgeQuestions<TdpMmu<F, M, R, Fl, kInner>> {
   // As dirty.h says, for the leaves in `range`.
   AgeCounts ClearDirty(const Walk& walk, GfnRange range,
                        const AgeOutput& output) {
-    return ptage::ClearDirty(tree_, walk, flusher_, range, output);
+    return ClearDirty(walk, range, output, flusher_);
   }
   AgeCounts WriteProtect(const Walk& walk, GfnRange range,
                          const AgeOutput& output)
     requires(WriteProtectable<F>)
   {
-    return ptage::WriteProtect(tree_, walk, flusher_, range, output);
+    return WriteProtect(walk, range, output, flusher_);
+  }
+  // With another flusher in place of the MMU's: one that flushes once for many.
+  template <Flusher Other>
+  AgeCounts ClearDirty(const Walk& walk, GfnRange range,
+                       const AgeOutput& output, Other& flusher) {
+    return ptage::ClearDirty(tree_, walk, flusher, range, output);
+  }
+  template <Flusher Other>
+  AgeCounts WriteProtect(const Walk& walk, GfnRange range,
+                         const AgeOutput& output, Other& flusher)
+    requires(WriteProtectable<F>)
+  {
+    return ptage::WriteProtect(tree_, walk, flusher, range, output);
   }
   std::uint64_t LiftProtection(const Walk& walk, GfnRange range)
     requires(WriteProtectable<F>)

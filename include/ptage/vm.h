@@ -1,30 +1,44 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //
-// A virtual machine: its memslots and both secondary MMUs, faults by the
-// invalidate sequence protocol, and the three questions over both.
+// A virtual machine: its memslots; its secondary MMUs, a direct one for each of
+// its address spaces and one for nested guests; faults by the invalidate
+// sequence protocol; and the three questions over all.
 //
 // Contract
 //   * Any threads may call any function concurrently, none of them inside a
 //     walk or holding the MMU lock.
-//   * Fault and NestedFault install under the MMU lock, shared; what zaps
-//   nested
-//     entries holds it exclusively, and so does a nested fault that has to zap
-//     first, or whose discipline cannot do with less. Where faults set accessed
-//     and dirty bits, both first try without it (fast_fault.h). A fault that
-//     meets a frozen entry, an open invalidation or an ended one answers
-//     kRetry.
+//   * Fault and NestedFault install under the MMU lock, shared. What zaps
+//     nested entries holds it exclusively, and so does a nested fault that has
+//     to zap first, or whose discipline cannot do with less. Where faults set
+//     accessed and dirty bits, both first try without it (fast_fault.h). A
+//     fault that meets a frozen entry, an open invalidation or an ended one
+//     answers kRetry.
 //   * When Invalidate returns, no entry maps a frame of the range as it was
 //     before, no CPU uses such a translation, and each accessed and dirty bit
 //     is with the sink: the frames' data may be read, and the frames given
 //     away.
 //   * Slots may be added, removed and moved while all of this goes on. When one
 //     was removed or moved, what Invalidate says holds of its frames.
+//   * Each address space has direct tables of its own, for the slots that it
+//     sees. Questions and invalidations are about frames of the guest, and so
+//     about all spaces. An invalidation zaps in all before it flushes, once, by
+//     a flusher that knows no spaces: every CPU drops what it has of the range,
+//     of the space that it is in and of each that it may go back to.
+//   * With a history, what a zap hands over is on record before its entry is
+//     empty. Age and dirty collection ask the tables first and the history
+//     after; so an access or a write shows although the page was unmapped, and
+//     mapped again. It stays under the number that the frame had.
+//   * ClearDirty and WriteProtect answer for all MMUs, by frames of the guest:
+//     what a nested guest writes is written to L1's memory. They take the MMU
+//     lock where there are nested entries (shadow_dirty.h), flush once, at the
+//     end, and disturb no aging.
 //   * Age takes no lock in fast-only mode, and is wait-free. Slow waits as
 //     ShadowMmu's discipline says; the direct MMU never does.
 
 #ifndef PTAGE_VM_H_
 #define PTAGE_VM_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <optional>
@@ -32,8 +46,11 @@
 
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
+#include "absl/strings/str_format.h"
 #include "absl/synchronization/mutex.h"
+#include "ptage/address_spaces.h"
 #include "ptage/config.h"
+#include "ptage/dirty.h"
 #include "ptage/fast_fault.h"
 #include "ptage/fault_lock.h"
 #include "ptage/guest_walk.h"
@@ -42,9 +59,11 @@
 #include "ptage/memory/foreign_ram.h"
 #include "ptage/memslot.h"
 #include "ptage/mmu.h"
+#include "ptage/page_history.h"
 #include "ptage/page_table.h"
 #include "ptage/reclaim.h"
 #include "ptage/rmap.h"
+#include "ptage/shadow_dirty.h"
 #include "ptage/shadow_mmu.h"
 #include "ptage/spte.h"
 #include "ptage/tdp_mmu.h"
@@ -53,8 +72,10 @@
 namespace ptage {
 
 template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
-          RmapDiscipline D>
-class Vm : public AgeQuestions<Vm<F, M, R, Fl, D>> {
+          RmapDiscipline D, std::size_t kSpaces = 1>
+class Vm : public AgeQuestions<Vm<F, M, R, Fl, D, kSpaces>> {
+  static_assert(kSpaces <= SpaceSet::kMost);
+
  public:
   using Tdp = TdpMmu<F, M, R, Fl>;
   using Shadow = ShadowMmu<F, M, R, Fl, D>;
@@ -69,6 +90,9 @@ class Vm : public AgeQuestions<Vm<F, M, R, Fl, D>> {
     Fl& flusher;
     D& rmaps;
     absl::Mutex& mmu_lock;
+    // Gets what zaps hand over, and is asked with the tables. It outlives the
+    // VM, too. Without one, there is nothing to pay for it.
+    PageHistory* history = nullptr;
   };
 
   // `largest_leaf` bounds what Fault maps in the direct MMU. `fault_sink`, if
@@ -79,14 +103,15 @@ class Vm : public AgeQuestions<Vm<F, M, R, Fl, D>> {
               std::function<void(const ZappedLeaf&)> fault_sink = nullptr);
 
   // False if there was no memory for the roots.
-  [[nodiscard]] bool valid() const { return tdp_.valid() && shadow_.valid(); }
-
-  // Adds memory. InvalidArgument: the range is empty, reversed or too far up;
-  // AlreadyExists: it overlaps another slot.
-  absl::Status AddMemslot(GfnRange frames, Pfn base, Rights rights) {
-    absl::MutexLock lock(&slots_lock_);
-    return memslots_.Add(frames, base, rights, Gfn{Tdp::Tree::kFrames});
+  [[nodiscard]] bool valid() const {
+    return spaces_.valid() && shadow_.valid();
   }
+
+  // Adds memory, for some address spaces to see. InvalidArgument: the range is
+  // empty, reversed or too far up, or the VM has none of the spaces;
+  // AlreadyExists: it overlaps another slot, whoever sees that.
+  absl::Status AddMemslot(GfnRange frames, Pfn base, Rights rights,
+                          SpaceSet spaces = SpaceSet::All());
 
   // Takes the memory of exactly these frames away, as Invalidate does with what
   // maps it; faults find no slot afterwards. NotFound: there is no such slot.
@@ -96,10 +121,12 @@ class Vm : public AgeQuestions<Vm<F, M, R, Fl, D>> {
   // AlreadyExists as AddMemslot; then nothing was done.
   absl::Status MoveMemslot(GfnRange frames, Gfn to, ZapSink sink);
 
-  // A guest's access that the direct tables did not allow.
-  [[nodiscard]] FaultOutcome Fault(Gfn gfn, Rights access);
+  // A guest's access that the direct tables of the space did not allow.
+  [[nodiscard]] FaultOutcome Fault(Gfn gfn, Rights access,
+                                   AddressSpace space = AddressSpace::kFirst);
 
-  // The same of a nested guest. `translate` walks L1's tables: what they say of
+  // The same of a nested guest, which sees of L1's memory what the first space
+  // does. `translate` walks L1's tables: what they say of
   // `nested`, nothing if L1 is to get the fault (kReflected). It is called
   // once, without a lock.
   using Translate = absl::FunctionRef<std::optional<NestedMapping>(NestedGfn)>;
@@ -120,9 +147,20 @@ class Vm : public AgeQuestions<Vm<F, M, R, Fl, D>> {
     return shadow_.AddGuest();
   }
 
-  // Tests or clears every entry, of both MMUs, that maps a frame of `range`.
+  // Tests or clears every entry, of all MMUs, that maps a frame of `range`; and
+  // the history, if there is one.
   AgeResult Age(GfnRange range, AgeAction action, AgeMode mode,
                 const AgeOutput& output);
+
+  // Which frames of `range` were written since the last call that told of them:
+  // dirty.h of the direct MMU, shadow_dirty.h of the nested one, both into one
+  // `output`, with one flush. What a zap took is with its sink, and counts when
+  // the call that zapped has returned; or it is in the history, and told of.
+  AgeCounts ClearDirty(GfnRange range, const AgeOutput& output);
+  AgeCounts WriteProtect(GfnRange range, const AgeOutput& output)
+    requires(WriteProtectable<F>);
+  std::uint64_t LiftProtection(GfnRange range)
+    requires(WriteProtectable<F>);
 
   // Zaps every entry that maps a frame of `range`. Returns how many.
   std::uint64_t Invalidate(GfnRange range, ZapSink sink);
@@ -134,7 +172,10 @@ class Vm : public AgeQuestions<Vm<F, M, R, Fl, D>> {
                                  absl::FunctionRef<void()> change,
                                  NestedGuest guest = NestedGuest::kFirst);
 
-  [[nodiscard]] Tdp& tdp() { return tdp_; }
+  // For lookups, and the root, which a CPU walks that is in the space.
+  [[nodiscard]] Tdp& tdp(AddressSpace space = AddressSpace::kFirst) {
+    return spaces_[static_cast<std::size_t>(space)];
+  }
   [[nodiscard]] Shadow& shadow() { return shadow_; }
   [[nodiscard]] Memslots<F, R>& memslots() { return memslots_; }
   // What faults hold while they install.
@@ -145,10 +186,25 @@ class Vm : public AgeQuestions<Vm<F, M, R, Fl, D>> {
   // an invalidation of it is open.
   std::uint64_t ZapAll(GfnRange range, ZapSink sink);
 
+  // `zap(sink)`, where the sink has the history as a witness.
+  template <class Zap>
+  std::uint64_t Recorded(ZapSink sink, Zap&& zap) const;
+  static void Record(PageHistory& history, const ZappedLeaf& leaf) {
+    history.Record(GfnRange{leaf.gfn, leaf.gfn + FramesAt<F>(leaf.level)},
+                   leaf.accessed, leaf.dirty);
+  }
+
+  // `collect(walk, flusher)`, which asks the tables, then the history; and the
+  // flush of both.
+  template <class Collect>
+  AgeCounts CollectDirty(GfnRange range, const AgeOutput& output,
+                         Collect&& collect);
+
   // What a fault must know of its frame before it takes the lock. kMapped: go
   // on.
   FaultOutcome FindSlot(const Walk& walk, Gfn gfn, Rights access,
-                        Memslot<F>*& slot) const;
+                        Memslot<F>*& slot,
+                        AddressSpace space = AddressSpace::kFirst) const;
 
   // A fault behind L1's translation. The snapshots are from before that.
   FaultOutcome TryNestedFault(NestedGfn nested, NestedMapping mapping,
@@ -171,6 +227,7 @@ class Vm : public AgeQuestions<Vm<F, M, R, Fl, D>> {
   Fl& flusher_;
   // The MMU lock.
   FaultLock fault_lock_;
+  PageHistory* const history_;
   const Level largest_leaf_;
   const std::function<void(const ZappedLeaf&)> fault_sink_;
   // Excludes changes of slots from each other.
@@ -180,65 +237,96 @@ class Vm : public AgeQuestions<Vm<F, M, R, Fl, D>> {
   // By frames of L2, of whichever guest: a fault of another one at the same
   // frames is retried for nothing.
   InvalidateSequence nested_invalidations_;
-  Tdp tdp_;
+  AddressSpaces<Tdp, kSpaces> spaces_;
   Shadow shadow_;
 };
 
 // ---------------------------------------------------------------------------
 
 template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
-          RmapDiscipline D>
-Vm<F, M, R, Fl, D>::Vm(const Parts& parts, Level largest_leaf,
+          RmapDiscipline D, std::size_t kSpaces>
+Vm<F, M, R, Fl, D, kSpaces>::Vm(const Parts& parts, Level largest_leaf,
                        std::function<void(const ZappedLeaf&)> fault_sink)
     : reclaimer_(parts.reclaimer),
       flusher_(parts.flusher),
       fault_lock_(parts.mmu_lock),
+      history_(parts.history),
       largest_leaf_(largest_leaf),
-      fault_sink_(std::move(fault_sink)),
+      fault_sink_(history_ == nullptr
+                      ? std::move(fault_sink)
+                      : [history = history_, sink = std::move(fault_sink)](
+                            const ZappedLeaf& leaf) {
+                          Record(*history, leaf);
+                          if (sink) sink(leaf);
+                        }),
       memslots_(parts.reclaimer),
       invalidations_(fault_lock_),
       nested_invalidations_(fault_lock_),
-      tdp_(parts.memory, parts.reclaimer, parts.flusher),
+      spaces_(parts.memory, parts.reclaimer, parts.flusher),
       shadow_(parts.memory, parts.reclaimer, parts.flusher, parts.rmaps,
               memslots_) {}
 
 template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
-          RmapDiscipline D>
-FaultOutcome Vm<F, M, R, Fl, D>::FindSlot(const Walk& walk, Gfn gfn,
-                                          Rights access,
-                                          Memslot<F>*& slot) const {
+          RmapDiscipline D, std::size_t kSpaces>
+absl::Status Vm<F, M, R, Fl, D, kSpaces>::AddMemslot(GfnRange frames, Pfn base,
+                                                     Rights rights,
+                                                     SpaceSet spaces) {
+  bool seen = false;
+  for (std::uint32_t i = 0; i < kSpaces; ++i) {
+    seen |= spaces.Has(AddressSpace{i});
+  }
+  if (!seen) {
+    return absl::InvalidArgumentError(absl::StrFormat(
+        "memslot [%d, %d): none of the VM's %d address spaces sees it",
+        frames.begin.value, frames.end.value, kSpaces));
+  }
+  absl::MutexLock lock(&slots_lock_);
+  return memslots_.Add(frames, base, rights, Gfn{Tdp::Tree::kFrames}, spaces);
+}
+
+template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
+          RmapDiscipline D, std::size_t kSpaces>
+FaultOutcome Vm<F, M, R, Fl, D, kSpaces>::FindSlot(const Walk& walk, Gfn gfn,
+                                                   Rights access,
+                                                   Memslot<F>*& slot,
+                                                   AddressSpace space) const {
   slot = memslots_.Find(walk, gfn);
-  if (slot == nullptr) return FaultOutcome::kNoSlot;
+  if (slot == nullptr || !slot->spaces().Has(space)) {
+    return FaultOutcome::kNoSlot;
+  }
   return Allows(slot->rights(), access) ? FaultOutcome::kMapped
                                         : FaultOutcome::kNotPermitted;
 }
 
 template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
-          RmapDiscipline D>
-FaultOutcome Vm<F, M, R, Fl, D>::Fault(Gfn gfn, Rights access) {
+          RmapDiscipline D, std::size_t kSpaces>
+FaultOutcome Vm<F, M, R, Fl, D, kSpaces>::Fault(Gfn gfn, Rights access,
+                                                AddressSpace space) {
   const Walk walk(reclaimer_, WalkEntry::kWait);
   const std::uint64_t snapshot = invalidations_.Snapshot();
   Memslot<F>* slot = nullptr;
-  const FaultOutcome found = FindSlot(walk, gfn, access, slot);
+  const FaultOutcome found = FindSlot(walk, gfn, access, slot, space);
   if (found != FaultOutcome::kMapped) return found;
+  Tdp& mmu = tdp(space);
   const Pfn pfn = slot->FrameOf(gfn);
   const Level level = slot->LargestLevel(gfn, largest_leaf_);
   if constexpr (kMarkedByFaults<F>) {
-    const FastFaultOutcome fast = FastFault(tdp_.tree(), walk, gfn, access);
+    const FastFaultOutcome fast = FastFault(mmu.tree(), walk, gfn, access);
     if (!NeedsSlowPath(fast)) return OutcomeOf(fast);
   }
   const FaultLock::Shared hold(fault_lock_);
   if (invalidations_.MustRetry(hold, snapshot, PageAround<F>(gfn, level))) {
     return FaultOutcome::kRetry;
   }
-  return tdp_.Fault(walk, gfn, pfn, level, slot->rights(), access);
+  return mmu.Fault(walk, gfn, pfn, level, slot->rights(), access);
 }
 
 template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
-          RmapDiscipline D>
-FaultOutcome Vm<F, M, R, Fl, D>::NestedFault(NestedGfn nested, Rights access,
-                                             Translate translate,
-                                             NestedGuest guest) {
+          RmapDiscipline D, std::size_t kSpaces>
+FaultOutcome Vm<F, M, R, Fl, D, kSpaces>::NestedFault(NestedGfn nested,
+                                                      Rights access,
+                                                      Translate translate,
+                                                      NestedGuest guest) {
   if constexpr (kMarkedByFaults<F>) {
     // What maps the frame is in step with L1's tables, or zapped later: it need
     // not be translated again.
@@ -264,12 +352,11 @@ FaultOutcome Vm<F, M, R, Fl, D>::NestedFault(NestedGfn nested, Rights access,
 }
 
 template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
-          RmapDiscipline D>
+          RmapDiscipline D, std::size_t kSpaces>
 template <CheckedFormat G, ForeignMemory L1>
-FaultOutcome Vm<F, M, R, Fl, D>::NestedFault(NestedGfn nested, Rights access,
-                                             const GuestWalker<G, L1>& tables,
-                                             GuestTranslation& walked,
-                                             NestedGuest guest) {
+FaultOutcome Vm<F, M, R, Fl, D, kSpaces>::NestedFault(
+    NestedGfn nested, Rights access, const GuestWalker<G, L1>& tables,
+    GuestTranslation& walked, NestedGuest guest) {
   static_assert(G::kIndexBits == F::kIndexBits && G::kPageBits == F::kPageBits,
                 "Vm: L1's pages have other sizes than the shadow tables'");
   // The walk comes after the snapshots, so that what L1 invalidates behind it
@@ -286,8 +373,8 @@ FaultOutcome Vm<F, M, R, Fl, D>::NestedFault(NestedGfn nested, Rights access,
 }
 
 template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
-          RmapDiscipline D>
-FaultOutcome Vm<F, M, R, Fl, D>::TryNestedFault(
+          RmapDiscipline D, std::size_t kSpaces>
+FaultOutcome Vm<F, M, R, Fl, D, kSpaces>::TryNestedFault(
     NestedGfn nested, NestedMapping mapping, Rights access, NestedGuest guest,
     std::uint64_t snapshot, std::uint64_t nested_snapshot) {
   const Walk walk(reclaimer_, WalkEntry::kWait);
@@ -310,8 +397,8 @@ FaultOutcome Vm<F, M, R, Fl, D>::TryNestedFault(
 }
 
 template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
-          RmapDiscipline D>
-std::optional<FaultOutcome> Vm<F, M, R, Fl, D>::InstallNested(
+          RmapDiscipline D, std::size_t kSpaces>
+std::optional<FaultOutcome> Vm<F, M, R, Fl, D, kSpaces>::InstallNested(
     const Walk& walk, NestedGfn nested, Memslot<F>& slot, NestedMapping mapping,
     Rights access, const FaultLock::Held& held, MmuLock lock, NestedGuest guest,
     std::uint64_t snapshot, std::uint64_t nested_snapshot) {
@@ -332,36 +419,127 @@ std::optional<FaultOutcome> Vm<F, M, R, Fl, D>::InstallNested(
 }
 
 template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
-          RmapDiscipline D>
-AgeResult Vm<F, M, R, Fl, D>::Age(GfnRange range, AgeAction action,
-                                  AgeMode mode, const AgeOutput& output) {
-  return tdp_.Age(range, action, mode, output) |
-         shadow_.Age(range, action, mode, output);
+          RmapDiscipline D, std::size_t kSpaces>
+AgeResult Vm<F, M, R, Fl, D, kSpaces>::Age(GfnRange range, AgeAction action,
+                                           AgeMode mode,
+                                           const AgeOutput& output) {
+  const auto ask = [&] {
+    return spaces_.Age(range, action, mode, output) |
+           shadow_.Age(range, action, mode, output);
+  };
+  return history_ == nullptr
+             ? ask()
+             : AgeWithHistory(*history_, range, action, output, ask);
 }
 
 template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
-          RmapDiscipline D>
-std::uint64_t Vm<F, M, R, Fl, D>::ZapAll(GfnRange range, ZapSink sink) {
+          RmapDiscipline D, std::size_t kSpaces>
+template <class Collect>
+AgeCounts Vm<F, M, R, Fl, D, kSpaces>::CollectDirty(GfnRange range,
+                                                    const AgeOutput& output,
+                                                    Collect&& collect) {
   const Walk walk(reclaimer_, WalkEntry::kWait);
-  std::uint64_t zapped = tdp_.Zap(walk, range, ZapFlush::kByCaller, sink);
-  if (zapped != 0) flusher_.Flush(range);
-  if (shadow_.live() != 0) {
-    const FaultLock::Exclusive hold(fault_lock_);
-    zapped += shadow_.ZapFrames(walk, range, sink);
+  FlushLater flush;
+  const AgeCounts counts = collect(walk, flush);
+  if (history_ != nullptr &&
+      history_->Written(range, AgeAction::kTestAndClear, output).young) {
+    // What was recorded need not be flushed yet:
+    //   zapper: records the write | collector: takes it, returns
+    //   CPU: writes through what  | the page is copied
+    //     it has cached           |
+    // and nobody is told of that. So it is flushed here; and who zaps nested
+    // entries holds the lock until it has flushed.
+    flush.Flush(range);
+    const FaultLock::Shared wait(fault_lock_);
   }
-  return zapped;
+  flush.FlushAll(flusher_);
+  return counts;
 }
 
 template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
-          RmapDiscipline D>
-std::uint64_t Vm<F, M, R, Fl, D>::Invalidate(GfnRange range, ZapSink sink) {
+          RmapDiscipline D, std::size_t kSpaces>
+AgeCounts Vm<F, M, R, Fl, D, kSpaces>::ClearDirty(GfnRange range,
+                                                  const AgeOutput& output) {
+  return CollectDirty(range, output, [&](const Walk& walk, FlushLater& flush) {
+    AgeCounts counts = spaces_.ClearDirty(walk, range, output, flush);
+    counts +=
+        ClearNestedDirty(shadow_, walk, fault_lock_, flush, range, output);
+    return counts;
+  });
+}
+
+template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
+          RmapDiscipline D, std::size_t kSpaces>
+AgeCounts Vm<F, M, R, Fl, D, kSpaces>::WriteProtect(GfnRange range,
+                                                    const AgeOutput& output)
+  requires(WriteProtectable<F>)
+{
+  return CollectDirty(range, output, [&](const Walk& walk, FlushLater& flush) {
+    AgeCounts counts = spaces_.WriteProtect(walk, range, output, flush);
+    counts +=
+        WriteProtectNested(shadow_, walk, fault_lock_, flush, range, output);
+    return counts;
+  });
+}
+
+template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
+          RmapDiscipline D, std::size_t kSpaces>
+std::uint64_t Vm<F, M, R, Fl, D, kSpaces>::LiftProtection(GfnRange range)
+  requires(WriteProtectable<F>)
+{
+  const Walk walk(reclaimer_, WalkEntry::kWait);
+  return spaces_.LiftProtection(walk, range) +
+         LiftNestedProtection(shadow_, walk, fault_lock_, range);
+}
+
+template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
+          RmapDiscipline D, std::size_t kSpaces>
+template <class Zap>
+std::uint64_t Vm<F, M, R, Fl, D, kSpaces>::Recorded(ZapSink sink,
+                                                    Zap&& zap) const {
+  if (history_ == nullptr) return zap(sink);
+  const auto recorded = [&](const ZappedLeaf& leaf) {
+    Record(*history_, leaf);
+    sink(leaf);
+  };
+  return zap(ZapSink(recorded));
+}
+
+template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
+          RmapDiscipline D, std::size_t kSpaces>
+std::uint64_t Vm<F, M, R, Fl, D, kSpaces>::ZapAll(GfnRange range,
+                                                  ZapSink sink) {
+  const Walk walk(reclaimer_, WalkEntry::kWait);
+  return Recorded(sink, [&](ZapSink recorded) {
+    std::uint64_t zapped =
+        spaces_.Zap(walk, range, ZapFlush::kByCaller, recorded);
+    // Of what it finds empty, too, while another invalidation may yet have to
+    // flush it:
+    //   first: zaps, is about to flush | second: finds nothing to zap, returns
+    //   CPU: uses what it has cached   | caller: gives the frame away.
+    // Of nested entries the lock, until its holder has flushed, is waited for
+    // by the end of the invalidation.
+    if (zapped != 0 || invalidations_.OthersOpen()) flusher_.Flush(range);
+    if (shadow_.live() != 0) {
+      const FaultLock::Exclusive hold(fault_lock_);
+      zapped += shadow_.ZapFrames(walk, range, recorded);
+    }
+    return zapped;
+  });
+}
+
+template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
+          RmapDiscipline D, std::size_t kSpaces>
+std::uint64_t Vm<F, M, R, Fl, D, kSpaces>::Invalidate(GfnRange range,
+                                                      ZapSink sink) {
   const ScopedInvalidation open(invalidations_, range);
   return ZapAll(range, sink);
 }
 
 template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
-          RmapDiscipline D>
-absl::Status Vm<F, M, R, Fl, D>::RemoveMemslot(GfnRange frames, ZapSink sink) {
+          RmapDiscipline D, std::size_t kSpaces>
+absl::Status Vm<F, M, R, Fl, D, kSpaces>::RemoveMemslot(GfnRange frames,
+                                                        ZapSink sink) {
   absl::MutexLock lock(&slots_lock_);
   const absl::Status held = memslots_.Holds(frames);
   if (!held.ok()) return held;
@@ -375,9 +553,9 @@ absl::Status Vm<F, M, R, Fl, D>::RemoveMemslot(GfnRange frames, ZapSink sink) {
 }
 
 template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
-          RmapDiscipline D>
-absl::Status Vm<F, M, R, Fl, D>::MoveMemslot(GfnRange frames, Gfn to,
-                                             ZapSink sink) {
+          RmapDiscipline D, std::size_t kSpaces>
+absl::Status Vm<F, M, R, Fl, D, kSpaces>::MoveMemslot(GfnRange frames, Gfn to,
+                                                      ZapSink sink) {
   constexpr Gfn kLimit{Tdp::Tree::kFrames};
   absl::MutexLock lock(&slots_lock_);
   const absl::Status can = memslots_.CanMove(frames, to, kLimit);
@@ -388,8 +566,8 @@ absl::Status Vm<F, M, R, Fl, D>::MoveMemslot(GfnRange frames, Gfn to,
 }
 
 template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
-          RmapDiscipline D>
-std::uint64_t Vm<F, M, R, Fl, D>::InvalidateNested(
+          RmapDiscipline D, std::size_t kSpaces>
+std::uint64_t Vm<F, M, R, Fl, D, kSpaces>::InvalidateNested(
     NestedRange range, ZapSink sink, absl::FunctionRef<void()> change,
     NestedGuest guest) {
   const ScopedInvalidation open(
@@ -399,7 +577,9 @@ std::uint64_t Vm<F, M, R, Fl, D>::InvalidateNested(
   {
     const Walk walk(reclaimer_, WalkEntry::kWait);
     const FaultLock::Exclusive hold(fault_lock_);
-    zapped = shadow_.ZapNested(walk, range, sink, guest);
+    zapped = Recorded(sink, [&](ZapSink recorded) {
+      return shadow_.ZapNested(walk, range, recorded, guest);
+    });
   }
   change();
   return zapped;

@@ -247,7 +247,7 @@ void CheckSpte() {
   Expect(ReadOnce(entry, kRelaxed) == F::kEmpty);
 }
 
-template <RmapDiscipline D, TableMemory<typename D::Format> M>
+template <EnumerableRmaps D, TableMemory<typename D::Format> M>
 void CheckRmap(D& rmaps, M& memory, SpinLock& mmu_lock) {
   using F = typename D::Format;
   Table<F>* const table = memory.Allocate(TableKind::kIndirect);
@@ -285,6 +285,11 @@ void CheckRmap(D& rmaps, M& memory, SpinLock& mmu_lock) {
     return rmaps.Count(head) == 2 && rmaps.Any(head) != nullptr &&
            rmaps.Contains(head, table->entries[1]) &&
            !rmaps.Contains(head, table->entries[2]);
+  }));
+  Expect(locked([&] {
+    int entries = 0;
+    rmaps.ForEach(head, [&](SpteCell<F>&) { ++entries; });
+    return entries == 2;
   }));
   AgeCounts counts;
   Expect(

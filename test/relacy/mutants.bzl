@@ -39,8 +39,8 @@ MUTANTS = {
             "ProtectionTakesTheAccess",
             "CollectorAgainstAger<Collecting::kProtect>",
             "no access is lost",
-            "(seen & ~(F::kWritable | F::kDirty)) | mark",
-            "(seen & ~(F::kWritable | F::kDirty | F::kAccessed)) | mark",
+            "(word & ~(F::kWritable | F::kDirty)) |",
+            "(word & ~(F::kWritable | F::kDirty | F::kAccessed)) |",
         ),
     ],
     "fast_fault": [
@@ -759,8 +759,8 @@ MUTANTS = {
             "CacheKept",
             "AtWork<Asked::kNoUse>",
             "no page is used after its zap",
-            "    cache_.Flush();\n",
-            "",
+            "    cache_.Flush();\n    ++stats_.flushes;\n",
+            "    ++stats_.flushes;\n",
         ),
         (
             "RequestPassedOver",

@@ -67,6 +67,14 @@ class Lockless {
   [[nodiscard]] Entry* Any(RmapHead& head);
   [[nodiscard]] std::uint32_t Count(RmapHead& head);
   [[nodiscard]] bool Contains(RmapHead& head, Entry& entry);
+  // As EnumerableRmaps says.
+  template <class Visitor>
+  void ForEach(RmapHead& head, Visitor&& visit) {
+    List::Scan(ReadOnce(head.word, kRelaxed), [&](Entry& entry) {
+      visit(entry);
+      return true;
+    });
+  }
   AgeResult Age(RmapHead& head, RmapFrame frame, AgeAction action, AgeMode mode,
                 AgeCounts& counts);
 

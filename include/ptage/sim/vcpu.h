@@ -23,6 +23,9 @@
 //     data is read and written before that, or a flusher would not wait for it.
 //   * Tables need no LocklessWalk to be read here: whoever frees one flushes
 //     first, and a flush waits for the reference under way.
+//   * SwitchTo goes over to the tables of another address space. A cache that
+//     does not tag what it holds is dropped by it, or the vCPU would use there
+//     what it was allowed here; one that does is kept (space_cache.h).
 //   * Malformed tables: a child outside the memory policy's tables, or a leaf
 //     above the largest size, is a fault. Walks end, as each step goes down one
 //     level.
@@ -44,6 +47,7 @@
 #include "ptage/config.h"
 #include "ptage/memory.h"
 #include "ptage/once.h"
+#include "ptage/sim/space_cache.h"
 #include "ptage/sim/tlb.h"
 #include "ptage/sim/translation_cache.h"
 #include "ptage/sim/vcpu_set.h"
@@ -103,7 +107,9 @@ class Vcpu {
   // `root`, the first of kRootTables<F>. All outlive it. No other Vcpu uses the
   // same index meanwhile.
   Vcpu(VcpuSet& set, std::size_t index, M& memory, Table<F>& root)
-      : line_(set.LineOf(index)), memory_(memory), root_(root) {}
+      : line_(set.LineOf(index)), memory_(memory), root_(&root) {
+    if constexpr (TaggedCache<C, F>) cache_.Use(root_);
+  }
   // Precondition: not running.
   ~Vcpu() { PTAGE_ASSERT(!running_); }
   Vcpu(const Vcpu&) = delete;
@@ -112,6 +118,17 @@ class Vcpu {
   // Between these two the vCPU runs. See Running and NotRunning.
   void Resume();
   void Pause();
+
+  // Translates by the tree below `root` from now on, which outlives the vCPU or
+  // its next switch. For the vCPU's thread, whether it runs or not.
+  void SwitchTo(Table<F>& root) {
+    root_ = &root;
+    if constexpr (TaggedCache<C, F>) {
+      cache_.Use(root_);
+    } else {
+      cache_.Flush();
+    }
+  }
 
   // One reference to `gfn`. Precondition: running.
   [[nodiscard]] Translation Translate(Gfn gfn, Rights needed) {
@@ -164,7 +181,7 @@ class Vcpu {
   std::uint64_t known_ = FlushLine::kRunning;
   VcpuStats stats_;
   M& memory_;
-  Table<F>& root_;
+  Table<F>* root_;
   Fault last_fault_;
   bool running_ = false;
   C cache_;
@@ -251,7 +268,7 @@ std::optional<Translation> Vcpu<F, M, C>::WalkOnce(Gfn gfn, Rights needed) {
   }
   WalkedTable<F> at = cache_.FindTable(gfn);
   if (at.table == nullptr) {
-    at = WalkedTable<F>{RootTableOf(&root_, gfn), kRoot, Rights::kAll};
+    at = WalkedTable<F>{RootTableOf(root_, gfn), kRoot, Rights::kAll};
   }
   for (;;) {
     SpteCell<F>& entry =

@@ -112,8 +112,9 @@ class ShadowMmu : public AgeQuestions<ShadowMmu<F, M, R, Fl, D, kInner>> {
   // that L1's tables name, which is in `slot`; accessed, and dirty if `access`
   // writes. It is the largest page that is one in L1's tables, in the slot and
   // in the host, unless a table stands in the way. An rmap that is full is
-  // zapped first, and an entry for another frame that L1 has replaced without a
-  // word; `sink` gets their bits. Precondition: slot and L1 grant `access`.
+  // zapped first, and an entry that L1 has replaced without a word: by another
+  // frame, or by smaller pages of which this one is allowed more; `sink` gets
+  // their bits. Precondition: slot and L1 grant `access`.
   [[nodiscard]] FaultOutcome Fault(const Walk& walk, NestedGfn nested,
                                    Memslot<F>& slot, NestedMapping mapping,
                                    Rights access, ZapSink sink,
@@ -155,9 +156,9 @@ class ShadowMmu : public AgeQuestions<ShadowMmu<F, M, R, Fl, D, kInner>> {
   // The largest level at which one entry may map what is behind `nested`.
   static Level LevelFor(NestedGfn nested, const Memslot<F>& slot,
                         NestedMapping mapping);
-  // Where an entry is there already.
-  FaultOutcome GrantMore(const Walk& walk, NestedGfn nested, Rights granted,
-                         Gfn gfn, Rights access, ZapSink sink,
+  // Where an entry is there already. `largest`: LevelFor, or below.
+  FaultOutcome GrantMore(const Walk& walk, NestedGfn nested, Level largest,
+                         Rights granted, Gfn gfn, Rights access, ZapSink sink,
                          NestedGuest guest);
   // Asks the large pages of `part`, which lies in the slot.
   void AgeLarge(Memslot<F>& slot, GfnRange part, AgeAction action, AgeMode mode,
@@ -237,8 +238,8 @@ Level ShadowMmu<F, M, R, Fl, D, kInner>::LevelFor(NestedGfn nested,
 template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
           RmapDiscipline D, InnerAging kInner>
 FaultOutcome ShadowMmu<F, M, R, Fl, D, kInner>::GrantMore(
-    const Walk& walk, NestedGfn nested, Rights granted, Gfn gfn, Rights access,
-    ZapSink sink, NestedGuest guest) {
+    const Walk& walk, NestedGfn nested, Level largest, Rights granted, Gfn gfn,
+    Rights access, ZapSink sink, NestedGuest guest) {
   const FoundEntry<F> found = tree(guest).Lookup(walk, Gfn{nested.value});
   if (!F::IsPresent(found.word)) return FaultOutcome::kRetry;
   const std::uint64_t inside = nested.value % FramesAt<F>(found.level);
@@ -251,6 +252,12 @@ FaultOutcome ShadowMmu<F, M, R, Fl, D, kInner>::GrantMore(
   }
   const Rights has = F::RightsOf(found.word);
   if (Allows(has, access)) return FaultOutcome::kSpurious;
+  if (found.level > largest) {
+    // L1 has put smaller pages there, and allows more of this one alone: the
+    // other frames of the entry must not be given it.
+    (void)ZapNested(walk, NestedRange{nested, nested + 1}, sink, guest);
+    return FaultOutcome::kRetry;
+  }
   // Accessed if it was: to make it so is for the walk that comes next, which
   // marks the entries above as well, as prune.h wants it.
   typename F::Word more =
@@ -286,8 +293,8 @@ FaultOutcome ShadowMmu<F, M, R, Fl, D, kInner>::Fault(
         break;
       case MapOutcome::kPresent:
       case MapOutcome::kLargePage:
-        return GrantMore(walk, nested, granted, mapping.gfn, access, sink,
-                         guest);
+        return GrantMore(walk, nested, level, granted, mapping.gfn, access,
+                         sink, guest);
       case MapOutcome::kNoMemory:
         return FaultOutcome::kNoMemory;
       case MapOutcome::kRetry:

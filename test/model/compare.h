@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//
+// Runs sequences of operations on a VM and on its model, compares both after
+// every step, and makes what diverges small.
+
+#ifndef PTAGE_TEST_MODEL_COMPARE_H_
+#define PTAGE_TEST_MODEL_COMPARE_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "test/model/coverage.h"
+#include "test/model/shrink.h"
+#include "test/model/vm_generator.h"
+#include "test/model/vm_model.h"
+#include "test/model/vm_operations.h"
+#include "test/model/vm_state.h"
+
+namespace ptage::test {
+
+// A VM and its model, that do the same. `Real` is a VmUnderTest.
+template <class Real>
+class Pair {
+ public:
+  explicit Pair(const ModelOptions& options) : model_(options) {}
+
+  // Nothing, or how they differ.
+  std::optional<std::string> Step(const Operation& operation,
+                                  VmCoverage* coverage = nullptr) {
+    if (coverage != nullptr) coverage->Count(operation, model_);
+    const Outcome real = real_.Apply(operation);
+    const Outcome model = model_.Apply(operation, real);
+    std::optional<unsigned> l1_of;
+    if (IsNested(operation.op)) l1_of = operation.guest;
+    const VmState real_state = real_.State(l1_of);
+    const VmState model_state = model_.State(l1_of);
+    if (real == model && real_state == model_state) return std::nullopt;
+    return absl::StrCat(ToText(operation), "\n  VM:    ", ToText(real),
+                        "\n  model: ", ToText(model), "\n",
+                        Difference(real_state, model_state));
+  }
+  // The same of what is looked at last, since it costs more.
+  std::optional<std::string> End() {
+    if (!real_.RmapsAreExact()) {
+      return "there are entries in rmaps that are mapped nowhere";
+    }
+    const std::size_t roots = Real::kRoots * (1 + real_.guests());
+    const std::size_t tables = model_.State(std::nullopt).tables.size() + roots;
+    const std::size_t in_use = real_.TablesInUse();
+    if (in_use == tables) return std::nullopt;
+    return absl::StrCat(in_use, " tables are in use, not ", tables);
+  }
+  VmModel& model() { return model_; }
+
+ private:
+  Real real_;
+  VmModel model_;
+};
+
+struct Divergence {
+  Sequence sequence;  // the last operation diverges
+  std::string text;
+};
+
+// Runs a sequence; nothing if both agree.
+template <class Real>
+std::optional<Divergence> Replay(const Sequence& sequence,
+                                 const ModelOptions& options) {
+  auto pair = std::make_unique<Pair<Real>>(options);
+  for (std::size_t i = 0; i < sequence.size(); ++i) {
+    if (auto text = pair->Step(sequence[i])) {
+      return Divergence{
+          Sequence(sequence.begin(),
+                   sequence.begin() + static_cast<std::ptrdiff_t>(i + 1)),
+          *std::move(text)};
+    }
+  }
+  if (auto text = pair->End()) return Divergence{sequence, *std::move(text)};
+  return std::nullopt;
+}
+
+// Makes it as small as it still diverges, and says what it is.
+template <class Real>
+Divergence Shrunk(const Divergence& found, const ModelOptions& options) {
+  Divergence least = found;
+  (void)Shrink(found.sequence, [&](Sequence& sequence) {
+    std::optional<Divergence> again = Replay<Real>(sequence, options);
+    if (!again.has_value()) return false;
+    sequence = again->sequence;
+    least = *std::move(again);
+    return true;
+  });
+  return least;
+}
+
+// One guest: `operations` random ones from a seed.
+template <class Real>
+std::optional<Divergence> RunGuest(std::uint64_t seed, std::size_t operations,
+                                   const ModelOptions& options,
+                                   VmCoverage* coverage) {
+  auto pair = std::make_unique<Pair<Real>>(options);
+  VmGenerator generator(seed, pair->model(), options.facts,
+                        /*crowded=*/seed % 8 == 0);
+  Divergence found;
+  for (std::size_t i = 0; i < operations; ++i) {
+    const Operation operation = generator.Next();
+    found.sequence.push_back(operation);
+    if (auto text = pair->Step(operation, coverage)) {
+      found.text = *std::move(text);
+      return found;
+    }
+  }
+  if (auto text = pair->End()) {
+    found.text = *std::move(text);
+    return found;
+  }
+  return std::nullopt;
+}
+
+[[nodiscard]] inline std::string ToText(const Divergence& divergence,
+                                        std::uint64_t seed) {
+  return absl::StrCat("seed ", seed, ", ", divergence.sequence.size(),
+                      " operations:\n", ToText(divergence.sequence),
+                      divergence.text);
+}
+
+}  // namespace ptage::test
+
+#endif  // PTAGE_TEST_MODEL_COMPARE_H_

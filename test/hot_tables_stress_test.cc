@@ -28,7 +28,6 @@ TEST(HotTablesStressTest, WhatIsAccessedIsReported) {
   const auto end = std::chrono::steady_clock::now() + 3 * test::kStressTime;
   std::uint64_t rounds = 0;
   std::uint64_t reported = 0;
-  std::uint64_t dense = 0;
   while (std::chrono::steady_clock::now() < end) {
     UsedGuest guest(rounds);
     std::vector<std::uint64_t> young(kAll.Frames() / 64);
@@ -42,8 +41,16 @@ TEST(HotTablesStressTest, WhatIsAccessedIsReported) {
           guest.tree, walk, guest.cpus, hot,
           AgeOutput{.begin = kAll.begin,
                     .young = Bitmap(young.data(), kAll.Frames())});
-      dense += hot.Dense();
     };
+    // Every other time all tables are dense to begin with: whether they become
+    // so meanwhile is up to the scheduler.
+    if (rounds % 2 == 0) {
+      for (int i = 0; i < 2; ++i) {
+        guest.MarkParents();
+        age();
+      }
+      ASSERT_EQ(hot.Dense(), UsedGuest::kTables);
+    }
     std::vector<std::function<void()>> bodies = guest.Uses(2000);
     bodies.emplace_back([&] {
       for (int i = 0; i < 12; ++i) age();
@@ -60,7 +67,6 @@ TEST(HotTablesStressTest, WhatIsAccessedIsReported) {
     ++rounds;
   }
   EXPECT_GT(reported, rounds);
-  EXPECT_GT(dense, rounds / 4);
 }
 
 }  // namespace

@@ -43,6 +43,13 @@ class UsedGuest : public Guest<Ept> {
     }
   }
 
+  // Marks the parent of each even frame, as if it had been walked to.
+  void MarkParents() {
+    const LocklessWalk walk(domain, WalkEntry::kWait);
+    for (std::uint64_t gfn = 0; gfn < kAll.end.value; gfn += 2) {
+      MarkParent(tree, walk, Gfn{gfn});
+    }
+  }
   // For a thread each; they end by themselves.
   std::vector<std::function<void()>> Uses(int references) {
     return {[this, references] { Reference(references); },

@@ -39,6 +39,7 @@
 #include <utility>
 
 #include "absl/synchronization/mutex.h"
+#include "ptage/fast_fault.h"
 #include "ptage/memory.h"
 #include "ptage/memslot.h"
 #include "ptage/mmu.h"
@@ -251,19 +252,29 @@ FaultOutcome ShadowMmu<F, M, R, Fl, D, kInner>::GrantMore(
     return FaultOutcome::kRetry;
   }
   const Rights has = F::RightsOf(found.word);
-  if (Allows(has, access)) return FaultOutcome::kSpurious;
+  if (Allows(has, access)) {
+    if constexpr (kMarkedByFaults<F>) {
+      return OutcomeOf(FastFaultSeen<F>(*found.entry, found.word, access));
+    }
+    return FaultOutcome::kSpurious;
+  }
   if (found.level > largest) {
     // L1 has put smaller pages there, and allows more of this one alone: the
     // other frames of the entry must not be given it.
     (void)ZapNested(walk, NestedRange{nested, nested + 1}, sink, guest);
     return FaultOutcome::kRetry;
   }
-  // Accessed if it was: to make it so is for the walk that comes next, which
-  // marks the entries above as well, as prune.h wants it.
   typename F::Word more =
       F::MakeLeaf(F::FrameOf(found.word), found.level, has | granted) |
-      (found.word & (F::kAccessed | F::kDirty));
-  if (Allows(access, Rights::kWrite)) more |= F::kDirty;
+      (found.word & F::kDirty);
+  if constexpr (kMarkedByFaults<F>) {
+    more = Used<F>(more, access);
+  } else {
+    // Accessed if it was: to make it so is for the walk that comes next, which
+    // marks the entries above as well, as prune.h wants it.
+    more |= found.word & F::kAccessed;
+    if (Allows(access, Rights::kWrite)) more |= F::kDirty;
+  }
   // Nothing has to be flushed: a CPU that has the entry cached with fewer
   // rights faults once more, and finds it.
   // [shadow.2] relaxed: the page's record is as old as the entry.
@@ -317,10 +328,8 @@ FaultOutcome ShadowMmu<F, M, R, Fl, D, kInner>::Fault(
     return FaultOutcome::kNoMemory;
   }
   CountLive(level, 1);
-  typename F::Word leaf =
-      F::MakeLeaf(slot.FrameOf(gfn), level, granted) | F::kAccessed;
-  if (Allows(access, Rights::kWrite)) leaf |= F::kDirty;
-  Publish<F>(*entry, leaf);
+  Publish<F>(*entry,
+             Used<F>(F::MakeLeaf(slot.FrameOf(gfn), level, granted), access));
   if constexpr (kInner == InnerAging::kSkipCold) {
     if (level == kSmall) MarkParent(tree, walk, Gfn{nested.value});
   }

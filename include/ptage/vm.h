@@ -7,9 +7,10 @@
 //   * Any threads may call any function concurrently, none of them inside a
 //     walk or holding the MMU lock.
 //   * Fault installs under the MMU lock, shared; NestedFault, and what zaps
-//     nested entries, exclusively, since rmaps are written under it. A fault
-//     that meets a frozen entry, an open invalidation or an ended one answers
-//     kRetry.
+//     nested entries, exclusively, since rmaps are written under it. Where
+//     faults set accessed and dirty bits, both first try without it
+//     (fast_fault.h). A fault that meets a frozen entry, an open invalidation
+//     or an ended one answers kRetry.
 //   * When Invalidate returns, no entry maps a frame of the range as it was
 //     before, no CPU uses such a translation, and each accessed and dirty bit
 //     is with the sink: the frames' data may be read, and the frames given
@@ -30,6 +31,7 @@
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/synchronization/mutex.h"
+#include "ptage/fast_fault.h"
 #include "ptage/guest_walk.h"
 #include "ptage/invalidate.h"
 #include "ptage/memory.h"
@@ -208,6 +210,10 @@ FaultOutcome Vm<F, M, R, Fl, D>::Fault(Gfn gfn, Rights access) {
   if (found != FaultOutcome::kMapped) return found;
   const Pfn pfn = slot->FrameOf(gfn);
   const Level level = slot->LargestLevel(gfn, largest_leaf_);
+  if constexpr (kMarkedByFaults<F>) {
+    const FastFaultOutcome fast = FastFault(tdp_.tree(), walk, gfn, access);
+    if (!NeedsSlowPath(fast)) return OutcomeOf(fast);
+  }
   absl::ReaderMutexLock lock(&mmu_lock_);
   if (invalidations_.MustRetry(snapshot, PageAround<F>(gfn, level))) {
     return FaultOutcome::kRetry;
@@ -220,6 +226,14 @@ template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
 FaultOutcome Vm<F, M, R, Fl, D>::NestedFault(NestedGfn nested, Rights access,
                                              Translate translate,
                                              NestedGuest guest) {
+  if constexpr (kMarkedByFaults<F>) {
+    // What maps the frame is in step with L1's tables, or zapped later: it need
+    // not be translated again.
+    const Walk walk(reclaimer_, WalkEntry::kWait);
+    const FastFaultOutcome fast =
+        FastFault(shadow_.tree(guest), walk, Gfn{nested.value}, access);
+    if (!NeedsSlowPath(fast)) return OutcomeOf(fast);
+  }
   const std::uint64_t snapshot = invalidations_.Snapshot();
   const std::uint64_t nested_snapshot = nested_invalidations_.Snapshot();
   const std::optional<NestedMapping> mapping = translate(nested);

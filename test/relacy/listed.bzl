@@ -10,6 +10,7 @@ mutants.bzl that writes the same.
 # mutants.bzl and below whose key names none.
 SEARCHES = {
     "dirty": ["dirty"],
+    "fast_fault": ["fast_fault"],
     "guest_walk": ["guest_walk"],
     "harvest": ["page_table", "type_stable"],
     "hot_tables": ["hot_tables"],
@@ -80,6 +81,16 @@ LISTED = {
         "MarkPath:recheck:2": (
             "WalkAgainstChange<AccessKind::kRead>",
             "what L1 wrote stays where it is",
+        ),
+    },
+    "fast_fault": {
+        "FastFaultSeen:recheck:1": (
+            "AgedAndUsed",
+            "no access is lost",
+        ),
+        "FastFaultSeen:recheck:2": (
+            "ZappedAndUsed",
+            "a mapping that was zapped stays away",
         ),
     },
     "harvest": {

@@ -43,6 +43,68 @@ MUTANTS = {
             "(seen & ~(F::kWritable | F::kDirty | F::kAccessed)) | mark",
         ),
     ],
+    "fast_fault": [
+        (
+            "ReadAgain",
+            "AgedAndUsed",
+            "no access is lost",
+            "  return TryCmpxchg(entry, seen, Used<F>(seen, access), kRelaxed)\n",
+            "  const typename F::Word now = ReadOnce(entry, kRelaxed);\n" +
+            "  return TryCmpxchg(entry, now, Used<F>(seen, access), kRelaxed)\n",
+        ),
+        (
+            "ReadAgainAfterAZap",
+            "ZappedAndUsed",
+            "a mapping that was zapped stays away",
+            "  return TryCmpxchg(entry, seen, Used<F>(seen, access), kRelaxed)\n",
+            "  const typename F::Word now = ReadOnce(entry, kRelaxed);\n" +
+            "  return TryCmpxchg(entry, now, Used<F>(seen, access), kRelaxed)\n",
+        ),
+        (
+            "AgeAloneIsSet",
+            "AgedAndUsed",
+            "a write is let through by a dirty leaf alone",
+            "TryCmpxchg(entry, seen, Used<F>(seen, access), kRelaxed)",
+            "TryCmpxchg(entry, seen, seen | F::kAccessed | 7, kRelaxed)",
+        ),
+    ],
+    "spte/ept_tracked@fast_fault": [
+        (
+            "DirtyIsAgedToo",
+            "AgedAndUsed",
+            "no write is lost",
+            "return word & ~(kAccessed | kLive);",
+            "return word & ~(kAccessed | kDirty | kLive);",
+        ),
+        (
+            "WriteIsNotParked",
+            "AgedAndUsed",
+            "an access is let through by a young leaf alone",
+            "return word & ~(kAccessed | kLive);",
+            "return word & ~(kAccessed | kRead | kExecute);",
+        ),
+        (
+            "WritableByARead",
+            "AgedAndUsed",
+            "a write is let through by a dirty leaf alone",
+            "return word | kAccessed | (granted & ~kWrite) |",
+            "return word | kAccessed | granted |",
+        ),
+        (
+            "WritableOnceCleaned",
+            "CleanedAndUsed",
+            "a write is let through by a dirty leaf alone",
+            "return word & ~(kDirty | kWrite);",
+            "return word & ~kDirty;",
+        ),
+        (
+            "GrantsAreParkedWithIt",
+            "AgedAndUsed",
+            "no permission is lost",
+            "return word & ~(kAccessed | kLive);",
+            "return word & ~(kAccessed | kLive | kWrite << kGrantShift);",
+        ),
+    ],
     "lock": [
         (
             "TakenByAStore",
@@ -82,16 +144,15 @@ MUTANTS = {
             "ClearedByAStore",
             "WalkedEntry",
             "no write is lost",
-            "return TryCmpxchg(entry, seen, static_cast<typename F::Word>(seen & ~kBit),\n" +
-            "                    kRelaxed)",
-            "return (WriteOnce(entry, seen & ~kBit, kRelaxed), true)",
+            "return TryCmpxchg(entry, seen, cleared, kRelaxed) ?",
+            "return (WriteOnce(entry, cleared, kRelaxed), true) ?",
         ),
         (
             "DirtyClearedToo",
             "WalkedEntry",
             "no write is lost",
-            "static_cast<typename F::Word>(seen & ~kBit)",
-            "static_cast<typename F::Word>(seen & ~(F::kAccessed | F::kDirty))",
+            "kBit == F::kAccessed ? Aged<F>(seen) : Cleaned<F>(seen);",
+            "Cleaned<F>(Aged<F>(seen));",
         ),
         (
             "FrozenByAStore",
@@ -598,7 +659,7 @@ MUTANTS = {
             "GivenBackWithoutBits",
             "GivenBack",
             "no access is lost",
-            "if ((accessed[i / 64] >> i % 64 & 1) != 0) taken |= F::kAccessed;",
+            "      taken = Used<F>(taken, Rights::kRead);\n",
             "",
         ),
     ],

@@ -18,6 +18,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "ptage/types.h"
+#include "test/model/vm_maps.h"
 #include "test/model/vm_model.h"
 #include "test/model/vm_operations.h"
 #include "test/model/vm_state.h"
@@ -58,7 +59,7 @@ class VmCoverage {
         operation.op == Op::kInvalidate || operation.op == Op::kRemoveSlot ||
         operation.op == Op::kMoveSlot;
     if (rmap) HitRmaps(absl::StrCat(name, "ThroughRmap"), operation, model);
-    most_leaves_ = std::max(most_leaves_, model.leaves().size());
+    most_leaves_ = std::max(most_leaves_, model.maps().leaves().size());
   }
 
   // One line for each operation, a column for each level and state.
@@ -114,18 +115,18 @@ class VmCoverage {
   }
   void Hit(const std::string& name, unsigned tree, std::uint64_t frame,
            VmModel& model) {
-    const ModelLeaf* const leaf = model.Find(tree, frame);
+    const ModelLeaf* const leaf = model.maps().Find(tree, frame);
     if (leaf != nullptr) {
       ++cells_[{name, leaf->level.value, PriorOf(*leaf)}];
     } else {
-      const Level hole = std::min(model.HoleOf(tree, frame), facts_.largest);
+      const Level hole = model.maps().Unhindered(tree, frame, facts_.largest);
       ++cells_[{name, hole.value, Prior::kNothing}];
     }
   }
   void HitRmaps(const std::string& name, const Operation& operation,
                 VmModel& model) {
     for (Level level{1}; level <= facts_.largest; level = level.Above()) {
-      const auto entries = model.RmapOf(operation.frame, level);
+      const auto entries = model.maps().RmapOf(operation.frame, level);
       if (entries.empty()) {
         ++cells_[{name, level.value, Prior::kNothing}];
       }
@@ -136,7 +137,7 @@ class VmCoverage {
     }
   }
   // Why no operation can come there; nothing if one can.
-  static std::optional<std::string> Unreachable(const Cell& cell);
+  std::optional<std::string> Unreachable(const Cell& cell) const;
 
   const FormatFacts facts_;
   std::map<Cell, std::uint64_t> cells_;
@@ -180,8 +181,14 @@ inline std::vector<std::string> VmCoverage::Names() {
   return names;
 }
 
-inline std::optional<std::string> VmCoverage::Unreachable(const Cell& cell) {
+inline std::optional<std::string> VmCoverage::Unreachable(
+    const Cell& cell) const {
   const bool is_protected = cell.prior >= Prior::kProtected;
+  if (!facts_.protectable &&
+      (is_protected || cell.operation == "WriteProtect" ||
+       cell.operation == "LiftProtection")) {
+    return "where faults set the dirty bit nothing is protected (dirty.h)";
+  }
   if (is_protected && IsOfNested(cell.operation)) {
     return "what is write-protected is direct (docs/nested.md)";
   }

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "ptage/types.h"
+#include "test/model/vm_maps.h"
 #include "test/model/vm_model.h"
 #include "test/model/vm_operations.h"
 #include "test/model/vm_state.h"
@@ -129,7 +130,7 @@ class VmGenerator {
             .rights = Rarely(4) ? Granted() : Rights::kAll};
   }
   // A leaf that is mapped, of some level if there is one.
-  const VmModel::Leaves::value_type* Mapped(bool nested, unsigned guest);
+  const VmMaps::Leaves::value_type* Mapped(bool nested, unsigned guest);
   std::uint64_t Frame(bool nested, unsigned guest);
   void ChooseRange(Operation& operation);
   void ChooseSlot(Operation& operation);
@@ -149,9 +150,9 @@ class VmGenerator {
 
 // ---------------------------------------------------------------------------
 
-inline const VmModel::Leaves::value_type* VmGenerator::Mapped(bool nested,
-                                                              unsigned guest) {
-  const VmModel::Leaves& leaves = model_.leaves();
+inline const VmMaps::Leaves::value_type* VmGenerator::Mapped(bool nested,
+                                                             unsigned guest) {
+  const VmMaps::Leaves& leaves = model_.maps().leaves();
   const unsigned tree = nested ? TreeOf(guest) : kDirectTree;
   const auto begin = leaves.lower_bound({tree, 0});
   const auto end = leaves.lower_bound({tree + 1, 0});
@@ -321,7 +322,7 @@ inline Op VmGenerator::ChooseOp() {
 }
 
 inline Operation VmGenerator::Next() {
-  if (model_.leaves().size() > kMostLeaves) {
+  if (model_.maps().leaves().size() > kMostLeaves) {
     const bool direct = Rarely(2);
     planned_.clear();
     return {.op = direct ? Op::kZap : Op::kInvalidate,
@@ -336,6 +337,10 @@ inline Operation VmGenerator::Next() {
   }
   if (crowded_ && Rarely(64)) PlanCrowd();
   Operation operation{.op = ChooseOp()};
+  while (!facts_.protectable && (operation.op == Op::kWriteProtect ||
+                                 operation.op == Op::kLiftProtection)) {
+    operation.op = ChooseOp();
+  }
   operation.guest = static_cast<unsigned>(Below(model_.guests()));
   switch (operation.op) {
     case Op::kAccess:

@@ -15,6 +15,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "ptage/dirty.h"
 #include "ptage/guest_walk.h"
 #include "ptage/mmu.h"
 #include "ptage/spte.h"
@@ -30,6 +31,14 @@ struct FormatFacts {
   std::uint64_t frames;  // that a tree translates
   // L1's tables: whether walks mark the entries above a leaf.
   bool inner_accessed;
+  // Whether walkers set a leaf's bits; if not, they fault where one is missing,
+  // and the fault sets it.
+  bool hardware_accessed;
+  bool hardware_dirty;
+  // A page that was made old takes a fault to be written again, though it may
+  // be dirty.
+  bool old_is_not_writable;
+  bool protectable;
   // What an entry grants that was made to grant these rights.
   Rights (*representable)(Rights);
 
@@ -47,21 +56,22 @@ struct FormatFacts {
 
 template <SpteFormat F>
 [[nodiscard]] FormatFacts FactsOf() {
-  return FormatFacts{
-      .levels = F::kLevels,
-      .index_bits = F::kIndexBits,
-      .largest = F::kLargestLeaf,
-      .frames = kFramesPerTree<F>,
-      .inner_accessed = F::kInnerAccessed,
-      .representable = [](Rights rights) {
-        return F::RightsOf(F::MakeLeaf(Pfn{0}, Level{1}, rights));
-      }};
+  using Word = typename F::Word;
+  FormatFacts facts;
+  facts.levels = F::kLevels;
+  facts.index_bits = F::kIndexBits;
+  facts.largest = F::kLargestLeaf;
+  facts.frames = kFramesPerTree<F>;
+  facts.inner_accessed = F::kInnerAccessed;
+  facts.hardware_accessed = kHardwareAccessed<F>;
+  facts.hardware_dirty = kHardwareDirty<F>;
+  facts.old_is_not_writable = requires(Word word) { F::Aged(word); };
+  facts.protectable = WriteProtectable<F>;
+  facts.representable = [](Rights rights) {
+    return F::RightsOf(F::MakeLeaf(Pfn{0}, Level{1}, rights));
+  };
+  return facts;
 }
-
-// Whether walkers mark leaves accessed and dirty by themselves. The one place
-// to say otherwise of a format.
-template <SpteFormat F>
-inline constexpr bool kWalkersMark = true;
 
 // Trees by number: the direct one, then those of the nested guests.
 inline constexpr unsigned kDirectTree = 0;
@@ -74,6 +84,7 @@ struct LeafState {
   std::uint64_t gfn = 0;  // of L1
   std::uint64_t pfn = 0;
   Rights rights = Rights::kNone;
+  Rights live = Rights::kNone;  // what hardware lets through
   bool accessed = false;
   bool dirty = false;
   bool is_protected = false;
@@ -125,6 +136,13 @@ struct ZappedState {
 
   friend auto operator<=>(const ZappedState&, const ZappedState&) = default;
 };
+
+// A vCPU tries again, up to so many times, after a fault that lets it.
+inline constexpr int kMostTries = 4;
+[[nodiscard]] constexpr bool GoesOn(FaultOutcome fault) {
+  return fault == FaultOutcome::kMapped || fault == FaultOutcome::kFixed ||
+         fault == FaultOutcome::kSpurious || fault == FaultOutcome::kRetry;
+}
 
 // The answer to an operation; what does not belong to it is left as it is.
 struct Outcome {

@@ -314,7 +314,7 @@ template <SpteFormat F, template <class> class Discipline>
 void VmUnderTest<F, Discipline>::Access(Vcpu& vcpu, const Operation& operation,
                                         Outcome& outcome) {
   const std::uint64_t hits = vcpu.stats().Hits();
-  for (int tries = 0; tries < 4; ++tries) {
+  for (int tries = 0; tries < kMostTries; ++tries) {
     {
       const sim::Running running(vcpu);
       const sim::Translation found =
@@ -327,10 +327,7 @@ void VmUnderTest<F, Discipline>::Access(Vcpu& vcpu, const Operation& operation,
     }
     const FaultOutcome fault = Fault(operation, outcome);
     outcome.faults.push_back(fault);
-    if (fault != FaultOutcome::kMapped && fault != FaultOutcome::kSpurious &&
-        fault != FaultOutcome::kRetry) {
-      return;
-    }
+    if (!GoesOn(fault)) return;
   }
 }
 
@@ -369,10 +366,14 @@ void VmUnderTest<F, Discipline>::CollectDirty(const Operation& operation,
   RangeAnswer answer(operation.Range());
   switch (operation.op) {
     case Op::kWriteProtect:
-      vm_.tdp().WriteProtect(walk, operation.Range(), answer.output());
+      if constexpr (WriteProtectable<F>) {
+        vm_.tdp().WriteProtect(walk, operation.Range(), answer.output());
+      }
       break;
     case Op::kLiftProtection:
-      outcome.count = vm_.tdp().LiftProtection(walk, operation.Range());
+      if constexpr (WriteProtectable<F>) {
+        outcome.count = vm_.tdp().LiftProtection(walk, operation.Range());
+      }
       break;
     default:
       vm_.tdp().ClearDirty(walk, operation.Range(), answer.output());
@@ -466,6 +467,7 @@ void VmUnderTest<F, Discipline>::AppendLeaf(const SpteCell<F>& entry,
   leaf.gfn = RecordedFrame<F>(arena_, entry).value;
   leaf.pfn = F::FrameOf(word).value;
   leaf.rights = F::RightsOf(word);
+  leaf.live = LiveRights<F>(word);
   leaf.accessed = IsYoung<F>(word);
   leaf.dirty = IsDirty<F>(word);
   if constexpr (WriteProtectable<F>) leaf.is_protected = IsProtected<F>(word);

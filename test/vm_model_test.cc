@@ -30,7 +30,7 @@ using test::VmCoverage;
 using test::VmUnderTest;
 
 // Operations of a guest.
-constexpr std::size_t kOperations = 1000;
+constexpr std::size_t kOperations = 400;
 
 std::uint64_t FromEnvironment(const char* name, std::uint64_t otherwise) {
   const char* const value = std::getenv(name);
@@ -53,7 +53,7 @@ void Run(std::uint64_t operations, VmCoverage& coverage) {
   const std::uint64_t first = FromEnvironment("PTAGE_MODEL_SEED", 1);
   for (std::uint64_t seed = first; coverage.operations() < operations; ++seed) {
     const std::optional<Divergence> found =
-        test::RunGuest<Real>(seed, kOperations, options, &coverage);
+        test::RunGuest<Real>(seed, kOperations, options, coverage);
     if (!found.has_value()) continue;
     FAIL() << ToText(test::Shrunk<Real>(*found, options), seed);
   }

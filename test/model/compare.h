@@ -99,28 +99,28 @@ Divergence Shrunk(const Divergence& found, const ModelOptions& options) {
   return least;
 }
 
-// One guest: `operations` random ones from a seed.
+// One guest: `operations` random ones from a seed, which go on where the model
+// has been least. What they met is added to `coverage`.
 template <class Real>
 std::optional<Divergence> RunGuest(std::uint64_t seed, std::size_t operations,
                                    const ModelOptions& options,
-                                   VmCoverage* coverage) {
+                                   VmCoverage& coverage) {
   auto pair = std::make_unique<Pair<Real>>(options);
+  auto met = std::make_unique<VmCoverage>(options.facts);
   VmGenerator generator(seed, pair->model(), options.facts,
                         /*crowded=*/seed % 8 == 0);
   Divergence found;
-  for (std::size_t i = 0; i < operations; ++i) {
-    const Operation operation = generator.Next();
+  std::optional<std::string> text;
+  for (std::size_t i = 0; i < operations && !text.has_value(); ++i) {
+    const Operation operation = generator.Next(*met);
     found.sequence.push_back(operation);
-    if (auto text = pair->Step(operation, coverage)) {
-      found.text = *std::move(text);
-      return found;
-    }
+    text = pair->Step(operation, met.get());
   }
-  if (auto text = pair->End()) {
-    found.text = *std::move(text);
-    return found;
-  }
-  return std::nullopt;
+  if (!text.has_value()) text = pair->End();
+  coverage.Add(*met);
+  if (!text.has_value()) return std::nullopt;
+  found.text = *std::move(text);
+  return found;
 }
 
 [[nodiscard]] inline std::string ToText(const Divergence& divergence,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //
-// Chooses operations: a few places in a sparse space, so that they meet, wide
-// enough for a leaf of every level; and, half of the time, what is mapped.
+// Chooses operations. One half maps something; the other does of several
+// operations the one that was done least to an entry of that level and state.
 
 #ifndef PTAGE_TEST_MODEL_VM_GENERATOR_H_
 #define PTAGE_TEST_MODEL_VM_GENERATOR_H_
@@ -9,138 +9,80 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <iterator>
-#include <random>
 #include <vector>
 
 #include "ptage/types.h"
+#include "test/model/coverage.h"
 #include "test/model/vm_maps.h"
 #include "test/model/vm_model.h"
 #include "test/model/vm_operations.h"
+#include "test/model/vm_places.h"
 #include "test/model/vm_state.h"
 
 namespace ptage::test {
-
-// Blocks, each of the size of the largest leaf at least, and in each some pages
-// of level 2 whose frames are used.
-class Places {
- public:
-  explicit Places(const FormatFacts& facts)
-      : facts_(facts),
-        large_(facts.FramesAt(Level{2})),
-        block_(facts.largest > Level{2} ? facts.FramesAt(facts.largest)
-                                        : 4 * large_) {}
-
-  [[nodiscard]] std::uint64_t block() const { return block_; }
-  // Numbers below kBlocks. Of L1's frames those that its entries can name.
-  static constexpr unsigned kBlocks = 4;
-  [[nodiscard]] std::uint64_t BlockAt(unsigned i, bool nested) const {
-    const std::uint64_t frames =
-        nested ? facts_.frames
-               : std::min(facts_.frames, std::uint64_t{1} << 36);
-    const std::uint64_t blocks = frames / block_;
-    const std::uint64_t at[kBlocks] = {0, 1, blocks / 2, blocks - 1};
-    return at[i] * block_;
-  }
-  // Aligned alike with the blocks, but for `skew` frames.
-  [[nodiscard]] std::uint64_t HostBlock(unsigned i) const {
-    return (2 + i) * block_;
-  }
-  template <class Random>
-  std::uint64_t Frame(Random& random, bool nested) const {
-    return BlockAt(random(kBlocks), nested) + Large(random) * large_ +
-           Small(random);
-  }
-  // A page of level 2 in a block, and a frame in a page.
-  template <class Random>
-  std::uint64_t Large(Random& random) const {
-    const std::uint64_t last = block_ / large_ - 1;
-    const std::uint64_t at[] = {0, 1, 2, last};
-    return at[random(4)];
-  }
-  template <class Random>
-  std::uint64_t Small(Random& random) const {
-    const std::uint64_t at[] = {0, 1, 2, large_ / 2, large_ - 2, large_ - 1};
-    return at[random(6)];
-  }
-
- private:
-  const FormatFacts facts_;
-  const std::uint64_t large_;
-  const std::uint64_t block_;
-};
 
 class VmGenerator {
  public:
   // `crowded`: whole tables are filled, now and then. `model` is what the
   // operations are done to.
-  VmGenerator(std::uint64_t seed, const VmModel& model, FormatFacts facts,
+  VmGenerator(std::uint64_t seed, VmModel& model, const FormatFacts& facts,
               bool crowded)
-      : random_(seed),
+      : chance_(seed),
         model_(model),
         facts_(facts),
         places_(facts),
         crowded_(crowded) {
-    for (unsigned i = 0; i < Places::kBlocks; ++i) {
-      if (Below(8) != 0) planned_.push_back(WholeSlot(i));
+    for (const unsigned once_in : {2u, 4u}) {
+      if (chance_.OnceIn(once_in)) planned_.push_back({.op = Op::kAddGuest});
     }
-    if (Below(2) == 0) planned_.push_back({.op = Op::kAddGuest});
-    if (Below(4) == 0) planned_.push_back({.op = Op::kAddGuest});
-    std::reverse(planned_.begin(), planned_.end());
+    for (unsigned i = 0; i < Places::kBlocks; ++i) {
+      planned_.push_back(WholeSlot(i));
+    }
   }
 
-  Operation Next();
+  // `met`: what was done before.
+  Operation Next(const VmCoverage& met);
 
  private:
   // More leaves than this are not wanted.
   static constexpr std::size_t kMostLeaves = 4096;
 
-  std::uint64_t Below(std::uint64_t count) { return random_() % count; }
-  auto Chooser() {
-    return
-        [this](unsigned count) { return static_cast<unsigned>(Below(count)); };
-  }
-  bool Rarely(unsigned once_in) { return Below(once_in) == 0; }
-  std::uint64_t Place(bool nested) {
-    auto chooser = Chooser();
-    return places_.Frame(chooser, nested);
-  }
   Rights Access() {
-    constexpr Rights kAccesses[] = {Rights::kRead, Rights::kRead,
-                                    Rights::kReadWrite, Rights::kWrite,
-                                    Rights::kExecute};
-    return kAccesses[Below(5)];
+    return chance_.OneOf({Rights::kRead, Rights::kRead, Rights::kReadWrite,
+                          Rights::kWrite, Rights::kExecute});
   }
   Rights Granted() {
-    constexpr Rights kGranted[] = {Rights::kAll,         Rights::kAll,
-                                   Rights::kAll,         Rights::kReadWrite,
-                                   Rights::kReadExecute, Rights::kRead};
-    return kGranted[Below(6)];
+    return chance_.OneOf({Rights::kAll, Rights::kAll, Rights::kAll,
+                          Rights::kReadWrite, Rights::kReadExecute,
+                          Rights::kRead});
   }
-  Level AnyLevel() {
-    return Level{1 + static_cast<int>(
-                         Below(static_cast<unsigned>(facts_.largest.value)))};
+  Level AnyLevel(int least = 1) {
+    const auto levels = static_cast<unsigned>(facts_.largest.value - least + 1);
+    return Level{least + static_cast<int>(chance_.Below(levels))};
   }
-  Operation WholeSlot(unsigned block) {
-    return {.op = Op::kAddSlot,
-            .frame = places_.BlockAt(block, false),
-            .frames = places_.block(),
-            .to = places_.HostBlock(block) +
-                  (Rarely(8) ? 1 + Below(2) * facts_.FramesAt(Level{2}) : 0),
-            .rights = Rarely(4) ? Granted() : Rights::kAll};
-  }
-  // A leaf that is mapped, of some level if there is one.
-  const VmMaps::Leaves::value_type* Mapped(bool nested, unsigned guest);
+  unsigned AnyGuest() { return chance_.Below(model_.guests()); }
+  unsigned AnyBlock() { return chance_.Below(Places::kBlocks); }
+  std::uint64_t Place(bool nested) { return places_.Frame(chance_, nested); }
+
+  // A leaf of a tree, of some level if there is one; null if there is none.
+  const VmMaps::Leaves::value_type* Mapped(unsigned tree);
+  // A frame of a nested guest, or of L1: mapped, or anywhere.
   std::uint64_t Frame(bool nested, unsigned guest);
+  Operation WholeSlot(unsigned block);
+  // What maps something: more than one operation where L1 has to map it first.
+  void PlanToMap();
+  // Faults of all frames of a table, or nearly all.
+  void PlanCrowd();
+  Operation Candidate();
+  Op ChooseOp();
   void ChooseRange(Operation& operation);
   void ChooseSlot(Operation& operation);
   void ChooseEdit(Operation& operation);
-  // Faults of all frames of a table, or nearly all.
-  void PlanCrowd();
-  Op ChooseOp();
+  // The frames that L1's entry names.
+  void ChooseTo(Operation& operation);
 
-  std::mt19937_64 random_;
-  const VmModel& model_;
+  Chance chance_;
+  VmModel& model_;
   const FormatFacts facts_;
   const Places places_;
   const bool crowded_;
@@ -150,16 +92,40 @@ class VmGenerator {
 
 // ---------------------------------------------------------------------------
 
-inline const VmMaps::Leaves::value_type* VmGenerator::Mapped(bool nested,
-                                                             unsigned guest) {
+inline Operation VmGenerator::Next(const VmCoverage& met) {
+  if (model_.maps().leaves().size() > kMostLeaves) {
+    planned_.clear();
+    return {.op = chance_.OnceIn(2) ? Op::kZap : Op::kInvalidate,
+            .frame = places_.BlockAt(AnyBlock(), false),
+            .frames = places_.block()};
+  }
+  if (planned_.empty() && crowded_ && chance_.OnceIn(64)) PlanCrowd();
+  if (planned_.empty() && chance_.OnceIn(2)) PlanToMap();
+  if (!planned_.empty()) {
+    const Operation next = planned_.back();
+    planned_.pop_back();
+    return next;
+  }
+  Operation best = Candidate();
+  std::uint64_t least = met.MetBefore(best, model_);
+  for (int others = 0; others < 4 && least != 0; ++others) {
+    const Operation other = Candidate();
+    const std::uint64_t before = met.MetBefore(other, model_);
+    if (before >= least) continue;
+    least = before;
+    best = other;
+  }
+  return best;
+}
+
+inline const VmMaps::Leaves::value_type* VmGenerator::Mapped(unsigned tree) {
   const VmMaps::Leaves& leaves = model_.maps().leaves();
-  const unsigned tree = nested ? TreeOf(guest) : kDirectTree;
   const auto begin = leaves.lower_bound({tree, 0});
   const auto end = leaves.lower_bound({tree + 1, 0});
   if (begin == end) return nullptr;
   const Level wanted = AnyLevel();
   // From some place on.
-  auto from = leaves.lower_bound({tree, Place(nested)});
+  auto from = leaves.lower_bound({tree, Place(tree != kDirectTree)});
   if (from == end) from = begin;
   auto leaf = from;
   for (int steps = 0; steps < 64; ++steps) {
@@ -170,14 +136,153 @@ inline const VmMaps::Leaves::value_type* VmGenerator::Mapped(bool nested,
 }
 
 inline std::uint64_t VmGenerator::Frame(bool nested, unsigned guest) {
-  if (Rarely(2)) {
-    if (const auto* const leaf = Mapped(nested, guest)) {
-      const std::uint64_t frames = facts_.FramesAt(leaf->second.level);
-      const std::uint64_t inside[] = {0, 0, 1 % frames, frames - 1};
-      return leaf->first.second + inside[Below(4)];
-    }
+  if (chance_.OnceIn(8)) return Place(nested);
+  // A frame of L1 may be mapped by a nested guest alone.
+  const bool by_nested = nested || chance_.OnceIn(2);
+  const auto* const leaf = Mapped(by_nested ? TreeOf(guest) : kDirectTree);
+  if (leaf == nullptr) return Place(nested);
+  const std::uint64_t frames = facts_.FramesAt(leaf->second.level);
+  const std::uint64_t inside =
+      chance_.OneOf({std::uint64_t{0}, std::uint64_t{0}, std::uint64_t{0},
+                     1 % frames, frames - 1});
+  return (nested ? leaf->first.second : leaf->second.gfn) + inside;
+}
+
+inline Operation VmGenerator::WholeSlot(unsigned block) {
+  // Aligned alike in guest and host, mostly.
+  const std::uint64_t skew =
+      chance_.OnceIn(8)
+          ? 1 + chance_.Below(std::uint64_t{2}) * facts_.FramesAt(Level{2})
+          : 0;
+  return {.op = Op::kAddSlot,
+          .frame = places_.BlockAt(block, false),
+          .frames = places_.block(),
+          .to = places_.HostBlock(block) + skew,
+          .rights = chance_.OnceIn(4) ? Granted() : Rights::kAll};
+}
+
+inline void VmGenerator::PlanToMap() {
+  if (model_.slots().size() < 2) {
+    planned_.push_back(WholeSlot(AnyBlock()));
+    return;
   }
-  return Place(nested);
+  if (chance_.OnceIn(3)) {
+    planned_.push_back(
+        {.op = Op::kAccess, .frame = Place(false), .rights = Access()});
+    return;
+  }
+  Operation map{.op = Op::kMap, .guest = AnyGuest()};
+  map.frame = Place(true);
+  ChooseEdit(map);
+  map.rights = chance_.OnceIn(4) ? Granted() : Rights::kAll;
+  planned_.push_back({.op = Op::kNestedAccess,
+                      .frame = map.frame,
+                      .rights = Access(),
+                      .guest = map.guest});
+  planned_.push_back(map);
+}
+
+inline void VmGenerator::PlanCrowd() {
+  const std::uint64_t first = facts_.FirstOf(Place(false), Level{2});
+  const std::uint64_t frames =
+      std::min(facts_.FramesAt(Level{2}), std::uint64_t{1024});
+  const bool nested = chance_.OnceIn(2);
+  const Rights access = Access();
+  for (std::uint64_t i = frames; i-- > 0;) {
+    if (chance_.OnceIn(256)) continue;
+    planned_.push_back({.op = nested ? Op::kNestedAccess : Op::kAccess,
+                        .frame = first + i,
+                        .rights = chance_.OnceIn(8) ? Access() : access});
+  }
+}
+
+inline Op VmGenerator::ChooseOp() {
+  struct Weight {
+    Op op;
+    unsigned weight;
+  };
+  static constexpr Weight kWeights[] = {
+      {Op::kAccess, 16},      {Op::kNestedAccess, 16},
+      {Op::kFault, 8},        {Op::kNestedFault, 10},
+      {Op::kAge, 40},         {Op::kAgeSteps, 5},
+      {Op::kInvalidate, 6},   {Op::kInvalidateNested, 4},
+      {Op::kZap, 4},          {Op::kZapRecursive, 4},
+      {Op::kRemoveTables, 4}, {Op::kSplit, 5},
+      {Op::kPromote, 8},      {Op::kClearDirty, 6},
+      {Op::kWriteProtect, 7}, {Op::kLiftProtection, 4},
+      {Op::kMap, 10},         {Op::kUnmap, 4},
+      {Op::kClearBits, 5},    {Op::kMalform, 4},
+      {Op::kMislead, 4},      {Op::kAddSlot, 3},
+      {Op::kRemoveSlot, 3},   {Op::kMoveSlot, 3},
+  };
+  unsigned all = 0;
+  for (const Weight& weight : kWeights) all += weight.weight;
+  unsigned at = chance_.Below(all);
+  for (const Weight& weight : kWeights) {
+    if (at < weight.weight) return weight.op;
+    at -= weight.weight;
+  }
+  return Op::kAccess;
+}
+
+inline Operation VmGenerator::Candidate() {
+  Operation operation{.op = ChooseOp()};
+  while (!facts_.protectable && (operation.op == Op::kWriteProtect ||
+                                 operation.op == Op::kLiftProtection)) {
+    operation.op = ChooseOp();
+  }
+  operation.guest = AnyGuest();
+  switch (operation.op) {
+    case Op::kAccess:
+    case Op::kNestedAccess:
+    case Op::kFault:
+    case Op::kNestedFault:
+      operation.frame = Frame(IsNested(operation.op), operation.guest);
+      operation.rights = Access();
+      break;
+    case Op::kAge:
+      ChooseRange(operation);
+      if (chance_.OnceIn(3)) operation.action = AgeAction::kTest;
+      if (chance_.OnceIn(2)) operation.mode = AgeMode::kFastOnly;
+      operation.asked = chance_.OneOf(
+          {Asked::kBoth, Asked::kBoth, Asked::kDirect, Asked::kShadow});
+      break;
+    case Op::kAgeSteps:
+      operation.frame = Frame(false, operation.guest);
+      operation.frames = 1 + chance_.Below(std::uint64_t{20});
+      if (chance_.OnceIn(2)) operation.action = AgeAction::kTest;
+      if (chance_.OnceIn(2)) operation.mode = AgeMode::kFastOnly;
+      break;
+    case Op::kSplit:
+      ChooseRange(operation);
+      // Not all of a large page to the smallest.
+      if (operation.frames > facts_.FramesAt(Level{2})) operation.frames = 1;
+      operation.level = AnyLevel();
+      break;
+    case Op::kPromote:
+      ChooseRange(operation);
+      operation.level = AnyLevel(2);
+      operation.frame = facts_.FirstOf(operation.frame, operation.level);
+      operation.frames =
+          std::max(operation.frames, facts_.FramesAt(operation.level));
+      break;
+    case Op::kMap:
+    case Op::kUnmap:
+    case Op::kClearBits:
+    case Op::kMalform:
+    case Op::kMislead:
+      operation.frame = Frame(true, operation.guest);
+      ChooseEdit(operation);
+      break;
+    case Op::kAddSlot:
+    case Op::kRemoveSlot:
+    case Op::kMoveSlot:
+      ChooseSlot(operation);
+      break;
+    default:
+      ChooseRange(operation);
+  }
+  return operation;
 }
 
 inline void VmGenerator::ChooseRange(Operation& operation) {
@@ -188,32 +293,31 @@ inline void VmGenerator::ChooseRange(Operation& operation) {
     operation.frames = facts_.FramesAt(level);
   };
   const std::uint64_t left = facts_.frames - operation.frame;
-  switch (Below(16)) {
+  switch (chance_.Below(16u)) {
     case 0:
     case 1:
-    case 2:
-      operation.frames = std::min(left, 1 + Below(8));
+      operation.frames = std::min(left, 1 + chance_.Below(std::uint64_t{8}));
       return;
+    case 2:
     case 3:
     case 4:
-    case 5:
-    case 6:
       return around(Level{2});
-    case 7: {
+    case 5:
       // Two pages and a part of the third, or so.
       operation.frames =
-          std::min(left, 1 + Below(3 * facts_.FramesAt(Level{2})));
+          std::min(left, 1 + chance_.Below(3 * facts_.FramesAt(Level{2})));
       return;
-    }
-    case 8:
+    case 6:
+    case 7:
       // Costs much where it is large.
-      if (facts_.largest == Level{2} || Rarely(3)) around(facts_.largest);
-      return;
-    case 9:
-      if (facts_.largest == Level{2} || Rarely(8)) {
-        operation.frame = operation.frame / places_.block() * places_.block();
-        operation.frames = places_.block();
+      if (facts_.largest == Level{2} || chance_.OnceIn(2)) {
+        around(facts_.largest);
       }
+      return;
+    case 8:
+      if (facts_.largest > Level{2} && !chance_.OnceIn(4)) return;
+      operation.frame = operation.frame / places_.block() * places_.block();
+      operation.frames = places_.block();
       return;
     default:
       return;
@@ -221,177 +325,87 @@ inline void VmGenerator::ChooseRange(Operation& operation) {
 }
 
 inline void VmGenerator::ChooseSlot(Operation& operation) {
-  if (operation.op != Op::kAddSlot && !model_.slots().empty() && !Rarely(8)) {
+  if (operation.op != Op::kAddSlot && !model_.slots().empty() &&
+      !chance_.OnceIn(8)) {
     auto slot = model_.slots().lower_bound(Place(false));
     if (slot == model_.slots().end()) slot = model_.slots().begin();
     operation.frame = slot->second.frames.begin.value;
     operation.frames = slot->second.frames.Frames();
     // Not quite the slot.
-    if (Rarely(8)) ++operation.frames;
+    if (chance_.OnceIn(8)) ++operation.frames;
   } else {
-    const auto block = static_cast<unsigned>(Below(Places::kBlocks));
-    operation = Operation{.op = operation.op};
-    const Operation whole = WholeSlot(block);
-    operation.rights = whole.rights;
-    operation.frame = whole.frame;
-    operation.frames = whole.frames;
-    operation.to = whole.to;
-    if (Rarely(2)) {
-      auto chooser = Chooser();
+    const Op op = operation.op;
+    operation = WholeSlot(AnyBlock());
+    operation.op = op;
+    if (chance_.OnceIn(2)) {
+      // A part of it.
       const std::uint64_t large = facts_.FramesAt(Level{2});
-      const std::uint64_t skip = places_.Large(chooser) * large +
-                                 (Rarely(2) ? places_.Small(chooser) : 0);
+      const std::uint64_t skip =
+          chance_.OnceIn(2) ? places_.Inside(chance_) : places_.Large(chance_);
       operation.frame += skip;
       operation.to += skip;
-      operation.frames = Rarely(2) ? large : 1 + Below(large);
+      operation.frames = chance_.OnceIn(2) ? large : 1 + chance_.Below(large);
     }
-    if (Rarely(32)) operation.frames = 0;
+    if (chance_.OnceIn(32)) operation.frames = 0;
   }
   if (operation.op == Op::kMoveSlot) {
-    operation.to =
-        Rarely(4) ? Place(false)
-                  : places_.BlockAt(
-                        static_cast<unsigned>(Below(Places::kBlocks)), false) +
-                        operation.frame % places_.block();
-    if (Rarely(32)) operation.to = ~std::uint64_t{0} - Below(4);
+    operation.to = chance_.OnceIn(4) ? Place(false)
+                                     : places_.BlockAt(AnyBlock(), false) +
+                                           operation.frame % places_.block();
+    if (chance_.OnceIn(32)) {
+      operation.to = ~std::uint64_t{0} - chance_.Below(std::uint64_t{4});
+    }
   }
 }
 
 inline void VmGenerator::ChooseEdit(Operation& operation) {
   operation.level = AnyLevel();
-  operation.frame = Frame(true, operation.guest);
-  operation.rights = Granted();
-  // Few frames of L1, so that some have many entries; mostly such that large
-  // pages fit.
-  const std::uint64_t inside = operation.frame % places_.block();
-  const unsigned block = Rarely(2) ? 0 : 1;
-  operation.to =
-      Rarely(3) ? Place(false) : places_.BlockAt(block, false) + inside;
+  // Tables of shadow trees stay: not every place gets some.
+  const unsigned block = places_.BlockOf(operation.frame, true);
+  if (block < 2 && !chance_.OnceIn(32)) {
+    operation.level = block == 0 ? facts_.largest : Level{2};
+  }
   if (operation.op == Op::kMislead) {
-    operation.level = Level{
-        2 + static_cast<int>(Below(static_cast<unsigned>(facts_.levels - 1)))};
+    operation.level = Level{2 + static_cast<int>(chance_.Below(
+                                    static_cast<unsigned>(facts_.levels - 1)))};
   }
-  if (!Rarely(4)) {
-    operation.told = std::max(operation.level, AnyLevel());
-    if (Rarely(2)) operation.told = facts_.largest;
+  operation.rights = Granted();
+  // Of all that is changed; of one page; nothing.
+  if (!chance_.OnceIn(3)) {
+    operation.told = chance_.OnceIn(2) ? facts_.largest : operation.level;
+    operation.told = std::min(operation.told, facts_.largest);
   }
+  ChooseTo(operation);
 }
 
-inline void VmGenerator::PlanCrowd() {
-  const std::uint64_t first = facts_.FirstOf(Place(false), Level{2});
-  const std::uint64_t frames =
-      std::min(facts_.FramesAt(Level{2}), std::uint64_t{1024});
-  const bool nested = Rarely(2);
-  const Rights access = Access();
-  for (std::uint64_t i = frames; i-- > 0;) {
-    if (Rarely(256)) continue;
-    planned_.push_back({.op = nested ? Op::kNestedAccess : Op::kAccess,
-                        .frame = first + i,
-                        .rights = Rarely(8) ? Access() : access});
-  }
-}
-
-inline Op VmGenerator::ChooseOp() {
-  struct Weight {
-    Op op;
-    unsigned weight;
-  };
-  static constexpr Weight kWeights[] = {
-      {Op::kAccess, 24},      {Op::kNestedAccess, 32},
-      {Op::kFault, 8},        {Op::kNestedFault, 10},
-      {Op::kAge, 24},         {Op::kAgeSteps, 3},
-      {Op::kInvalidate, 8},   {Op::kInvalidateNested, 4},
-      {Op::kZap, 4},          {Op::kZapRecursive, 4},
-      {Op::kRemoveTables, 6}, {Op::kSplit, 5},
-      {Op::kPromote, 8},      {Op::kClearDirty, 6},
-      {Op::kWriteProtect, 7}, {Op::kLiftProtection, 4},
-      {Op::kMap, 20},         {Op::kUnmap, 4},
-      {Op::kClearBits, 5},    {Op::kMalform, 2},
-      {Op::kMislead, 2},      {Op::kAddSlot, 3},
-      {Op::kRemoveSlot, 2},   {Op::kMoveSlot, 2},
-      {Op::kAddGuest, 0},
-  };
-  unsigned all = 0;
-  for (const Weight& weight : kWeights) all += weight.weight;
-  auto at = static_cast<unsigned>(Below(all));
-  for (const Weight& weight : kWeights) {
-    if (at < weight.weight) return weight.op;
-    at -= weight.weight;
-  }
-  return Op::kAccess;
-}
-
-inline Operation VmGenerator::Next() {
-  if (model_.maps().leaves().size() > kMostLeaves) {
-    const bool direct = Rarely(2);
-    planned_.clear();
-    return {.op = direct ? Op::kZap : Op::kInvalidate,
-            .frame = places_.BlockAt(
-                static_cast<unsigned>(Below(Places::kBlocks)), false),
-            .frames = places_.block()};
-  }
-  if (!planned_.empty()) {
-    const Operation next = planned_.back();
-    planned_.pop_back();
-    return next;
-  }
-  if (crowded_ && Rarely(64)) PlanCrowd();
-  Operation operation{.op = ChooseOp()};
-  while (!facts_.protectable && (operation.op == Op::kWriteProtect ||
-                                 operation.op == Op::kLiftProtection)) {
-    operation.op = ChooseOp();
-  }
-  operation.guest = static_cast<unsigned>(Below(model_.guests()));
-  switch (operation.op) {
-    case Op::kAccess:
-    case Op::kNestedAccess:
-    case Op::kFault:
-    case Op::kNestedFault:
-      operation.frame = Frame(IsNested(operation.op), operation.guest);
-      operation.rights = Access();
-      break;
-    case Op::kAge:
-    case Op::kAgeSteps:
-      ChooseRange(operation);
-      if (operation.op == Op::kAgeSteps) operation.frames = 1 + Below(20);
-      if (Rarely(3)) operation.action = AgeAction::kTest;
-      if (Rarely(2)) operation.mode = AgeMode::kFastOnly;
-      if (Rarely(3)) {
-        operation.asked = Rarely(2) ? Asked::kDirect : Asked::kShadow;
-      }
-      break;
-    case Op::kSplit:
-      ChooseRange(operation);
-      // Not all of a large page to the smallest.
-      if (operation.frames > facts_.FramesAt(Level{2})) operation.frames = 1;
-      operation.level = AnyLevel();
-      break;
-    case Op::kPromote:
-      ChooseRange(operation);
-      operation.level = Level{2 + static_cast<int>(Below(static_cast<unsigned>(
-                                      facts_.largest.value - 1)))};
-      operation.frame = facts_.FirstOf(operation.frame, operation.level);
-      operation.frames =
-          std::max(operation.frames, facts_.FramesAt(operation.level));
-      break;
-    case Op::kMap:
-    case Op::kUnmap:
-    case Op::kClearBits:
-    case Op::kMalform:
-    case Op::kMislead:
-      ChooseEdit(operation);
-      break;
-    case Op::kAddSlot:
-    case Op::kRemoveSlot:
-    case Op::kMoveSlot:
-      ChooseSlot(operation);
-      break;
-    case Op::kAddGuest:
-      break;
+inline void VmGenerator::ChooseTo(Operation& operation) {
+  const VmMaps& maps = model_.maps();
+  switch (chance_.Below(8u)) {
+    case 0:
+    case 1:
+    case 2: {
+      // What another guest has, or this one elsewhere: one more in its rmap.
+      const auto* const other = Mapped(TreeOf(AnyGuest()));
+      if (other == nullptr || other->second.level > operation.level) break;
+      operation.to = other->second.gfn;
+      return;
+    }
+    case 3: {
+      // The same frame again, as a page of another size or with other rights.
+      const auto leaf = maps.Covering(TreeOf(operation.guest), operation.frame);
+      if (leaf == maps.leaves().end()) break;
+      operation.to = leaf->second.gfn + (operation.frame - leaf->first.second);
+      return;
+    }
+    case 4:
+      operation.to = Place(false);
+      return;
     default:
-      ChooseRange(operation);
+      break;
   }
-  return operation;
+  // Few, and such that large pages fit.
+  operation.to = places_.BlockAt(chance_.Below(2u), false) +
+                 operation.frame % places_.block();
 }
 
 }  // namespace ptage::test

@@ -15,6 +15,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "gtest/gtest.h"
 #include "test/model/coverage.h"
 #include "test/model/shrink.h"
 #include "test/model/vm_generator.h"
@@ -31,9 +32,7 @@ class Pair {
   explicit Pair(const ModelOptions& options) : model_(options) {}
 
   // Nothing, or how they differ.
-  std::optional<std::string> Step(const Operation& operation,
-                                  VmCoverage* coverage = nullptr) {
-    if (coverage != nullptr) coverage->Count(operation, model_);
+  std::optional<std::string> Step(const Operation& operation) {
     const Outcome real = real_.Apply(operation);
     const Outcome model = model_.Apply(operation, real);
     std::optional<unsigned> l1_of;
@@ -99,35 +98,58 @@ Divergence Shrunk(const Divergence& found, const ModelOptions& options) {
   return least;
 }
 
-// One guest: `operations` random ones from a seed, which go on where the model
-// has been least. What they met is added to `coverage`.
+// One guest: `operations` random ones, that go on where those before have been
+// least. What they met is added to `coverage`.
 template <class Real>
 std::optional<Divergence> RunGuest(std::uint64_t seed, std::size_t operations,
                                    const ModelOptions& options,
                                    VmCoverage& coverage) {
   auto pair = std::make_unique<Pair<Real>>(options);
-  auto met = std::make_unique<VmCoverage>(options.facts);
+  VmCoverage met(options.facts);
   VmGenerator generator(seed, pair->model(), options.facts,
                         /*crowded=*/seed % 8 == 0);
   Divergence found;
   std::optional<std::string> text;
   for (std::size_t i = 0; i < operations && !text.has_value(); ++i) {
-    const Operation operation = generator.Next(*met);
+    const Operation operation = generator.Next(met);
     found.sequence.push_back(operation);
-    text = pair->Step(operation, met.get());
+    met.Count(operation, pair->model());
+    text = pair->Step(operation);
   }
   if (!text.has_value()) text = pair->End();
-  coverage.Add(*met);
+  coverage.Add(met);
   if (!text.has_value()) return std::nullopt;
   found.text = *std::move(text);
   return found;
 }
 
-[[nodiscard]] inline std::string ToText(const Divergence& divergence,
-                                        std::uint64_t seed) {
-  return absl::StrCat("seed ", seed, ", ", divergence.sequence.size(),
-                      " operations:\n", ToText(divergence.sequence),
-                      divergence.text);
+[[nodiscard]] inline std::string ToText(const Divergence& divergence) {
+  return absl::StrCat(divergence.sequence.size(), " operations:\n",
+                      ToText(divergence.sequence), divergence.text);
+}
+
+template <class Real>
+ModelOptions OptionsOf() {
+  return ModelOptions{.facts = FactsOf<typename Real::Format>(),
+                      .lists_are_fast = Real::D::kFastAging,
+                      .cap = Real::kCap,
+                      .most_guests = Real::kMostGuests};
+}
+
+// The next guest, of those that follow from a seed. What diverges is printed,
+// as small as it can be.
+template <class Real>
+testing::AssertionResult RunAGuest(std::uint64_t seed, VmCoverage& coverage,
+                                   const ModelOptions& options) {
+  constexpr std::size_t kOperations = 400;
+  seed += coverage.operations() / kOperations;
+  const std::optional<Divergence> found =
+      RunGuest<Real>(seed, kOperations, options, coverage);
+  if (!found.has_value()) return testing::AssertionSuccess();
+  return testing::AssertionFailure()
+         << "seed " << seed << ", " << found->sequence.size()
+         << " operations, of which it takes "
+         << ToText(Shrunk<Real>(*found, options));
 }
 
 }  // namespace ptage::test

@@ -53,10 +53,7 @@ class VmCoverage {
   // Before the operation is done to the model.
   void Count(const Operation& operation, VmModel& model);
   // How often the entry that `operation.frame` leads to was met so.
-  std::uint64_t MetBefore(const Operation& operation, VmModel& model) const {
-    const Cell cell = FirstOf(operation, model);
-    return cells_[cell.row][cell.level][cell.prior];
-  }
+  std::uint64_t MetBefore(const Operation& operation, VmModel& model) const;
   void Add(const VmCoverage& other);
 
   // One line for each operation and level, a column for each state.
@@ -99,6 +96,9 @@ class VmCoverage {
            operation.op == Op::kMoveSlot;
   }
   Cell FirstOf(const Operation& operation, VmModel& model) const;
+  std::uint64_t HitsOf(Cell cell) const {
+    return cells_[cell.row][cell.level][cell.prior];
+  }
   void Hit(Cell cell) { ++cells_[cell.row][cell.level][cell.prior]; }
   void CountRmaps(const Operation& operation, VmModel& model);
 
@@ -239,6 +239,20 @@ inline void VmCoverage::CountRmaps(const Operation& operation, VmModel& model) {
       Hit(CellOf(RowOf(operation, way), *leaf));
     }
   }
+}
+
+inline std::uint64_t VmCoverage::MetBefore(const Operation& operation,
+                                           VmModel& model) const {
+  std::uint64_t least = HitsOf(FirstOf(operation, model));
+  if (!GoesByRmaps(operation)) return least;
+  for (Level level{1}; level <= facts_.largest; level = level.Above()) {
+    const auto entries = model.maps().RmapOf(operation.frame, level);
+    const Way way = entries.size() > 1 ? Way::kRmapOfMany : Way::kRmap;
+    for (const ModelLeaf* const leaf : entries) {
+      least = std::min(least, HitsOf(CellOf(RowOf(operation, way), *leaf)));
+    }
+  }
+  return least;
 }
 
 inline void VmCoverage::Add(const VmCoverage& other) {

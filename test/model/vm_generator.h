@@ -71,6 +71,8 @@ class VmGenerator {
   Operation WholeSlot(unsigned block);
   // What maps something: more than one operation where L1 has to map it first.
   void PlanToMap();
+  // What makes a leaf old, clean or protected.
+  void PlanToChange();
   // Faults of all frames of a table, or nearly all.
   void PlanCrowd();
   Operation Candidate();
@@ -100,7 +102,13 @@ inline Operation VmGenerator::Next(const VmCoverage& met) {
             .frames = places_.block()};
   }
   if (planned_.empty() && crowded_ && chance_.OnceIn(64)) PlanCrowd();
-  if (planned_.empty() && chance_.OnceIn(2)) PlanToMap();
+  if (planned_.empty() && chance_.OnceIn(2)) {
+    if (chance_.OnceIn(3)) {
+      PlanToChange();
+    } else {
+      PlanToMap();
+    }
+  }
   if (!planned_.empty()) {
     const Operation next = planned_.back();
     planned_.pop_back();
@@ -180,6 +188,23 @@ inline void VmGenerator::PlanToMap() {
                       .rights = Access(),
                       .guest = map.guest});
   planned_.push_back(map);
+}
+
+inline void VmGenerator::PlanToChange() {
+  const bool nested = chance_.OnceIn(2);
+  const auto* const leaf = Mapped(nested ? TreeOf(AnyGuest()) : kDirectTree);
+  if (leaf == nullptr) return;
+  Operation age{.op = Op::kAge,
+                .frame = leaf->second.gfn,
+                .frames = facts_.FramesAt(leaf->second.level),
+                .asked = nested ? Asked::kShadow : Asked::kDirect};
+  Operation clean = age;
+  clean.asked = Asked::kBoth;
+  clean.op = facts_.protectable && chance_.OnceIn(2) ? Op::kWriteProtect
+                                                     : Op::kClearDirty;
+  const unsigned what = nested ? 0 : chance_.Below(4u);
+  if (what != 1) planned_.push_back(age);
+  if (what != 0) planned_.push_back(clean);
 }
 
 inline void VmGenerator::PlanCrowd() {

@@ -99,7 +99,7 @@ Divergence Shrunk(const Divergence& found, const ModelOptions& options) {
 }
 
 // One guest: `operations` random ones, that go on where those before have been
-// least. What they met is added to `coverage`.
+// least. What they met is added to `coverage`, that of the guests before.
 template <class Real>
 std::optional<Divergence> RunGuest(std::uint64_t seed, std::size_t operations,
                                    const ModelOptions& options,
@@ -111,7 +111,7 @@ std::optional<Divergence> RunGuest(std::uint64_t seed, std::size_t operations,
   Divergence found;
   std::optional<std::string> text;
   for (std::size_t i = 0; i < operations && !text.has_value(); ++i) {
-    const Operation operation = generator.Next(met);
+    const Operation operation = generator.Next(met, coverage);
     found.sequence.push_back(operation);
     met.Count(operation, pair->model());
     text = pair->Step(operation);
@@ -136,19 +136,19 @@ ModelOptions OptionsOf() {
                       .most_guests = Real::kMostGuests};
 }
 
-// The next guest, of those that follow from a seed. What diverges is printed,
+// The next guest of a run, which its seed determines. What diverges is printed,
 // as small as it can be.
 template <class Real>
 testing::AssertionResult RunAGuest(std::uint64_t seed, VmCoverage& coverage,
                                    const ModelOptions& options) {
   constexpr std::size_t kOperations = 400;
-  seed += coverage.operations() / kOperations;
+  const std::uint64_t guest = coverage.operations() / kOperations;
   const std::optional<Divergence> found =
-      RunGuest<Real>(seed, kOperations, options, coverage);
+      RunGuest<Real>(seed + guest, kOperations, options, coverage);
   if (!found.has_value()) return testing::AssertionSuccess();
   return testing::AssertionFailure()
-         << "seed " << seed << ", " << found->sequence.size()
-         << " operations, of which it takes "
+         << "seed " << seed << ", guest " << guest << ", "
+         << found->sequence.size() << " operations, of which it takes "
          << ToText(Shrunk<Real>(*found, options));
 }
 

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <utility>
 #include <vector>
 
 #include "ptage/types.h"
@@ -40,8 +41,8 @@ class VmGenerator {
     }
   }
 
-  // `met`: what was done before.
-  Operation Next(const VmCoverage& met);
+  // What was done before: to this guest, and to all before it.
+  Operation Next(const VmCoverage& here, const VmCoverage& in_all);
 
  private:
   // More leaves than this are not wanted.
@@ -94,7 +95,8 @@ class VmGenerator {
 
 // ---------------------------------------------------------------------------
 
-inline Operation VmGenerator::Next(const VmCoverage& met) {
+inline Operation VmGenerator::Next(const VmCoverage& here,
+                                   const VmCoverage& in_all) {
   if (model_.maps().leaves().size() > kMostLeaves) {
     planned_.clear();
     return {.op = chance_.OnceIn(2) ? Op::kZap : Op::kInvalidate,
@@ -114,11 +116,17 @@ inline Operation VmGenerator::Next(const VmCoverage& met) {
     planned_.pop_back();
     return next;
   }
+  // What was done least here, and of those in all.
+  using Met = std::pair<std::uint64_t, std::uint64_t>;
+  const auto met_before = [&](const Operation& operation) {
+    return Met(here.MetBefore(operation, model_),
+               in_all.MetBefore(operation, model_));
+  };
   Operation best = Candidate();
-  std::uint64_t least = met.MetBefore(best, model_);
-  for (int others = 0; others < 4 && least != 0; ++others) {
+  Met least = met_before(best);
+  for (int others = 0; others < 4; ++others) {
     const Operation other = Candidate();
-    const std::uint64_t before = met.MetBefore(other, model_);
+    const Met before = met_before(other);
     if (before >= least) continue;
     least = before;
     best = other;

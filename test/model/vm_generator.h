@@ -235,18 +235,18 @@ inline Op VmGenerator::ChooseOp() {
     unsigned weight;
   };
   static constexpr Weight kWeights[] = {
-      {Op::kAccess, 16},      {Op::kNestedAccess, 16},
-      {Op::kFault, 8},        {Op::kNestedFault, 10},
+      {Op::kAccess, 12},      {Op::kNestedAccess, 12},
+      {Op::kFault, 8},        {Op::kNestedFault, 8},
       {Op::kAge, 40},         {Op::kAgeSteps, 5},
       {Op::kInvalidate, 6},   {Op::kInvalidateNested, 4},
       {Op::kZap, 4},          {Op::kZapRecursive, 4},
       {Op::kRemoveTables, 4}, {Op::kSplit, 5},
       {Op::kPromote, 8},      {Op::kClearDirty, 6},
       {Op::kWriteProtect, 7}, {Op::kLiftProtection, 4},
-      {Op::kMap, 10},         {Op::kUnmap, 4},
-      {Op::kClearBits, 5},    {Op::kMalform, 4},
-      {Op::kMislead, 4},      {Op::kAddSlot, 3},
-      {Op::kRemoveSlot, 3},   {Op::kMoveSlot, 3},
+      {Op::kMap, 10},         {Op::kUnmap, 6},
+      {Op::kClearBits, 6},    {Op::kMalform, 6},
+      {Op::kMislead, 7},      {Op::kAddSlot, 3},
+      {Op::kRemoveSlot, 6},   {Op::kMoveSlot, 5},
   };
   unsigned all = 0;
   for (const Weight& weight : kWeights) all += weight.weight;
@@ -404,7 +404,7 @@ inline void VmGenerator::ChooseEdit(Operation& operation) {
   }
   operation.rights = Granted();
   // Of all that is changed; of one page; nothing.
-  if (!chance_.OnceIn(3)) {
+  if (!chance_.OnceIn(2)) {
     operation.told = chance_.OnceIn(2) ? facts_.largest : operation.level;
     operation.told = std::min(operation.told, facts_.largest);
   }

@@ -36,7 +36,7 @@ void RunAsMayBe() {
   VmCoverage coverage(test::FactsOf<typename Real::Format>());
   // As many more as a cell may need that is hard to come to.
   while (coverage.operations() < least ||
-         (coverage.operations() < 8 * least && !coverage.Wrong().empty())) {
+         (coverage.operations() < 20 * least && !coverage.Wrong().empty())) {
     ASSERT_TRUE(test::RunAGuest<Real>(seed, coverage, test::OptionsOf<Real>()));
   }
   std::cout << coverage.Table();

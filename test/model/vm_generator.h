@@ -188,9 +188,18 @@ inline void VmGenerator::PlanToMap() {
     return;
   }
   Operation map{.op = Op::kMap, .guest = AnyGuest()};
-  map.frame = Place(true);
-  ChooseEdit(map);
-  map.rights = chance_.OnceIn(4) ? Granted() : Rights::kAll;
+  const auto* const leaf =
+      chance_.OnceIn(3) ? Mapped(TreeOf(map.guest)) : nullptr;
+  if (leaf != nullptr) {
+    // L1 gives or takes rights, and says nothing.
+    map.frame = leaf->first.second;
+    map.to = leaf->second.gfn;
+    map.level = leaf->second.level;
+  } else {
+    map.frame = Place(true);
+    ChooseEdit(map);
+  }
+  map.rights = chance_.OnceIn(2) ? Granted() : Rights::kAll;
   planned_.push_back({.op = Op::kNestedAccess,
                       .frame = map.frame,
                       .rights = Access(),
@@ -298,6 +307,11 @@ inline Operation VmGenerator::Candidate() {
       operation.frame = facts_.FirstOf(operation.frame, operation.level);
       operation.frames =
           std::max(operation.frames, facts_.FramesAt(operation.level));
+      // Not all of a page: none.
+      if (chance_.OnceIn(4)) {
+        ++operation.frame;
+        --operation.frames;
+      }
       break;
     case Op::kMap:
     case Op::kUnmap:

@@ -71,8 +71,8 @@ inline bool Simplify(Sequence& sequence, const Fails& fails) {
   bool any = false;
   for (std::size_t i = 0; i < sequence.size(); ++i) {
     for (const Operation& simpler : Simpler(sequence[i])) {
-      // Frames of no operation are an error of their own.
-      if (simpler.frames == 0) continue;
+      // No frames are an error of their own.
+      if (simpler.frames == 0 || !IsAllowed(simpler)) continue;
       Sequence other = sequence;
       other[i] = simpler;
       if (!fails(other)) continue;

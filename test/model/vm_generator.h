@@ -72,8 +72,14 @@ class VmGenerator {
   Operation WholeSlot(unsigned block);
   // What maps something: more than one operation where L1 has to map it first.
   void PlanToMap();
-  // What makes a leaf old, clean or protected.
+  // What makes a leaf old, clean or protected, or splits it for a while.
   void PlanToChange();
+  // Leaves a frame of a page out, now and then: none is promoted.
+  void MissThePage(Operation& promote) {
+    if (!chance_.OnceIn(4)) return;
+    --promote.frames;
+    if (chance_.OnceIn(2)) ++promote.frame;
+  }
   // Faults of all frames of a table, or nearly all.
   void PlanCrowd();
   Operation Candidate();
@@ -215,6 +221,18 @@ inline void VmGenerator::PlanToChange() {
                 .frame = leaf->second.gfn,
                 .frames = facts_.FramesAt(leaf->second.level),
                 .asked = nested ? Asked::kShadow : Asked::kDirect};
+  if (!nested && leaf->second.level > Level{1} && chance_.OnceIn(3)) {
+    Operation promote{.op = Op::kPromote,
+                      .frame = age.frame,
+                      .frames = age.frames,
+                      .level = leaf->second.level};
+    MissThePage(promote);
+    planned_.push_back(promote);
+    planned_.push_back({.op = Op::kSplit,
+                        .frame = age.frame,
+                        .level = leaf->second.level.Below()});
+    return;
+  }
   Operation clean = age;
   clean.asked = Asked::kBoth;
   clean.op = facts_.protectable && chance_.OnceIn(2) ? Op::kWriteProtect
@@ -255,7 +273,7 @@ inline Op VmGenerator::ChooseOp() {
       {Op::kMap, 10},         {Op::kUnmap, 6},
       {Op::kClearBits, 6},    {Op::kMalform, 6},
       {Op::kMislead, 7},      {Op::kAddSlot, 3},
-      {Op::kRemoveSlot, 6},   {Op::kMoveSlot, 5},
+      {Op::kRemoveSlot, 6},   {Op::kMoveSlot, 6},
   };
   unsigned all = 0;
   for (const Weight& weight : kWeights) all += weight.weight;
@@ -307,11 +325,7 @@ inline Operation VmGenerator::Candidate() {
       operation.frame = facts_.FirstOf(operation.frame, operation.level);
       operation.frames =
           std::max(operation.frames, facts_.FramesAt(operation.level));
-      // Not all of a page: none.
-      if (chance_.OnceIn(4)) {
-        ++operation.frame;
-        --operation.frames;
-      }
+      MissThePage(operation);
       break;
     case Op::kMap:
     case Op::kUnmap:

@@ -94,6 +94,12 @@ struct Operation {
          op == Op::kInvalidateNested || IsEdit(op);
 }
 
+// Whether it may be done at all. (Of no frames is an error that a VM answers.)
+[[nodiscard]] inline bool IsAllowed(const Operation& operation) {
+  return (operation.op != Op::kPromote && operation.op != Op::kMislead) ||
+         operation.level > Level{1};
+}
+
 // As C++, without what is so by default.
 [[nodiscard]] inline std::string ToText(const Operation& operation) {
   const Operation plain;

@@ -32,8 +32,8 @@ using test::Operation;
 using test::Sequence;
 using test::VmUnderTest;
 
-using OfEpt = VmUnderTest<Ept, test::LocklessRmapsUnderLock>;
-using OfWide = VmUnderTest<test::WideFormat, test::LocklessRmapsUnderLock>;
+using OfEpt = VmUnderTest<Ept, test::LocklessRmaps>;
+using OfWide = VmUnderTest<test::WideFormat, test::LocklessRmaps>;
 
 template <class Real>
 class VmModelCatchTest : public testing::Test {};

@@ -48,13 +48,14 @@ class VmModelTest : public testing::Test {};
 TYPED_TEST_SUITE(VmModelTest, test::AllFormats, test::FormatNames);
 
 TYPED_TEST(VmModelTest, AgreesAfterEveryStep) {
-  RunAsMayBe<VmUnderTest<TypeParam, test::LocklessRmapsUnderLock>>();
+  RunAsMayBe<VmUnderTest<TypeParam, test::LocklessRmaps>>();
 }
 
 // The other disciplines differ in rmaps alone, not in what is in entries.
 template <class Real>
 class VmModelOfLocksTest : public testing::Test {};
-using OfLocks = testing::Types<VmUnderTest<Ept, test::SingleRmaps>,
+using OfLocks = testing::Types<VmUnderTest<Ept, test::LocklessRmapsUnderLock>,
+                               VmUnderTest<Ept, test::SingleRmaps>,
                                VmUnderTest<Ept, test::BitRmaps>,
                                VmUnderTest<TinyFormat, test::SingleRmaps>,
                                VmUnderTest<TinyFormat, test::BitRmaps>>;

@@ -55,6 +55,7 @@ class Lockless {
   using Format = F;
   using Entry = SpteCell<F>;
   static constexpr bool kFastAging = true;
+  static constexpr bool kParallelWriters = kWriters == RmapWriters::kLockHead;
   static constexpr bool kSinglesUnlocked = true;
 
   // Both outlive the discipline.

@@ -1002,7 +1002,8 @@ _ROWS = [
         "                        .pfn = F::FrameOf(leaf.word),\n" +
         "                        .accessed = IsYoung<F>(leaf.word),\n" +
         "                        .dirty = IsDirty<F>(leaf.word)});\n" +
-        "        CountLive(leaf.level, ~std::uint64_t{0});\n",
+        "        live_.Take(ThisThreadNumber());\n" +
+        "        if (leaf.level != kSmall) large_.Take(ThisThreadNumber());\n",
     ),
     (
         "LargePagesAreNotAged",
@@ -1010,8 +1011,10 @@ _ROWS = [
         "vm_model_catch_test",
         "AFewOperationsAgree",
         "shadow_mmu",
-        "    if (ReadOnce(large_, kRelaxed) != 0) {\n",
-        "    if (false) {\n",
+        "    if (large) {\n" +
+        "      AgeLarge(",
+        "    if (false) {\n" +
+        "      AgeLarge(",
     ),
     (
         "MoreThanL1Allows",

@@ -168,9 +168,9 @@ class ShadowMmu : public AgeQuestions<ShadowMmu<F, M, R, Fl, D, kInner>> {
                         NestedMapping mapping);
   // Where an entry is there already. `largest`: LevelFor, or below.
   std::optional<FaultOutcome> GrantMore(const Walk& walk, NestedGfn nested,
-                                        Rights granted, Gfn gfn, Rights access,
-                                        MmuLock lock, ZapSink sink,
-                                        NestedGuest guest);
+                                        Level largest, Rights granted, Gfn gfn,
+                                        Rights access, MmuLock lock,
+                                        ZapSink sink, NestedGuest guest);
   // Asks the large pages of `part`, which lies in the slot.
   void AgeLarge(Memslot<F>& slot, GfnRange part, AgeAction action, AgeMode mode,
                 const AgeOutput& output, AgeCounts& counts, AgeResult& result);

@@ -1084,6 +1084,202 @@ _ROWS = [
         "                     kRelease)) {",
         "if (true) {",
     ),
+    (
+        "AZappedEntrysDirtIsForgotten",
+        6,
+        "vm_model_catch_test",
+        "AFewOperationsAgree",
+        "shadow_mmu",
+        "                  .dirty = IsDirty<F>(taken)});",
+        "                  .dirty = false});",
+    ),
+    (
+        "AnEntryStaysInItsRmap",
+        6,
+        "vm_model_catch_test",
+        "AFewOperationsAgree",
+        "shadow_mmu",
+        "        Unmap(slot->HeadOf(gfn, leaf.level), leaf.entry, leaf.word, gfn,\n" +
+        "              leaf.level, sink);\n",
+        "        sink(ZappedLeaf{.gfn = gfn,\n" +
+        "                        .level = leaf.level,\n" +
+        "                        .pfn = F::FrameOf(leaf.word),\n" +
+        "                        .accessed = IsYoung<F>(leaf.word),\n" +
+        "                        .dirty = IsDirty<F>(leaf.word)});\n" +
+        "        live_.Take(ThisThreadNumber());\n" +
+        "        if (leaf.level != kSmall) large_.Take(ThisThreadNumber());\n",
+    ),
+    (
+        "LargePagesAreNotAged",
+        6,
+        "vm_model_catch_test",
+        "AFewOperationsAgree",
+        "shadow_mmu",
+        "    if (large) {\n" +
+        "      AgeLarge(",
+        "    if (false) {\n" +
+        "      AgeLarge(",
+    ),
+    (
+        "MoreThanL1Allows",
+        6,
+        "vm_model_catch_test",
+        "AFewOperationsAgree",
+        "shadow_mmu",
+        "F::MakeLeaf(F::FrameOf(found.word), found.level, has | granted) |",
+        "F::MakeLeaf(F::FrameOf(found.word), found.level, Rights::kAll) |",
+    ),
+    (
+        "GrantingMoreLosesDirty",
+        6,
+        "vm_model_catch_test",
+        "AFewOperationsAgree",
+        "shadow_mmu",
+        "      (found.word & F::kDirty);\n",
+        "      typename F::Word{0};\n",
+    ),
+    (
+        "OtherFramesOfALargePageStay",
+        6,
+        "vm_model_catch_test",
+        "AFewOperationsAgree",
+        "shadow_mmu",
+        "        zapped += ZapRmap(slot.HeadOf(from, level), first, level, flush, sink);\n",
+        "        if (first == from)\n" +
+        "          zapped += ZapRmap(slot.HeadOf(from, level), first, level, flush, sink);\n",
+    ),
+    (
+        "AReplacedFrameIsNotNoticed",
+        6,
+        "vm_model_catch_test",
+        "AFewOperationsAgree",
+        "shadow_mmu",
+        "  if (RecordedFrame<F>(memory_, *found.entry) + inside != gfn) {\n",
+        "  if (false) {\n",
+    ),
+    (
+        "ALargeEntryIsGivenWhatOneFrameMay",
+        6,
+        "vm_model_catch_test",
+        "AFewOperationsAgree",
+        "shadow_mmu",
+        "  if (found.level > largest) {\n",
+        "  if (false) {\n",
+    ),
+    (
+        "MoreThanL1sPageIsMapped",
+        6,
+        "vm_model_catch_test",
+        "AFewOperationsAgree",
+        "shadow_mmu",
+        "slot.LargestLevel(mapping.gfn, mapping.level);",
+        "slot.LargestLevel(mapping.gfn, F::kLargestLeaf);",
+    ),
+    (
+        "AWriteFaultIsNotDirty",
+        6,
+        "vm_model_catch_test",
+        "AFewOperationsAgree",
+        "tdp_mmu",
+        "Used<F>(F::MakeLeaf(Pfn{pfn.value - inside}, level, granted), access);",
+        "Used<F>(F::MakeLeaf(Pfn{pfn.value - inside}, level, granted),\n" +
+        "                Rights::kRead);",
+    ),
+    (
+        "AZappedLeafsAccessIsForgotten",
+        6,
+        "vm_model_catch_test",
+        "AFewOperationsAgree",
+        "tdp_mmu",
+        "                      .accessed = IsYoung<F>(leaf.word),",
+        "                      .accessed = false,",
+    ),
+    (
+        "PagesBesideTheRangeArePromoted",
+        6,
+        "vm_model_catch_test",
+        "AFewOperationsAgree",
+        "tdp_mmu",
+        "  for (Gfn gfn{(range.begin.value + frames - 1) / frames * frames};\n",
+        "  for (Gfn gfn{range.begin.value / frames * frames};\n",
+    ),
+    (
+        "NestedEntriesAreNotAsked",
+        6,
+        "vm_model_catch_test",
+        "AFewOperationsAgree",
+        "vm",
+        "  return tdp_.Age(range, action, mode, output) |\n" +
+        "         shadow_.Age(range, action, mode, output);\n",
+        "  return tdp_.Age(range, action, mode, output);\n",
+    ),
+    (
+        "AnotherGuestIsInvalidated",
+        6,
+        "vm_model_catch_test",
+        "AFewOperationsAgree",
+        "vm",
+        "    zapped = shadow_.ZapNested(walk, range, sink, guest);\n",
+        "    zapped = shadow_.ZapNested(walk, range, sink);\n",
+    ),
+    (
+        "AMovedSlotsBitsAreLost",
+        6,
+        "vm_model_catch_test",
+        "AFewOperationsAgree",
+        "vm",
+        "  ZapAll(frames, sink);\n" +
+        "  return memslots_.Move(",
+        "  const auto lost = [](const ZappedLeaf&) {};\n" +
+        "  ZapAll(frames, lost);\n" +
+        "  return memslots_.Move(",
+    ),
+    (
+        "AStaleTranslationIsUsed",
+        6,
+        "vm_model_catch_test",
+        "AFewOperationsAgree",
+        "vm",
+        "  if (zapped != 0) flusher_.Flush(range);\n",
+        "",
+    ),
+    (
+        "L1sDirtyBitIsNotSet",
+        6,
+        "vm_model_catch_test",
+        "AFewOperationsAgree",
+        "guest_walk",
+        "    if (leaf && Allows(needed, Rights::kWrite)) bits |= F::kDirty;\n",
+        "",
+    ),
+    (
+        "L1sInnerEntriesAreNotMarked",
+        6,
+        "vm_model_catch_test",
+        "AFewOperationsAgree",
+        "guest_walk",
+        "leaf || F::kInnerAccessed ? F::kAccessed : Word{0};",
+        "leaf ? F::kAccessed : Word{0};",
+    ),
+    (
+        "AnL1WithoutBitsCannotWrite",
+        6,
+        "vm_model_catch_test",
+        "AFewOperationsAgree",
+        "guest_walk",
+        "    if (bits_ == GuestBits::kMarked && !written) {\n",
+        "    if (!written) {\n",
+    ),
+    (
+        "HostFramesNeedNotBeAligned",
+        6,
+        "vm_model_catch_test",
+        "AFewOperationsAgree",
+        "memslot",
+        "    if (!frames_.Contains(GfnRange{begin, begin + size}) ||\n" +
+        "        FrameOf(begin).value % size != 0) {\n",
+        "    if (!frames_.Contains(GfnRange{begin, begin + size})) {\n",
+    ),
 ]
 
 def _quoted(text):

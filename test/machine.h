@@ -6,6 +6,7 @@
 #ifndef PTAGE_TEST_MACHINE_H_
 #define PTAGE_TEST_MACHINE_H_
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -57,7 +58,8 @@ template <SpteFormat F>
 struct TableBlock {
   explicit TableBlock(std::size_t count)
       : tables(count), infos(count), gfns(count * kEntriesPerTable<F>) {}
-  struct alignas(4096) Page : Table<F> {};
+  struct alignas(std::min(sizeof(Table<F>), std::size_t{4096})) Page
+      : Table<F> {};
   static_assert(sizeof(Page) == sizeof(Table<F>));
   std::vector<Page> tables;
   std::vector<TableInfo<F>> infos;

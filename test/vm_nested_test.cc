@@ -117,6 +117,25 @@ TYPED_TEST(VmNestedTest, AnEntryThatL1HasReplacedMakesRoomForTheNewOne) {
   EXPECT_EQ(vm.shadow().live(), 1u);
 }
 
+// L1 has a large page that cannot be written, puts small ones there, of which
+// one can, and says so later. What it allows of one frame it does not allow of
+// the others.
+TYPED_TEST(VmNestedTest, ALargeEntryIsNotGivenWhatL1AllowsOfOneFrame) {
+  ASSERT_EQ(this->Fault(5120 + 9,
+                        NestedMapping(Gfn{512 + 9}, Rights::kRead, Level{2})),
+            FaultOutcome::kMapped);
+  const NestedMapping small(Gfn{512 + 9});
+  // An access that both allow needs nothing.
+  EXPECT_EQ(this->Fault(5120 + 9, small), FaultOutcome::kSpurious);
+  EXPECT_EQ(this->Fault(5120 + 9, small, Rights::kWrite), FaultOutcome::kRetry);
+  EXPECT_EQ(this->Fault(5120 + 9, small, Rights::kWrite),
+            FaultOutcome::kMapped);
+  EXPECT_EQ(this->Find(5120 + 9).level, Level{1});
+  EXPECT_EQ(this->Find(5120 + 9).word, 0x8000'0000'1020'9337u);
+  EXPECT_EQ(this->Find(5120 + 10).word, Ept::kEmpty);
+  EXPECT_EQ(this->live(), 1u);
+}
+
 // A fault of another thread is under way all the time. Where writers of rmaps
 // keep each other apart, that holds no fault up.
 TYPED_TEST(VmNestedTest, FaultsThatZapNothingShareTheMmuLock) {

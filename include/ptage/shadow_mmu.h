@@ -122,9 +122,10 @@ class ShadowMmu : public AgeQuestions<ShadowMmu<F, M, R, Fl, D, kInner>> {
   // that L1's tables name, which is in `slot`; accessed, and dirty if `access`
   // writes. It is the largest page that is one in L1's tables, in the slot and
   // in the host, unless a table stands in the way. An rmap that is full is
-  // zapped first, and an entry for another frame that L1 has replaced without a
-  // word; `sink` gets their bits. Nothing: that was to be done, and the lock is
-  // shared; nothing was changed. Preconditions: slot and L1 grant `access`;
+  // zapped first, and an entry that L1 has replaced without a word: by another
+  // frame, or by smaller pages of which this one is allowed more; `sink` gets
+  // their bits. Nothing: that was to be done, and the lock is shared; nothing
+  // was changed. Preconditions: slot and L1 grant `access`;
   // `lock` is how the MMU lock is held, which is kFaultLock or kExclusive.
   [[nodiscard]] std::optional<FaultOutcome> Fault(
       const Walk& walk, NestedGfn nested, Memslot<F>& slot,
@@ -184,11 +185,11 @@ class ShadowMmu : public AgeQuestions<ShadowMmu<F, M, R, Fl, D, kInner>> {
   // The largest level at which one entry may map what is behind `nested`.
   static Level LevelFor(NestedGfn nested, const Memslot<F>& slot,
                         NestedMapping mapping);
-  // Where an entry is there already.
+  // Where an entry is there already. `largest`: LevelFor, or below.
   std::optional<FaultOutcome> GrantMore(const Walk& walk, NestedGfn nested,
-                                        Rights granted, Gfn gfn, Rights access,
-                                        MmuLock lock, ZapSink sink,
-                                        NestedGuest guest);
+                                        Level largest, Rights granted, Gfn gfn,
+                                        Rights access, MmuLock lock,
+                                        ZapSink sink, NestedGuest guest);
   // Asks the large pages of `part`, which lies in the slot.
   void AgeLarge(Memslot<F>& slot, GfnRange part, AgeAction action, AgeMode mode,
                 const AgeOutput& output, AgeCounts& counts, AgeResult& result);
@@ -263,8 +264,8 @@ Level ShadowMmu<F, M, R, Fl, D, kInner>::LevelFor(NestedGfn nested,
 template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
           RmapDiscipline D, InnerAging kInner>
 std::optional<FaultOutcome> ShadowMmu<F, M, R, Fl, D, kInner>::GrantMore(
-    const Walk& walk, NestedGfn nested, Rights granted, Gfn gfn, Rights access,
-    MmuLock lock, ZapSink sink, NestedGuest guest) {
+    const Walk& walk, NestedGfn nested, Level largest, Rights granted, Gfn gfn,
+    Rights access, MmuLock lock, ZapSink sink, NestedGuest guest) {
   const FoundEntry<F> found = tree(guest).Lookup(walk, Gfn{nested.value});
   if (!F::IsPresent(found.word)) return FaultOutcome::kRetry;
   const std::uint64_t inside = nested.value % FramesAt<F>(found.level);
@@ -282,6 +283,13 @@ std::optional<FaultOutcome> ShadowMmu<F, M, R, Fl, D, kInner>::GrantMore(
       return OutcomeOf(FastFaultSeen<F>(*found.entry, found.word, access));
     }
     return FaultOutcome::kSpurious;
+  }
+  if (found.level > largest) {
+    // L1 has put smaller pages there, and allows more of this one alone: the
+    // other frames of the entry must not be given it.
+    if (lock == MmuLock::kShared) return std::nullopt;
+    (void)ZapNested(walk, NestedRange{nested, nested + 1}, sink, guest);
+    return FaultOutcome::kRetry;
   }
   typename F::Word more =
       F::MakeLeaf(F::FrameOf(found.word), found.level, has | granted) |
@@ -330,8 +338,8 @@ std::optional<FaultOutcome> ShadowMmu<F, M, R, Fl, D, kInner>::Fault(
         break;
       case MapOutcome::kPresent:
       case MapOutcome::kLargePage:
-        return GrantMore(walk, nested, granted, mapping.gfn, access, lock, sink,
-                         guest);
+        return GrantMore(walk, nested, level, granted, mapping.gfn, access,
+                         lock, sink, guest);
       case MapOutcome::kNoMemory:
         return FaultOutcome::kNoMemory;
       case MapOutcome::kRetry:

@@ -50,7 +50,6 @@
 //               in HoldsTable
 //   [protect.3] relaxed compare-and-swap           · none: nothing is published
 //               in ProtectLeaf                       by it
-//   [protect.4] release store in UnprotectFrame    · [protect.2]
 
 #ifndef PTAGE_LEGACY_SHADOW_PROTECTED_FRAMES_H_
 #define PTAGE_LEGACY_SHADOW_PROTECTED_FRAMES_H_
@@ -89,8 +88,7 @@ struct TableMark {
 // Whether the frame holds a table, to who owns a leaf of it that he has just
 // added or announced. To others it says what was so a moment ago.
 [[nodiscard]] inline bool HoldsTable(const TableMark& mark) {
-  // [protect.2] sequentially consistent, pairs with [protect.1]; as an acquire,
-  // with [protect.4].
+  // [protect.2] sequentially consistent, pairs with [protect.1].
   return ReadOnce(mark.tables, kSeqCst) != 0;
 }
 
@@ -103,13 +101,12 @@ template <OrderedRmaps D>
 std::uint64_t ProtectFrame(TableMark& mark, D& rmaps, RmapHead* head);
 
 // Counts one less. Leaves stay as they are; a fault may make them writable.
-// Precondition: nobody adds or announces leaves meanwhile.
+// Precondition: nobody adds or announces leaves meanwhile; what keeps faults
+// out orders this as well.
 inline void UnprotectFrame(TableMark& mark) {
   const std::uint32_t tables = ReadOnce(mark.tables, kRelaxed);
   PTAGE_ASSERT(tables != 0);
-  // [protect.4] release, pairs with [protect.2]: what was done with the table
-  // comes before the guest may write the frame.
-  WriteOnce(mark.tables, tables - 1, kRelease);
+  WriteOnce(mark.tables, tables - 1, kRelaxed);
 }
 
 // Adds `leaf`, which the caller has frozen and recorded, to its rmap.

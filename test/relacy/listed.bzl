@@ -568,7 +568,7 @@ LISTED = {
         ),
     },
     "rmap/lockless@lockless_list": {
-        "Publish:order:1": (
+        "Publish:order:2": (
             "ScanAgainst<SingleAndBack, 2>",
             "DATA RACE",
         ),

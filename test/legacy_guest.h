@@ -126,14 +126,9 @@ class LegacyGuest {
     EXPECT_TRUE(count.has_value());
     return count.value_or(0);
   }
-  // The tables 1 … 4 under one another, at every index 0, with `top` on top.
-  static std::uint64_t IndexAt(std::uint64_t page, int level) {
-    return page >> (9 * (level - 1)) & 511;
-  }
-
   // One access of a CPU, and the faults that it needs. What the last came to.
   FaultOutcome Access(Vcpu& vcpu, Root root, std::uint64_t page, Rights access,
-                      Pfn& pfn) {
+                      Pfn& pfn, GuestTranslation& found_by_guest) {
     for (int tries = 0; tries < 64; ++tries) {
       {
         const sim::Running<Vcpu> running(vcpu);
@@ -143,7 +138,8 @@ class LegacyGuest {
           return FaultOutcome::kMapped;
         }
       }
-      const FaultOutcome came_to = mmu->Fault(root, Gfn{page}, access, walked);
+      const FaultOutcome came_to =
+          mmu->Fault(root, Gfn{page}, access, found_by_guest);
       if (came_to != FaultOutcome::kMapped &&
           came_to != FaultOutcome::kSpurious &&
           came_to != FaultOutcome::kRetry) {
@@ -164,7 +160,7 @@ class LegacyGuest {
                                    Rights access) {
     Vcpu vcpu(cpus, 0, arena, *root.table);
     Pfn pfn{};
-    outcome = Access(vcpu, root, page, access, pfn);
+    outcome = Access(vcpu, root, page, access, pfn, walked);
     if (outcome != FaultOutcome::kMapped) return std::nullopt;
     return pfn.value - kBase.value;
   }

@@ -535,18 +535,25 @@ TYPED_TEST(LegacyShadowTest, TheOldestTableThatIsNotUsedMakesRoom) {
 
 TYPED_TEST(LegacyShadowTest, AUsedTableIsPassedOverOnce) {
   auto& guest = this->guest();
-  this->Put(kL2, 1, 10, TestFixture::Guest::kTable);
-  this->Put(10, 0, 20, TestFixture::Guest::kWritable);
+  for (const std::uint64_t table : {10, 11}) {
+    this->Put(kL2, table, table, TestFixture::Guest::kTable);
+    this->Put(table, 0, 20, TestFixture::Guest::kWritable);
+  }
   const auto root = guest.Load(kCr3);
-  ASSERT_EQ(guest.Read(root, 20), 20u);
-  ASSERT_EQ(guest.Read(root, 512), 20u);
-  // All were used since they were built: the first round makes them old, the
-  // second takes the oldest, with what is below it.
-  EXPECT_EQ(this->mmu().Reclaim(1, guest.sink()), 4u);
-  ASSERT_EQ(guest.Read(root, 20), 20u);
-  ASSERT_EQ(guest.Read(root, 512), 20u);
-  EXPECT_EQ(this->mmu().tables(), 5u);
+  for (const std::uint64_t page : {0, 10 * 512, 11 * 512}) {
+    ASSERT_TRUE(guest.Read(root, page).has_value());
+  }
+  // All three were used since they were built: the oldest.
+  EXPECT_EQ(this->mmu().Reclaim(1, guest.sink()), 1u);
+  EXPECT_FALSE(this->mmu().IsTable(Gfn{kL1}));
+  // Now the older of two is used, and the other is not.
+  ASSERT_EQ(guest.Read(root, 10 * 512), 20u);
+  EXPECT_EQ(this->mmu().Reclaim(1, guest.sink()), 1u);
+  EXPECT_TRUE(this->mmu().IsTable(Gfn{10}));
+  EXPECT_FALSE(this->mmu().IsTable(Gfn{11}));
   EXPECT_EQ(this->mmu().Reclaim(0, guest.sink()), 0u);
+  EXPECT_EQ(this->mmu().Reclaim(1, guest.sink()), 1u);
+  EXPECT_TRUE(this->mmu().IsTable(Gfn{kL2}));
 }
 
 TYPED_TEST(LegacyShadowTest, WithoutMemoryForAPathThereIsNone) {

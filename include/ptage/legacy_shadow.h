@@ -198,9 +198,10 @@ class LegacyShadow : public AgeQuestions<LegacyShadow<F, M, R, Fl, D, G, L1>> {
                 const AgeOutput& output);
 
   // Removes shadow tables until `count` are gone or none is left that is not
-  // loaded: those that nothing points to, then the oldest, but not one that
-  // CPUs used since it was last passed over, unless all were (where inner
-  // entries have an accessed bit). Returns how many.
+  // loaded: those that nothing points to; then, level by level from the bottom,
+  // the oldest, but such as CPUs used since they were last passed over (where
+  // inner entries have an accessed bit) only after the others. Returns how
+  // many.
   std::size_t Reclaim(std::size_t count, ZapSink sink);
 
   // Leaves that map `gfn` and grant at least `rights`; tables in use; and
@@ -594,8 +595,8 @@ std::size_t LegacyShadow<F, M, R, Fl, D, G, L1>::Reclaim(std::size_t count,
 
 template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
           OrderedRmaps D, CheckedFormat G, ForeignMemory L1>
-std::uint32_t LegacyShadow<F, M, R, Fl, D, G, L1>::CountEntries(
-    Gfn gfn, Rights rights) {
+std::uint32_t LegacyShadow<F, M, R, Fl, D, G, L1>::CountEntries(Gfn gfn,
+                                                                Rights rights) {
   const Walk walk(reclaimer_, WalkEntry::kWait);
   Memslot<F>* const slot = tree_.memslots().Find(walk, gfn);
   std::uint32_t count = 0;

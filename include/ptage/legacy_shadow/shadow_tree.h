@@ -491,17 +491,21 @@ std::size_t ShadowTree<F, M, R, Fl, D>::Reclaim(const Walk& walk,
     TakeUnused(removal);
     (void)Finish(removal);
   }
-  // Twice around: what was used is passed over once.
-  for (std::size_t turns = 2 * tables_.size();
-       turns > 0 && tables_.size() != 0 && before - in_use_ < count; --turns) {
-    ShadowTable<F>& oldest = tables_.Oldest();
-    if (WasUsed(oldest)) {
-      tables_.Renew(oldest);
-      continue;
+  // Those at the bottom first, or one at the top would take all below with it.
+  for (Level level = kSmall; level <= kTop; level = level.Above()) {
+    // Twice around: what was used is passed over once.
+    for (std::size_t turns = 2 * tables_.size();
+         turns > 0 && tables_.size() != 0 && before - in_use_ < count;
+         --turns) {
+      ShadowTable<F>& oldest = tables_.Oldest();
+      if (oldest.role.level != level || WasUsed(oldest)) {
+        tables_.Renew(oldest);
+        continue;
+      }
+      Removal removal(walk, sink);
+      TakeTable(removal, oldest);
+      (void)Finish(removal);
     }
-    Removal removal(walk, sink);
-    TakeTable(removal, oldest);
-    (void)Finish(removal);
   }
   return before - in_use_;
 }

@@ -535,12 +535,12 @@ TYPED_TEST(LegacyShadowTest, TheOldestTableThatIsNotUsedMakesRoom) {
 
 TYPED_TEST(LegacyShadowTest, AUsedTableIsPassedOverOnce) {
   auto& guest = this->guest();
-  for (const std::uint64_t table : {10, 11}) {
+  for (const std::uint64_t table : {10u, 11u}) {
     this->Put(kL2, table, table, TestFixture::Guest::kTable);
     this->Put(table, 0, 20, TestFixture::Guest::kWritable);
   }
   const auto root = guest.Load(kCr3);
-  for (const std::uint64_t page : {0, 10 * 512, 11 * 512}) {
+  for (const std::uint64_t page : {0u, 10u * 512, 11u * 512}) {
     ASSERT_TRUE(guest.Read(root, page).has_value());
   }
   // All three were used since they were built: the oldest.

@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <utility>
@@ -44,6 +45,7 @@ struct CountedCpus : sim::VcpuSet {
   explicit CountedCpus(std::size_t count) : sim::VcpuSet(count), flushes(0u) {}
   void Flush(GfnRange range) {
     FetchAdd(flushes, 1u, kRelaxed);
+    if (before) before();
     sim::VcpuSet::Flush(range);
   }
   std::uint32_t TakeFlushes() {
@@ -52,6 +54,8 @@ struct CountedCpus : sim::VcpuSet {
     return count;
   }
   Cell<std::uint32_t> flushes;
+  // What a CPU does until it is flushed.
+  std::function<void()> before;
 };
 
 // Frames 0 … frames − 1, behind which are the host's from kBase on.

@@ -290,6 +290,18 @@ TYPED_TEST(LegacyShadowTest, AFrameThatBecomesATableLosesItsWritableNames) {
   EXPECT_EQ(dirty, 8);
 }
 
+// Until the flush a CPU may write through what it has cached.
+TYPED_TEST(LegacyShadowTest, ANewTableIsReadAfterItIsProtected) {
+  auto& guest = this->guest();
+  const auto root = guest.Load(kCr3);
+  ASSERT_EQ(guest.WriteTo(root, 20), 20u);
+  this->Put(20, 0, 33, TestFixture::Guest::kWritable);
+  guest.Write(kL2, 1, 20 << 12 | 0x7);
+  guest.cpus.before = [&] { this->Put(20, 0, 34, 0x7); };
+  EXPECT_EQ(guest.Read(root, 512), 34u);
+  EXPECT_EQ(this->mmu().CountEntries(Gfn{33}), 0u);
+}
+
 TYPED_TEST(LegacyShadowTest, AFrameThatIsNoTableAnyMoreMayBeWrittenAgain) {
   auto& guest = this->guest();
   const auto root = guest.Load(kCr3);
@@ -489,6 +501,18 @@ TYPED_TEST(LegacyShadowTest, AnOpenInvalidationKeepsFaultsOut) {
             FaultOutcome::kRetry);
   EXPECT_EQ(this->mmu().CountEntries(Gfn{20}), 0u);
   EXPECT_EQ(guest.Read(root, 22), 22u);
+}
+
+TYPED_TEST(LegacyShadowTest, AFaultThatComesToNothingLeavesNothing) {
+  auto& guest = this->guest();
+  const auto root = guest.Load(kCr3);
+  const ScopedInvalidation open(this->mmu().invalidations(),
+                                {Gfn{kL1}, Gfn{kL1 + 1}});
+  GuestTranslation walked;
+  EXPECT_EQ(this->mmu().Fault(root, Gfn{20}, Rights::kRead, walked),
+            FaultOutcome::kRetry);
+  EXPECT_EQ(this->mmu().tables(), 1u);
+  EXPECT_FALSE(this->mmu().IsTable(Gfn{kL3}));
 }
 
 TYPED_TEST(LegacyShadowTest, ASlotThatIsGoneIsMappedByNothing) {

@@ -9,6 +9,7 @@
 #include "ptage/address_spaces.h"
 #include "ptage/core.h"
 #include "ptage/invalidate.h"
+#include "ptage/legacy_shadow.h"
 #include "ptage/memslot.h"
 #include "ptage/mmu.h"
 #include "ptage/notifier.h"

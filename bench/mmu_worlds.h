@@ -55,8 +55,7 @@ inline constexpr Pfn kHostFrames{1u << 28};
 // (kNested), which stand for frames of L1 as guest.h says.
 class VmWorld {
  public:
-  using Rmaps = Lockless<Ept, Memory, GracePool<RmapChunks<Ept>, Domain>,
-                         RmapWriters::kExcluded>;
+  using Rmaps = Lockless<Ept, Memory, GracePool<RmapChunks<Ept>, Domain>>;
   using WorldVm = Vm<Ept, Memory, Domain, NoFlush, Rmaps>;
 
   VmWorld(GuestKind kind, std::uint64_t pages)
@@ -88,6 +87,8 @@ class VmWorld {
     (void)vm_.Invalidate(GfnRange{frame, frame + 1}, [](const ZappedLeaf&) {});
   }
   void Age() { (void)vm_.TestClearYoungFastOnly(All()); }
+  // Reads what Age reads, and changes nothing.
+  void Read() { (void)vm_.TestYoung(All()); }
   // Takes every page away; of direct tables, the tables too.
   void Reset() {
     const auto drop = [](const ZappedLeaf&) {};

@@ -91,6 +91,7 @@ class SwitchedRmaps {
   using Entry = SpteCell<F>;
   // Of some of them; the MMU's answer to `was_fast` is not used.
   static constexpr bool kFastAging = false;
+  static constexpr bool kParallelWriters = false;
 
   // All outlive the rmaps. There are `most_lists` lists at most, and none has
   // more entries than a chunk.

@@ -36,9 +36,8 @@ _ROWS = [
         "spte_test",
         "ALostRaceAnswersYoungAndLeavesTheOthersValue",
         "spte",
-        "return TryCmpxchg(entry, seen, static_cast<typename F::Word>(seen & ~kBit),\n" +
-        "                    kRelaxed)",
-        "return (WriteOnce(entry, seen & ~kBit, kRelaxed), true)",
+        "return TryCmpxchg(entry, seen, cleared, kRelaxed) ?",
+        "return (WriteOnce(entry, cleared, kRelaxed), true) ?",
     ),
     (
         "ALostRaceIsCold",
@@ -195,6 +194,53 @@ _ROWS = [
         "spte/ept",
         "kAccessed = Word{1} << 8;",
         "kAccessed = Word{1} << 10;",
+    ),
+    (
+        "WriteIsNotParked",
+        2,
+        "spte/ept_tracked_test",
+        "AgingParksAllPermissionsAndKeepsDirty",
+        "spte/ept_tracked",
+        "return word & ~(kAccessed | kLive);",
+        "return word & ~(kAccessed | kRead | kExecute);",
+    ),
+    (
+        "AParkedLeafMapsNothing",
+        2,
+        "spte/ept_tracked_test",
+        "PresentMeansThatSomethingIsGranted",
+        "spte/ept_tracked",
+        "static constexpr Word kPresentBits = kGranted;",
+        "static constexpr Word kPresentBits = kLive;",
+    ),
+    (
+        "FixedWhateverIsGranted",
+        2,
+        "fast_fault_test",
+        "NothingIsAddedThatTheLeafDoesNotGrant",
+        "fast_fault",
+        "  if (!Allows(F::RightsOf(seen), access)) {\n" +
+        "    return FastFaultOutcome::kNotPermitted;\n" +
+        "  }\n",
+        "",
+    ),
+    (
+        "AWriteIsFixedAsARead",
+        2,
+        "fast_fault_test",
+        "AnAccessMakesAPageYoungAndAWriteDirtyToo",
+        "fast_fault",
+        "Used<F>(seen, access)",
+        "Used<F>(seen, Rights::kRead)",
+    ),
+    (
+        "PermissionsKeepAPageFromPromotion",
+        2,
+        "fast_fault_test",
+        "APromotionGathersWhatFaultsMade",
+        "page_table/resize",
+        "const Word bits = taken ^ Cleaned<F>(Aged<F>(taken));",
+        "const Word bits = taken & (F::kAccessed | F::kDirty);",
     ),
     (
         "IdentityIsNotAsked",
@@ -557,7 +603,7 @@ _ROWS = [
         "legacy_shadow_test",
         "AnOpenInvalidationKeepsFaultsOut",
         "legacy_shadow",
-        "if (!IsFreeToMap(GfnRange{to.gfn, to.gfn + 1})) return FaultOutcome::kRetry;",
+        "if (!MayBelieve(held, to.gfn)) return FaultOutcome::kRetry;",
         "",
     ),
     (
@@ -874,6 +920,27 @@ _ROWS = [
         "  return mapped | history.Accessed(range, action, output);",
         "  const AgeResult before = history.Accessed(range, action, output);\n" +
         "  return before | ask();",
+    ),
+    (
+        "APresentLeafIsNotFixed",
+        6,
+        "fast_fault_mmu_test",
+        "TheDirectMmuFixesWhatItFindsThere",
+        "tdp_mmu",
+        "return OutcomeOf(FastFault(tree_, walk, gfn, access));",
+        "return FaultOutcome::kSpurious;",
+    ),
+    (
+        "TranslatedBeforeItIsFixed",
+        6,
+        "fast_fault_mmu_test",
+        "ANestedPageIsFixedWithoutTheLockOrATranslation",
+        "vm",
+        "  if constexpr (kMarkedByFaults<F>) {\n" +
+        "    // What maps the frame",
+        "  (void)translate(nested);\n" +
+        "  if constexpr (kMarkedByFaults<F>) {\n" +
+        "    // What maps the frame",
     ),
     (
         "CompleteIfOnePartIs",

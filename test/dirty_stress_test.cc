@@ -65,7 +65,7 @@ class DirtyStressTest : public ::testing::Test {
   }
 };
 
-TYPED_TEST_SUITE(DirtyStressTest, test::AllFormats, test::FormatNames);
+TYPED_TEST_SUITE(DirtyStressTest, test::Protectable, test::FormatNames);
 
 TYPED_TEST(DirtyStressTest, EachWriteIsToldOfAndNothingStaysWritable) {
   using F = TypeParam;

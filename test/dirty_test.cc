@@ -111,7 +111,7 @@ class DirtyTest : public ::testing::Test {
   int logged_ = 0;
 };
 
-TYPED_TEST_SUITE(DirtyTest, test::AllFormats, test::FormatNames);
+TYPED_TEST_SUITE(DirtyTest, test::Protectable, test::FormatNames);
 
 TYPED_TEST(DirtyTest, ProtectedWordsAreThoseOfTheManual) {
   using F = TypeParam;

@@ -16,8 +16,11 @@
 #include "ptage/once.h"
 #include "ptage/spte.h"
 #include "ptage/spte/arm64.h"
+#include "ptage/spte/arm64_faulting.h"
 #include "ptage/spte/ept.h"
+#include "ptage/spte/ept_tracked.h"
 #include "ptage/spte/riscv64.h"
+#include "ptage/spte/riscv64_svade.h"
 #include "ptage/spte/x86_64.h"
 #include "ptage/types.h"
 
@@ -107,6 +110,25 @@ struct Truth<Ept> {
   static constexpr std::uint64_t kOtherYoung = 0x8000'0000'0777'7137;
 };
 
+// As above with accessed and dirty flags off: 8 and 9 are ignored, and so are
+// 54:52, where what the page grants stands (read, write, execute). A cold page
+// has none of bits 2:0, a young one read and execute, one that was written all.
+template <>
+struct Truth<EptTracked> {
+  static constexpr Pfn kPfn{0x123456};
+  static constexpr std::uint64_t kCold = 0x8070'0001'2345'6030;
+  static constexpr std::uint64_t kYoung = 0x8070'0001'2345'6135;
+  static constexpr std::uint64_t kDirty = 0x8070'0001'2345'6230;
+  static constexpr std::uint64_t kYoungDirty = 0x8070'0001'2345'6337;
+  static constexpr std::uint64_t kYoungReadOnly = 0x8050'0001'2345'6135;
+  // With the permissions that come with it.
+  static constexpr std::uint64_t kAccessedBit = 0x105;
+  static constexpr std::uint64_t kDirtyBit = 0x200;
+  // The permission that a write's fault adds, and that aging takes too.
+  static constexpr std::uint64_t kWritableBit = 0x2;
+  static constexpr std::uint64_t kOtherYoung = 0x8070'0000'0777'7135;
+};
+
 // SDM 3A, "Format of a Page-Table Entry that Maps a 4-KByte Page" (AMD APM
 // volume 2, 5.4): present 0, writable 1, user 2, accessed 5, dirty 6, address
 // 51:12, no-execute 63.
@@ -178,6 +200,21 @@ struct Truth<Arm64Stage2Of64K> {
 template <>
 struct Truth<Arm64Stage2Of4KWith40Bits> : Truth<Arm64Stage2Of4K> {};
 
+// The same without hardware updates: bit 55, of software's 58:55, says that the
+// page may be written; S2AP[1] (7) is there once it was.
+template <>
+struct Truth<Arm64FaultingOf16K> {
+  static constexpr Pfn kPfn{0x12345};
+  static constexpr std::uint64_t kCold = 0x0080'0000'48D1'437F;
+  static constexpr std::uint64_t kYoung = 0x0080'0000'48D1'477F;
+  static constexpr std::uint64_t kDirty = 0x0080'0000'48D1'43FF;
+  static constexpr std::uint64_t kYoungDirty = 0x0080'0000'48D1'47FF;
+  static constexpr std::uint64_t kYoungReadOnly = 0x0000'0000'48D1'477F;
+  static constexpr std::uint64_t kAccessedBit = 0x400;
+  static constexpr std::uint64_t kDirtyBit = 0x80;
+  static constexpr std::uint64_t kOtherYoung = 0x0080'0000'0777'477F;
+};
+
 // RISC-V Privileged Architecture, "Sv39": V 0, R 1, W 2, X 3, U 4, A 6, D 7,
 // frame number 53:10.
 template <>
@@ -197,6 +234,10 @@ struct Truth<RiscvSv39> {
 // "Guest Physical Address Translation": as Sv39, with U set in every leaf.
 template <>
 struct Truth<RiscvSv39x4> : Truth<RiscvSv39> {};
+
+// Svade changes what hardware does, not what an entry says.
+template <>
+struct Truth<RiscvSv39Svade> : Truth<RiscvSv39> {};
 
 template <>
 struct Truth<TinyFormat> {
@@ -221,6 +262,15 @@ struct Truth<WideFormat> : Truth<TinyFormat> {};
 using AllFormats =
     ::testing::Types<Ept, X86_64, X86_64La57, Arm64Stage2Of4KWith40Bits,
                      Arm64Stage2Of16K, Arm64Stage2Of64K, RiscvSv39, RiscvSv39x4,
+                     EptTracked, Arm64FaultingOf16K, RiscvSv39Svade, TinyFormat,
+                     WideFormat>;
+// Of these, the ones whose walkers fault where a bit is missing, and the rest,
+// whose leaves can be write-protected.
+using MarkedByFaults =
+    ::testing::Types<EptTracked, Arm64FaultingOf16K, RiscvSv39Svade>;
+using Protectable =
+    ::testing::Types<Ept, X86_64, X86_64La57, Arm64Stage2Of4KWith40Bits,
+                     Arm64Stage2Of16K, Arm64Stage2Of64K, RiscvSv39, RiscvSv39x4,
                      TinyFormat, WideFormat>;
 
 // Tables of a tree that maps one page of the smallest size.
@@ -240,9 +290,31 @@ struct FormatNames {
     if (std::is_same_v<F, RiscvSv39>) return "RiscvSv39";
     if (std::is_same_v<F, RiscvSv39x4>) return "RiscvSv39x4";
     if (std::is_same_v<F, WideFormat>) return "WideFormat";
+    if (std::is_same_v<F, EptTracked>) return "EptTracked";
+    if (std::is_same_v<F, Arm64FaultingOf16K>) return "Arm64FaultingOf16K";
+    if (std::is_same_v<F, RiscvSv39Svade>) return "RiscvSv39Svade";
     return "TinyFormat";
   }
 };
+
+// What goes with the accessed bit when a page is made old, and what comes with
+// the dirty bit when it is written.
+template <class F>
+inline constexpr typename F::Word kGoesWithAge = [] {
+  if constexpr (requires { Truth<F>::kWritableBit; }) {
+    return Truth<F>::kAccessedBit | Truth<F>::kWritableBit;
+  } else {
+    return Truth<F>::kAccessedBit;
+  }
+}();
+template <class F>
+inline constexpr typename F::Word kComesWithAWrite = [] {
+  if constexpr (requires { Truth<F>::kWritableBit; }) {
+    return Truth<F>::kDirtyBit | Truth<F>::kWritableBit;
+  } else {
+    return Truth<F>::kDirtyBit;
+  }
+}();
 
 enum class Access { kRead, kWrite };
 
@@ -253,8 +325,9 @@ struct Touched {
   bool set_dirty = false;     // it was not dirty before
 };
 
-// An access as hardware does it: sets the bits by compare-and-swap on the value
-// that was walked, which `read(entry)` reads, and walks again if that fails.
+// An access as hardware does it, or a fault where hardware does not: sets the
+// bits by compare-and-swap on the value that was walked, which `read(entry)`
+// reads, and walks again if that fails.
 template <SpteFormat F, class Read>
 Touched TouchAsHardware(SpteCell<F>& entry, Access access, Read read) {
   using Word = typename F::Word;
@@ -263,7 +336,7 @@ Touched TouchAsHardware(SpteCell<F>& entry, Access access, Read read) {
     if (!F::IsPresent(seen)) return Touched{};
     const Word wanted = static_cast<Word>(
         Truth<F>::kAccessedBit |
-        (access == Access::kWrite ? Truth<F>::kDirtyBit : Word{0}));
+        (access == Access::kWrite ? kComesWithAWrite<F> : Word{0}));
     const Word after = seen | wanted;
     if (after == seen || TryCmpxchg(entry, seen, after, kRelaxed)) {
       const Word newly = after & ~seen;

@@ -44,6 +44,8 @@ template <SpteFormat F>
 using SingleRmaps = SingleEntryLockless<F, Arena<F>, ChunkPool<F>, absl::Mutex>;
 template <SpteFormat F>
 using BitRmaps = BitLocked<F, Arena<F>, ChunkPool<F>>;
+template <SpteFormat F>
+using LocklessRmaps = Lockless<F, Arena<F>, LocklessPool<F>>;
 // Whoever writes holds the MMU lock.
 template <SpteFormat F>
 using LocklessRmapsUnderLock =

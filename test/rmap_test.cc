@@ -37,6 +37,7 @@ class MinimalDiscipline {
  public:
   using Format = TinyFormat;
   static constexpr bool kFastAging = true;
+  static constexpr bool kParallelWriters = false;
 
   RmapAdd Add(RmapHead&, SpteCell<TinyFormat>& entry) {
     if (entry_ != nullptr) return RmapAdd::kFull;

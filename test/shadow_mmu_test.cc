@@ -44,8 +44,9 @@ class ShadowMmuTest : public testing::Test {
   Machine machine_{32, 16};
 };
 
-using Disciplines = testing::Types<test::SingleRmaps<Ept>, test::BitRmaps<Ept>,
-                                   test::LocklessRmapsUnderLock<Ept>>;
+using Disciplines =
+    testing::Types<test::SingleRmaps<Ept>, test::BitRmaps<Ept>,
+                   test::LocklessRmaps<Ept>, test::LocklessRmapsUnderLock<Ept>>;
 TYPED_TEST_SUITE(ShadowMmuTest, Disciplines);
 
 TYPED_TEST(ShadowMmuTest, AFaultTranslatesL2StraightToTheHost) {
@@ -165,9 +166,9 @@ TYPED_TEST(ShadowMmuTest,
   const auto fault = [&](std::uint64_t nested, std::uint64_t gfn) {
     const LocklessWalk walk(machine.domain);
     absl::MutexLock lock(&machine.mmu_lock);
-    return shadow.Fault(walk, NestedGfn{nested},
-                        *machine.vm->memslots().Find(walk, Gfn{gfn}), Gfn{gfn},
-                        Rights::kRead, [](const ZappedLeaf&) {});
+    return shadow.Fault(
+        walk, NestedGfn{nested}, *machine.vm->memslots().Find(walk, Gfn{gfn}),
+        Gfn{gfn}, Rights::kRead, MmuLock::kExclusive, [](const ZappedLeaf&) {});
   };
   const auto age = [&](GfnRange range, Pruning pruning) {
     test::Answer answer(Gfn{0}, 64);

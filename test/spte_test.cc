@@ -229,7 +229,7 @@ TYPED_TEST(SpteTest, ClearingTakesTheAccessedBitAndNothingElse) {
        static_cast<typename F::Word>(T::kYoungReadOnly - T::kAccessedBit)},
       // All bits that a word has, but those that make it no leaf.
       {static_cast<typename F::Word>(~typename F::Word{0}),
-       static_cast<typename F::Word>(~T::kAccessedBit)},
+       static_cast<typename F::Word>(~test::kGoesWithAge<F>)},
   };
   for (const auto& c : kCases) {
     SpteCell<F> entry(c.before);

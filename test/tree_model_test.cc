@@ -87,6 +87,15 @@ class TreeModelTest : public ::testing::Test {
     if (leaf.dirty) word |= Truth<F>::kDirtyBit;
     return word;
   }
+  // What the model knows of a leaf. Whether a page that was written is writable
+  // at the moment, where that changes with its age, it does not know.
+  static std::uint64_t Known(typename F::Word word) {
+    constexpr auto kWritable = test::kComesWithAWrite<F> & ~Truth<F>::kDirtyBit;
+    EXPECT_TRUE((word & kWritable) == 0 || (word & Truth<F>::kDirtyBit) != 0);
+    EXPECT_TRUE((word & kWritable) == 0 ||
+                (word & Truth<F>::kAccessedBit) != 0);
+    return word & ~kWritable;
+  }
   // The leaf that covers a frame.
   auto Covering(Gfn gfn) {
     auto leaf = leaves_.upper_bound(gfn.value);
@@ -108,7 +117,7 @@ class TreeModelTest : public ::testing::Test {
   }
   static auto Into(std::vector<Seen>& log) {
     return [&log](const TakenLeaf<F>& leaf) {
-      log.push_back(Seen{leaf.gfn.value, leaf.level, leaf.word});
+      log.push_back(Seen{leaf.gfn.value, leaf.level, Known(leaf.word)});
     };
   }
 
@@ -281,8 +290,8 @@ class TreeModelTest : public ::testing::Test {
     WalkAll(owner_.tree(), Walk(owner_.domain()),
             GfnRange{Gfn{0}, Gfn{Tree::kFrames}},
             [&](const VisitedEntry<F>& entry) {
-              seen.push_back(
-                  Seen{entry.covers.begin.value, entry.level, entry.seen});
+              seen.push_back(Seen{entry.covers.begin.value, entry.level,
+                                  Known(entry.seen)});
             });
     ASSERT_EQ(seen, expected);
     ASSERT_EQ(owner_.TablesInUse(), tables_.size() + kRootTables<F>);

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <functional>
 #include <optional>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -63,8 +64,9 @@ class VmNestedTest : public testing::Test {
   Machine machine_;
 };
 
-using Disciplines = testing::Types<test::SingleRmaps<Ept>, test::BitRmaps<Ept>,
-                                   test::LocklessRmapsUnderLock<Ept>>;
+using Disciplines =
+    testing::Types<test::SingleRmaps<Ept>, test::BitRmaps<Ept>,
+                   test::LocklessRmaps<Ept>, test::LocklessRmapsUnderLock<Ept>>;
 TYPED_TEST_SUITE(VmNestedTest, Disciplines);
 
 TYPED_TEST(VmNestedTest, AnEntryGrantsWhatBothStagesGrantAndMoreLater) {
@@ -113,6 +115,26 @@ TYPED_TEST(VmNestedTest, AnEntryThatL1HasReplacedMakesRoomForTheNewOne) {
   EXPECT_THAT(zapped, testing::ElementsAre(7));
   EXPECT_EQ(fault(Gfn{8}, Rights::kWrite), FaultOutcome::kMapped);
   EXPECT_EQ(vm.shadow().live(), 1u);
+}
+
+// A fault of another thread is under way all the time. Where writers of rmaps
+// keep each other apart, that holds no fault up.
+TYPED_TEST(VmNestedTest, FaultsThatZapNothingShareTheMmuLock) {
+  if constexpr (TypeParam::kParallelWriters) {
+    absl::ReaderMutexLock hold(&this->machine_.mmu_lock);
+    std::thread([this] {
+      EXPECT_EQ(this->Fault(3000, NestedMapping(Gfn{7}, Rights::kRead)),
+                FaultOutcome::kMapped);
+      EXPECT_EQ(this->Fault(3001, Gfn{7}), FaultOutcome::kMapped);
+      EXPECT_EQ(this->Fault(3000, Gfn{7}, Rights::kWrite),
+                FaultOutcome::kMapped);
+      EXPECT_EQ(this->Fault(3000, Gfn{7}), FaultOutcome::kSpurious);
+    }).join();
+    EXPECT_EQ(this->live(), 2u);
+  } else {
+    static_assert(TestFixture::Machine::VmType::Shadow::kFaultLock ==
+                  MmuLock::kExclusive);
+  }
 }
 
 // A rmap has so many entries, and the next one makes room; no bit is lost.

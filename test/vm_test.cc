@@ -28,6 +28,7 @@ namespace {
 
 using test::Answer;
 using test::BitRmaps;
+using test::LocklessRmaps;
 using test::LocklessRmapsUnderLock;
 using test::Machine;
 using test::SingleRmaps;
@@ -55,11 +56,14 @@ using Single = SingleRmaps<F>;
 template <class F>
 using Bit = BitRmaps<F>;
 template <class F>
-using Free = LocklessRmapsUnderLock<F>;
+using Free = LocklessRmaps<F>;
+template <class F>
+using FreeUnderLock = LocklessRmapsUnderLock<F>;
 
 using Cases = testing::Types<Case<Ept, Single>, Case<Ept, Bit>, Case<Ept, Free>,
-                             Case<X86_64, Single>, Case<X86_64, Bit>,
-                             Case<X86_64, Free>, Case<RiscvSv39x4, Free>>;
+                             Case<Ept, FreeUnderLock>, Case<X86_64, Single>,
+                             Case<X86_64, Bit>, Case<X86_64, Free>,
+                             Case<RiscvSv39x4, Free>>;
 TYPED_TEST_SUITE(VmTest, Cases);
 
 // What a walker does when the guest touches a mapped page.

@@ -66,8 +66,10 @@ namespace ptage {
 //   kWritable  what lets a clean leaf be written;
 //   kMayWrite  a bit that hardware ignores in leaves: the page may be written,
 //              though the entry does not allow it.
+// Where faults set the dirty bit, a page that ClearDirty left clean is as good
+// as protected.
 template <class F>
-concept WriteProtectable = SpteFormat<F> && requires {
+concept WriteProtectable = SpteFormat<F> && !kMarkedByFaults<F> && requires {
   { F::kWritable } -> std::convertible_to<typename F::Word>;
   { F::kMayWrite } -> std::convertible_to<typename F::Word>;
 } && (F::kMayWrite & (F::kWritable | F::kDirty | F::kAccessed)) == 0;

@@ -64,6 +64,7 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/types/span.h"
 #include "ptage/config.h"
+#include "ptage/fault_lock.h"
 #include "ptage/guest_walk.h"
 #include "ptage/invalidate.h"
 #include "ptage/legacy_shadow/protected_frames.h"
@@ -139,7 +140,7 @@ class LegacyShadow : public AgeQuestions<LegacyShadow<F, M, R, Fl, D, G, L1>> {
     absl::MutexLock slots(&slots_lock_);
     // Were it added beside who builds a table, he could find no slot, and a
     // fault find the slot and not his mark.
-    absl::MutexLock lock(&mmu_lock_);
+    const FaultLock::Exclusive hold(lock_);
     return tree_.memslots().Add(frames, base, rights, Gfn{limits_.frames});
   }
   // Takes the memory of exactly these frames away, as ZapFrames does with what
@@ -210,7 +211,7 @@ class LegacyShadow : public AgeQuestions<LegacyShadow<F, M, R, Fl, D, G, L1>> {
   [[nodiscard]] std::uint32_t CountEntries(Gfn gfn,
                                            Rights rights = Rights::kNone);
   [[nodiscard]] std::size_t tables() {
-    absl::ReaderMutexLock lock(&mmu_lock_);
+    const FaultLock::Shared hold(lock_);
     return tree_.size();
   }
   [[nodiscard]] bool IsTable(Gfn gfn) const {
@@ -248,9 +249,10 @@ class LegacyShadow : public AgeQuestions<LegacyShadow<F, M, R, Fl, D, G, L1>> {
   // Finds or builds the shadow table of the guest's table that is about to be
   // read. False: the walk ends here, and `path` says why, if not because the
   // guest has no such memory.
-  bool Enter(const Walk& walk, Root root, Gfn page, TableRole role, Path& path);
-  FaultOutcome MapLeaf(const Walk& walk, Gfn page, const GuestTranslation& to,
-                       Rights access, Path& path);
+  bool Enter(const Walk& walk, const FaultLock::Held& held, Root root, Gfn page,
+             TableRole role, Path& path);
+  FaultOutcome MapLeaf(const Walk& walk, const FaultLock::Held& held, Gfn page,
+                       const GuestTranslation& to, Rights access, Path& path);
   // What a fault does that found no memory, and one that did not come to link
   // what it built.
   void MakeRoom(Shortage shortage, Gfn gfn);
@@ -258,13 +260,17 @@ class LegacyShadow : public AgeQuestions<LegacyShadow<F, M, R, Fl, D, G, L1>> {
   void ToFaultSink(const ZappedLeaf& leaf) {
     if (fault_sink_) fault_sink_(leaf);
   }
-  [[nodiscard]] bool IsFreeToMap(GfnRange frames) const {
-    return !invalidations_.MustRetry(invalidations_.Snapshot(), frames);
+  // Whether no invalidation of the frame is open. One that ended before is of
+  // no matter: all that a fault finds it finds under the lock.
+  [[nodiscard]] bool MayBelieve(const FaultLock::Held& held, Gfn frame) const {
+    return !invalidations_.MustRetry(held, invalidations_.Snapshot(),
+                                     GfnRange{frame, frame + 1});
   }
 
   R& reclaimer_;
   D& rmaps_;
-  absl::Mutex& mmu_lock_;
+  // The MMU lock.
+  FaultLock lock_;
   // Excludes changes of slots from each other. Taken before the MMU lock.
   absl::Mutex slots_lock_;
   const L1& guest_;
@@ -283,11 +289,11 @@ LegacyShadow<F, M, R, Fl, D, G, L1>::LegacyShadow(
     std::function<void(const ZappedLeaf&)> fault_sink)
     : reclaimer_(parts.reclaimer),
       rmaps_(parts.rmaps),
-      mmu_lock_(parts.mmu_lock),
+      lock_(parts.mmu_lock),
       guest_(parts.guest),
       limits_(limits),
       fault_sink_(std::move(fault_sink)),
-      invalidations_(parts.mmu_lock),
+      invalidations_(lock_),
       tree_(parts.memory, parts.reclaimer, parts.flusher, parts.rmaps,
             limits.frames, limits.tables) {}
 
@@ -295,7 +301,7 @@ template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
           OrderedRmaps D, CheckedFormat G, ForeignMemory L1>
 LegacyShadow<F, M, R, Fl, D, G, L1>::~LegacyShadow() {
   const Walk walk(reclaimer_, WalkEntry::kWait);
-  absl::MutexLock lock(&mmu_lock_);
+  const FaultLock::Exclusive hold(lock_);
   tree_.Clear(walk, [](const ZappedLeaf&) {});
 }
 
@@ -309,7 +315,7 @@ absl::Status LegacyShadow<F, M, R, Fl, D, G, L1>::RemoveMemslot(GfnRange frames,
   // Open until the slot is gone, or a fault would map from it again.
   const ScopedInvalidation open(invalidations_, frames);
   ZapFrames(frames, sink);
-  absl::MutexLock lock(&mmu_lock_);
+  const FaultLock::Exclusive hold(lock_);
   return tree_.memslots().Remove(frames);
 }
 
@@ -325,7 +331,7 @@ auto LegacyShadow<F, M, R, Fl, D, G, L1>::LoadRoot(Gfn frame)
   for (int tries = 0; tries < kTries; ++tries) {
     {
       const Walk walk(reclaimer_, WalkEntry::kWait);
-      absl::ReaderMutexLock lock(&mmu_lock_);
+      const FaultLock::Shared hold(lock_);
       Table<F>* const table =
           tree_.TableFor(walk, TableRole{frame, kTop, Rights::kAll}, true);
       if (table != nullptr) return Root{frame, table};
@@ -339,7 +345,7 @@ auto LegacyShadow<F, M, R, Fl, D, G, L1>::LoadRoot(Gfn frame)
 template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
           OrderedRmaps D, CheckedFormat G, ForeignMemory L1>
 void LegacyShadow<F, M, R, Fl, D, G, L1>::UnloadRoot(Root root) {
-  absl::ReaderMutexLock lock(&mmu_lock_);
+  const FaultLock::Shared hold(lock_);
   tree_.Unload(root.table);
 }
 
@@ -347,7 +353,7 @@ template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
           OrderedRmaps D, CheckedFormat G, ForeignMemory L1>
 bool LegacyShadow<F, M, R, Fl, D, G, L1>::DropRoot(Gfn frame, ZapSink sink) {
   const Walk walk(reclaimer_, WalkEntry::kWait);
-  absl::MutexLock lock(&mmu_lock_);
+  const FaultLock::Exclusive hold(lock_);
   ShadowTable<F>* const root = tree_.Find(TableRole{frame, kTop, Rights::kAll});
   if (root == nullptr || root->loads != 0) return false;
   typename Tree::Removal removal(walk, sink);
@@ -383,14 +389,14 @@ FaultOutcome LegacyShadow<F, M, R, Fl, D, G, L1>::TryFault(
     Root root, Gfn page, Rights access, const Walker& guest,
     GuestTranslation& walked, Path& path) {
   const Walk walk(reclaimer_, WalkEntry::kWait);
-  absl::ReaderMutexLock lock(&mmu_lock_);
+  const FaultLock::Shared hold(lock_);
   // Each table is protected before it is read, and stays as it is read until
   // the lock is free. Were the look ahead built upon:
   //   fault: reads a table | guest: writes it
   //   fault: protects it, and builds what is not there any more.
   walked =
       guest.Translate(page, access, [&](Pfn frame, Level level, Rights above) {
-        return Enter(walk, root, page,
+        return Enter(walk, hold, root, page,
                      TableRole{Gfn{frame.value}, level, above}, path);
       });
   if (path.retry) return FaultOutcome::kRetry;
@@ -402,16 +408,17 @@ FaultOutcome LegacyShadow<F, M, R, Fl, D, G, L1>::TryFault(
     tree_.Link(path.EntryAt(level, page), path.At(level.Below()));
   }
   path.built = false;
-  return MapLeaf(walk, page, walked, access, path);
+  return MapLeaf(walk, hold, page, walked, access, path);
 }
 
 template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
           OrderedRmaps D, CheckedFormat G, ForeignMemory L1>
-bool LegacyShadow<F, M, R, Fl, D, G, L1>::Enter(const Walk& walk, Root root,
-                                                Gfn page, TableRole role,
-                                                Path& path) {
+bool LegacyShadow<F, M, R, Fl, D, G, L1>::Enter(const Walk& walk,
+                                                const FaultLock::Held& held,
+                                                Root root, Gfn page,
+                                                TableRole role, Path& path) {
   if (!tree_.HasFrame(role.frame)) return false;
-  if (!IsFreeToMap(GfnRange{role.frame, role.frame + 1})) {
+  if (!MayBelieve(held, role.frame)) {
     path.retry = true;
     return false;
   }
@@ -435,9 +442,9 @@ bool LegacyShadow<F, M, R, Fl, D, G, L1>::Enter(const Walk& walk, Root root,
 template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
           OrderedRmaps D, CheckedFormat G, ForeignMemory L1>
 FaultOutcome LegacyShadow<F, M, R, Fl, D, G, L1>::MapLeaf(
-    const Walk& walk, Gfn page, const GuestTranslation& to, Rights access,
-    Path& path) {
-  if (!IsFreeToMap(GfnRange{to.gfn, to.gfn + 1})) return FaultOutcome::kRetry;
+    const Walk& walk, const FaultLock::Held& held, Gfn page,
+    const GuestTranslation& to, Rights access, Path& path) {
+  if (!MayBelieve(held, to.gfn)) return FaultOutcome::kRetry;
   Memslot<F>* const slot = tree_.memslots().Find(walk, to.gfn);
   if (slot == nullptr) return FaultOutcome::kNoSlot;
   if (!Allows(slot->rights(), access)) return FaultOutcome::kNotPermitted;
@@ -473,7 +480,7 @@ template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
 void LegacyShadow<F, M, R, Fl, D, G, L1>::MakeRoom(Shortage shortage, Gfn gfn) {
   {
     const Walk walk(reclaimer_, WalkEntry::kWait);
-    absl::MutexLock lock(&mmu_lock_);
+    const FaultLock::Exclusive hold(lock_);
     const auto sink = [this](const ZappedLeaf& leaf) { ToFaultSink(leaf); };
     if (shortage == Shortage::kTables) {
       (void)tree_.Reclaim(walk, Tree::kPath, sink);
@@ -491,7 +498,7 @@ template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
           OrderedRmaps D, CheckedFormat G, ForeignMemory L1>
 void LegacyShadow<F, M, R, Fl, D, G, L1>::RemoveUnused() {
   const Walk walk(reclaimer_, WalkEntry::kWait);
-  absl::MutexLock lock(&mmu_lock_);
+  const FaultLock::Exclusive hold(lock_);
   const auto sink = [this](const ZappedLeaf& leaf) { ToFaultSink(leaf); };
   typename Tree::Removal removal(walk, sink);
   tree_.TakeUnused(removal);
@@ -507,7 +514,7 @@ std::uint64_t LegacyShadow<F, M, R, Fl, D, G, L1>::GuestWrite(
   PTAGE_ASSERT(bytes != 0 && offset < sizeof(Table<G>) &&
                bytes <= sizeof(Table<G>) - offset);
   const Walk walk(reclaimer_, WalkEntry::kWait);
-  absl::MutexLock lock(&mmu_lock_);
+  const FaultLock::Exclusive hold(lock_);
   typename Tree::Removal removal(walk, sink);
   tree_.TakeEntries(removal, frame, offset / kEntry,
                     (offset + bytes - 1) / kEntry);
@@ -553,7 +560,7 @@ std::uint64_t LegacyShadow<F, M, R, Fl, D, G, L1>::ZapFrames(GfnRange range,
                                                              ZapSink sink) {
   const ScopedInvalidation open(invalidations_, range);
   const Walk walk(reclaimer_, WalkEntry::kWait);
-  absl::MutexLock lock(&mmu_lock_);
+  const FaultLock::Exclusive hold(lock_);
   typename Tree::Removal removal(walk, sink);
   tree_.memslots().ForEach(walk, range, [&](Memslot<F>& slot, GfnRange part) {
     for (Gfn gfn = part.begin; gfn < part.end; gfn = gfn + 1) {
@@ -589,7 +596,7 @@ template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
 std::size_t LegacyShadow<F, M, R, Fl, D, G, L1>::Reclaim(std::size_t count,
                                                          ZapSink sink) {
   const Walk walk(reclaimer_, WalkEntry::kWait);
-  absl::MutexLock lock(&mmu_lock_);
+  const FaultLock::Exclusive hold(lock_);
   return tree_.Reclaim(walk, count, sink);
 }
 

@@ -10,6 +10,7 @@
 #include <cstdint>
 
 #include "absl/functional/function_ref.h"
+#include "ptage/fast_fault.h"
 #include "ptage/reclaim.h"
 #include "ptage/types.h"
 
@@ -50,6 +51,7 @@ struct NestedMapping {
 
 enum class FaultOutcome {
   kMapped,
+  kFixed,         // an entry was there, and allows the access from now on
   kSpurious,      // an entry that allows the access is there already
   kRetry,         // raced with a change: leave the fault path, then try again
   kNoSlot,        // no memslot holds the frame (for a hypervisor: MMIO)
@@ -59,6 +61,23 @@ enum class FaultOutcome {
                   // to be carried out for it (legacy_shadow.h)
   kNoMemory,
 };
+
+// What a fast fault comes to, if it is not for the slow path, or where the slow
+// path found the entry there.
+[[nodiscard]] constexpr FaultOutcome OutcomeOf(FastFaultOutcome fast) {
+  switch (fast) {
+    case FastFaultOutcome::kFixed:
+      return FaultOutcome::kFixed;
+    case FastFaultOutcome::kSpurious:
+      return FaultOutcome::kSpurious;
+    case FastFaultOutcome::kNotPermitted:
+      return FaultOutcome::kNotPermitted;
+    case FastFaultOutcome::kLostRace:
+    case FastFaultOutcome::kNotHere:
+      break;
+  }
+  return FaultOutcome::kRetry;
+}
 
 // A leaf that was zapped, as it goes to whoever reclaims the page.
 struct ZappedLeaf {

@@ -147,6 +147,7 @@ template <SpteFormat F, TableMemory<F> M>
 // A discipline: how writers of one rmap exclude each other, and what a reader
 // may answer without waiting.
 //   kFastAging        fast-only answers for every entry, and never waits
+//   kParallelWriters  writers of one head exclude each other by themselves
 //   Add(head, entry)  precondition: `entry` is not in the rmap
 //   Remove(head, e)   false if it was not there; never allocates
 //   Any(head)         one of the entries; null if there is none
@@ -159,6 +160,7 @@ concept RmapDiscipline =
              RmapFrame frame, AgeAction action, AgeMode mode,
              AgeCounts& counts) {
       { D::kFastAging } -> std::convertible_to<bool>;
+      { D::kParallelWriters } -> std::convertible_to<bool>;
       { rmaps.Add(head, entry) } -> std::same_as<RmapAdd>;
       { rmaps.Remove(head, entry) } -> std::same_as<bool>;
       { rmaps.Any(head) } -> std::same_as<SpteCell<typename D::Format>*>;

@@ -6,8 +6,11 @@
 //
 // Contract
 //   * Fault, ZapFrames and ZapNested change entries and rmaps; the caller holds
-//     the MMU lock, exclusively, for each. So an entry is frozen only by a
-//     thread that holds the lock, and is never waited for under it.
+//     the MMU lock, exclusively, or, for Fault, shared where the discipline's
+//     writers keep each other apart. So an entry is frozen only by a thread
+//     that holds the lock, no entry goes away while it is shared, and none is
+//     waited for under it. A fault that has to zap answers that it needs the
+//     lock exclusively.
 //   * Age: any thread, not holding the MMU lock. It asks every entry of every
 //     rmap of the range by the rules of the discipline: fast-only is wait-free
 //     and leaves unknown what the discipline cannot answer; slow waits as the
@@ -23,11 +26,9 @@
 //     the rmaps of small pages.
 //
 // Sites (order · partner)
-//   [shadow.1] relaxed counts of live entries: an entry that is present for the
-//              whole of a question was counted before it
-//   [shadow.2] relaxed compare-and-swap in GrantMore: nothing is published
-//   [shadow.3] release store in AddGuest   · [shadow.4]
-//   [shadow.4] acquire load in guests      · [shadow.3]
+//   [shadow.1] relaxed compare-and-swap in GrantMore: nothing is published
+//   [shadow.2] release store in AddGuest   · [shadow.3]
+//   [shadow.3] acquire load in guests      · [shadow.2]
 
 #ifndef PTAGE_SHADOW_MMU_H_
 #define PTAGE_SHADOW_MMU_H_
@@ -39,20 +40,26 @@
 #include <utility>
 
 #include "absl/synchronization/mutex.h"
+#include "ptage/fast_fault.h"
 #include "ptage/memory.h"
 #include "ptage/memslot.h"
 #include "ptage/mmu.h"
 #include "ptage/once.h"
+#include "ptage/once/thread.h"
 #include "ptage/page_table.h"
 #include "ptage/prune.h"
 #include "ptage/prune_nested.h"
 #include "ptage/reclaim.h"
 #include "ptage/rmap.h"
 #include "ptage/rmap/range.h"
+#include "ptage/sharded_count.h"
 #include "ptage/spte.h"
 #include "ptage/types.h"
 
 namespace ptage {
+
+// How the MMU lock is held.
+enum class MmuLock { kShared, kExclusive };
 
 // kInner: off unless asked for. With kSkipCold a fault costs one more locked
 // operation, and AgeSkippingCold is there.
@@ -69,6 +76,9 @@ class ShadowMmu : public AgeQuestions<ShadowMmu<F, M, R, Fl, D, kInner>> {
   using Tree = PageTable<F, M, R, Fl, absl::Mutex>;
   using Walk = typename Tree::Walk;
   static constexpr bool kFastAging = D::kFastAging;
+  // How most faults need the MMU lock.
+  static constexpr MmuLock kFaultLock =
+      D::kParallelWriters ? MmuLock::kShared : MmuLock::kExclusive;
 
   // All outlive the MMU. Check valid(). `flusher` is asked for ranges of L2
   // frames, as Gfn.
@@ -79,9 +89,7 @@ class ShadowMmu : public AgeQuestions<ShadowMmu<F, M, R, Fl, D, kInner>> {
         flusher_(flusher),
         rmaps_(rmaps),
         memslots_(memslots),
-        guests_(0),
-        live_(0),
-        large_(0) {
+        guests_(0) {
     (void)AddGuest();
   }
   ~ShadowMmu();
@@ -95,7 +103,7 @@ class ShadowMmu : public AgeQuestions<ShadowMmu<F, M, R, Fl, D, kInner>> {
   static constexpr std::uint32_t kMostGuests = 16;
   [[nodiscard]] std::optional<NestedGuest> AddGuest();
   [[nodiscard]] std::uint32_t guests() const {
-    // [shadow.4] acquire, pairs with [shadow.3].
+    // [shadow.3] acquire, pairs with [shadow.2].
     return ReadOnce(guests_, kAcquire);
   }
 
@@ -106,18 +114,20 @@ class ShadowMmu : public AgeQuestions<ShadowMmu<F, M, R, Fl, D, kInner>> {
     return *trees_[static_cast<std::uint32_t>(guest)];
   }
   // Leaves that are mapped.
-  [[nodiscard]] std::uint64_t live() const { return ReadOnce(live_, kRelaxed); }
+  [[nodiscard]] std::uint64_t live() const { return live_.Count(); }
 
   // Maps the page that `nested` lies in to the memory behind the frame of L1
   // that L1's tables name, which is in `slot`; accessed, and dirty if `access`
   // writes. It is the largest page that is one in L1's tables, in the slot and
   // in the host, unless a table stands in the way. An rmap that is full is
   // zapped first, and an entry for another frame that L1 has replaced without a
-  // word; `sink` gets their bits. Precondition: slot and L1 grant `access`.
-  [[nodiscard]] FaultOutcome Fault(const Walk& walk, NestedGfn nested,
-                                   Memslot<F>& slot, NestedMapping mapping,
-                                   Rights access, ZapSink sink,
-                                   NestedGuest guest = NestedGuest::kFirst);
+  // word; `sink` gets their bits. Nothing: that was to be done, and the lock is
+  // shared; nothing was changed. Preconditions: slot and L1 grant `access`;
+  // `lock` is how the MMU lock is held, which is kFaultLock or kExclusive.
+  [[nodiscard]] std::optional<FaultOutcome> Fault(
+      const Walk& walk, NestedGfn nested, Memslot<F>& slot,
+      NestedMapping mapping, Rights access, MmuLock lock, ZapSink sink,
+      NestedGuest guest = NestedGuest::kFirst);
 
   // Tests or clears every entry that maps a frame of `range`.
   AgeResult Age(GfnRange range, AgeAction action, AgeMode mode,
@@ -156,17 +166,13 @@ class ShadowMmu : public AgeQuestions<ShadowMmu<F, M, R, Fl, D, kInner>> {
   static Level LevelFor(NestedGfn nested, const Memslot<F>& slot,
                         NestedMapping mapping);
   // Where an entry is there already.
-  FaultOutcome GrantMore(const Walk& walk, NestedGfn nested, Rights granted,
-                         Gfn gfn, Rights access, ZapSink sink,
-                         NestedGuest guest);
+  std::optional<FaultOutcome> GrantMore(const Walk& walk, NestedGfn nested,
+                                        Rights granted, Gfn gfn, Rights access,
+                                        MmuLock lock, ZapSink sink,
+                                        NestedGuest guest);
   // Asks the large pages of `part`, which lies in the slot.
   void AgeLarge(Memslot<F>& slot, GfnRange part, AgeAction action, AgeMode mode,
                 const AgeOutput& output, AgeCounts& counts, AgeResult& result);
-  void CountLive(Level level, std::uint64_t by) {
-    WriteOnce(live_, live() + by, kRelaxed);
-    if (level == kSmall) return;
-    WriteOnce(large_, ReadOnce(large_, kRelaxed) + by, kRelaxed);
-  }
 
   // Zaps every entry of one rmap; `flush` grows to cover their frames.
   std::uint64_t ZapRmap(RmapHead& head, Gfn gfn, Level level, GfnRange& flush,
@@ -185,9 +191,10 @@ class ShadowMmu : public AgeQuestions<ShadowMmu<F, M, R, Fl, D, kInner>> {
   // Of the guests. Written under the MMU lock, before the number of them is.
   std::unique_ptr<Tree> trees_[kMostGuests];
   Cell<std::uint32_t> guests_;
-  // [shadow.1] written under the MMU lock. All leaves, and the large ones.
-  Cell<std::uint64_t> live_;
-  Cell<std::uint64_t> large_;
+  // All leaves, and the large ones; each is counted from before it is present
+  // until after it is frozen for good.
+  ShardedCount<> live_;
+  ShardedCount<> large_;
 };
 
 // ---------------------------------------------------------------------------
@@ -201,7 +208,7 @@ std::optional<NestedGuest> ShadowMmu<F, M, R, Fl, D, kInner>::AddGuest() {
                                      TableKind::kIndirect);
   if (!tree->valid()) return std::nullopt;
   trees_[count] = std::move(tree);
-  // [shadow.3] release, pairs with [shadow.4]: who counts the guest finds its
+  // [shadow.2] release, pairs with [shadow.3]: who counts the guest finds its
   // tree.
   WriteOnce(guests_, count + 1, kRelease);
   return NestedGuest{count};
@@ -236,9 +243,9 @@ Level ShadowMmu<F, M, R, Fl, D, kInner>::LevelFor(NestedGfn nested,
 
 template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
           RmapDiscipline D, InnerAging kInner>
-FaultOutcome ShadowMmu<F, M, R, Fl, D, kInner>::GrantMore(
+std::optional<FaultOutcome> ShadowMmu<F, M, R, Fl, D, kInner>::GrantMore(
     const Walk& walk, NestedGfn nested, Rights granted, Gfn gfn, Rights access,
-    ZapSink sink, NestedGuest guest) {
+    MmuLock lock, ZapSink sink, NestedGuest guest) {
   const FoundEntry<F> found = tree(guest).Lookup(walk, Gfn{nested.value});
   if (!F::IsPresent(found.word)) return FaultOutcome::kRetry;
   const std::uint64_t inside = nested.value % FramesAt<F>(found.level);
@@ -246,20 +253,31 @@ FaultOutcome ShadowMmu<F, M, R, Fl, D, kInner>::GrantMore(
     // L1 has put another page there, and need not say so before it wants that
     // to count. A processor that faults drops what it has cached for the frame
     // (SDM 3C 29.4.3.1), and so finds the new one.
+    if (lock == MmuLock::kShared) return std::nullopt;
     (void)ZapNested(walk, NestedRange{nested, nested + 1}, sink, guest);
     return FaultOutcome::kRetry;
   }
   const Rights has = F::RightsOf(found.word);
-  if (Allows(has, access)) return FaultOutcome::kSpurious;
-  // Accessed if it was: to make it so is for the walk that comes next, which
-  // marks the entries above as well, as prune.h wants it.
+  if (Allows(has, access)) {
+    if constexpr (kMarkedByFaults<F>) {
+      return OutcomeOf(FastFaultSeen<F>(*found.entry, found.word, access));
+    }
+    return FaultOutcome::kSpurious;
+  }
   typename F::Word more =
       F::MakeLeaf(F::FrameOf(found.word), found.level, has | granted) |
-      (found.word & (F::kAccessed | F::kDirty));
-  if (Allows(access, Rights::kWrite)) more |= F::kDirty;
+      (found.word & F::kDirty);
+  if constexpr (kMarkedByFaults<F>) {
+    more = Used<F>(more, access);
+  } else {
+    // Accessed if it was: to make it so is for the walk that comes next, which
+    // marks the entries above as well, as prune.h wants it.
+    more |= found.word & F::kAccessed;
+    if (Allows(access, Rights::kWrite)) more |= F::kDirty;
+  }
   // Nothing has to be flushed: a CPU that has the entry cached with fewer
   // rights faults once more, and finds it.
-  // [shadow.2] relaxed: the page's record is as old as the entry.
+  // [shadow.1] relaxed: the page's record is as old as the entry.
   return TryCmpxchg(*found.entry, found.word, more, kRelaxed)
              ? FaultOutcome::kMapped
              : FaultOutcome::kRetry;
@@ -267,12 +285,13 @@ FaultOutcome ShadowMmu<F, M, R, Fl, D, kInner>::GrantMore(
 
 template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
           RmapDiscipline D, InnerAging kInner>
-FaultOutcome ShadowMmu<F, M, R, Fl, D, kInner>::Fault(
+std::optional<FaultOutcome> ShadowMmu<F, M, R, Fl, D, kInner>::Fault(
     const Walk& walk, NestedGfn nested, Memslot<F>& slot, NestedMapping mapping,
-    Rights access, ZapSink sink, NestedGuest guest) {
+    Rights access, MmuLock lock, ZapSink sink, NestedGuest guest) {
   Tree& tree = TreeOf(guest);
   const Rights granted = slot.rights() & mapping.rights;
-  PTAGE_ASSERT(Allows(granted, access));
+  PTAGE_ASSERT(Allows(granted, access) &&
+               (D::kParallelWriters || lock == MmuLock::kExclusive));
   SpteCell<F>* entry = nullptr;
   Level level = LevelFor(nested, slot, mapping);
   for (bool claimed = false; !claimed;) {
@@ -286,7 +305,7 @@ FaultOutcome ShadowMmu<F, M, R, Fl, D, kInner>::Fault(
         break;
       case MapOutcome::kPresent:
       case MapOutcome::kLargePage:
-        return GrantMore(walk, nested, granted, mapping.gfn, access, sink,
+        return GrantMore(walk, nested, granted, mapping.gfn, access, lock, sink,
                          guest);
       case MapOutcome::kNoMemory:
         return FaultOutcome::kNoMemory;
@@ -300,6 +319,10 @@ FaultOutcome ShadowMmu<F, M, R, Fl, D, kInner>::Fault(
   RmapHead& head = slot.HeadOf(mapping.gfn, level);
   RmapAdd added = rmaps_.Add(head, *entry);
   if (added == RmapAdd::kFull) {
+    if (lock == MmuLock::kShared) {
+      Empty<F>(*entry);
+      return std::nullopt;
+    }
     GfnRange flush;
     ZapRmap(head, gfn, level, flush, sink);
     FlushCollected(flush);
@@ -309,11 +332,10 @@ FaultOutcome ShadowMmu<F, M, R, Fl, D, kInner>::Fault(
     Empty<F>(*entry);
     return FaultOutcome::kNoMemory;
   }
-  CountLive(level, 1);
-  typename F::Word leaf =
-      F::MakeLeaf(slot.FrameOf(gfn), level, granted) | F::kAccessed;
-  if (Allows(access, Rights::kWrite)) leaf |= F::kDirty;
-  Publish<F>(*entry, leaf);
+  live_.Add(ThisThreadNumber());
+  if (level != kSmall) large_.Add(ThisThreadNumber());
+  Publish<F>(*entry,
+             Used<F>(F::MakeLeaf(slot.FrameOf(gfn), level, granted), access));
   if constexpr (kInner == InnerAging::kSkipCold) {
     if (level == kSmall) MarkParent(tree, walk, Gfn{nested.value});
   }
@@ -328,13 +350,14 @@ AgeResult ShadowMmu<F, M, R, Fl, D, kInner>::Age(GfnRange range,
   if (live() == 0) return AgeResult{};
   const Walk walk(reclaimer_, EntryFor(mode));
   if (!walk) return Unanswered(range, output);
+  const bool large = large_.Count() != 0;
   AgeResult result;
   AgeCounts counts;
   memslots_.ForEach(walk, range, [&](Memslot<F>& slot, GfnRange part) {
     result |= AgeRange(rmaps_, &slot.HeadOf(part.begin, kSmall),
                        RmapFrame{part.begin, kSmall}, part.Frames(), action,
                        mode, output, counts);
-    if (ReadOnce(large_, kRelaxed) != 0) {
+    if (large) {
       AgeLarge(slot, part, action, mode, output, counts, result);
     }
   });
@@ -406,7 +429,8 @@ void ShadowMmu<F, M, R, Fl, D, kInner>::Unmap(RmapHead& head,
                   .dirty = IsDirty<F>(taken)});
   const bool removed = rmaps_.Remove(head, entry);
   PTAGE_ASSERT(removed);
-  CountLive(level, ~std::uint64_t{0});
+  live_.Take(ThisThreadNumber());
+  if (level != kSmall) large_.Take(ThisThreadNumber());
 }
 
 template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
@@ -441,13 +465,14 @@ std::uint64_t ShadowMmu<F, M, R, Fl, D, kInner>::ZapFrames(const Walk& walk,
                                                            GfnRange range,
                                                            ZapSink sink) {
   if (live() == 0) return 0;
+  const bool large = large_.Count() != 0;
   std::uint64_t zapped = 0;
   GfnRange flush;
   memslots_.ForEach(walk, range, [&](Memslot<F>& slot, GfnRange part) {
     for (Gfn gfn = part.begin; gfn < part.end; gfn = gfn + 1) {
       zapped += ZapRmap(slot.HeadOf(gfn, kSmall), gfn, kSmall, flush, sink);
     }
-    if (ReadOnce(large_, kRelaxed) == 0) return;
+    if (!large) return;
     for (Level level{2}; level <= F::kLargestLeaf; level = level.Above()) {
       const std::uint64_t frames = FramesAt<F>(level);
       for (Gfn from = part.begin; from < part.end;) {

@@ -5,8 +5,9 @@
 //
 // Contract
 //   Concurrently with every function here, a page walker (hardware, or
-//   sim/vcpu.h) may set the accessed and dirty bits of a present entry by
-//   compare-and-swap, and other threads may age, freeze, zap or install it.
+//   sim/vcpu.h), or a fault (fast_fault.h), may set the accessed and dirty bits
+//   of a present entry by compare-and-swap, and other threads may age, freeze,
+//   zap or install it.
 //
 //   * Read once, decide on that value, change only by a strong
 //     compare-and-swap against it. There is no blind read-modify-write: the
@@ -74,12 +75,14 @@ concept SpteFormat =
       // An entry that maps nothing, and one that a thread owns.
       { F::kEmpty } -> std::convertible_to<typename F::Word>;
       { F::kFrozen } -> std::convertible_to<typename F::Word>;
-      // The accessed and the dirty bit of a leaf.
+      // The accessed and the dirty bit of a leaf, one each. Software sets them
+      // by Used, below.
       { F::kAccessed } -> std::convertible_to<typename F::Word>;
       { F::kDirty } -> std::convertible_to<typename F::Word>;
       // Whether walkers set kAccessed in inner entries as well.
       { F::kInnerAccessed } -> std::convertible_to<bool>;
-      // Whether hardware would use the entry. False for empty and frozen.
+      // Whether the entry maps something, which need not mean that hardware
+      // would use it (see kMarkedByFaults). False for empty and frozen.
       { F::IsPresent(word) } -> std::same_as<bool>;
       // Whether a present entry of a table at `level` maps a page.
       { F::IsLeaf(word, level) } -> std::same_as<bool>;
@@ -134,6 +137,31 @@ template <SpteFormat F>
   requires requires { F::kRefusedBits; }
 inline constexpr typename F::Word kRefusedBits<F> = F::kRefusedBits;
 
+// Whether page walkers set the accessed bit, and the dirty bit, of a leaf. A
+// format may say that they do not, by F::kHardwareAccessed and
+// F::kHardwareDirty: they then fault on a leaf without the bit, and a fault
+// sets it (fast_fault.h). Such a leaf maps its page all the same: it is
+// present for zap, harvest and rmaps.
+template <SpteFormat F>
+inline constexpr bool kHardwareAccessed = [] {
+  if constexpr (requires { F::kHardwareAccessed; }) {
+    return bool{F::kHardwareAccessed};
+  } else {
+    return true;
+  }
+}();
+template <SpteFormat F>
+inline constexpr bool kHardwareDirty = [] {
+  if constexpr (requires { F::kHardwareDirty; }) {
+    return bool{F::kHardwareDirty};
+  } else {
+    return true;
+  }
+}();
+template <SpteFormat F>
+inline constexpr bool kMarkedByFaults =
+    !kHardwareAccessed<F> || !kHardwareDirty<F>;
+
 // Entries in a table.
 template <SpteFormat F>
 inline constexpr unsigned kEntriesPerTable = 1u << F::kIndexBits;
@@ -177,6 +205,58 @@ template <SpteFormat F>
 template <SpteFormat F>
 [[nodiscard]] constexpr bool IsFrozen(typename F::Word word) {
   return word == F::kFrozen;
+}
+
+// What more changes with the two bits, where they alone do not tell a walker
+// what to do: a format may have the functions of these names.
+
+// A present entry made old: what aging leaves of it. Dirty stays.
+template <SpteFormat F>
+[[nodiscard]] constexpr typename F::Word Aged(typename F::Word word) {
+  if constexpr (requires { F::Aged(word); }) {
+    return F::Aged(word);
+  } else {
+    return static_cast<typename F::Word>(word & ~F::kAccessed);
+  }
+}
+
+// A present leaf made clean: the next write sets dirty again. Accessed stays.
+template <SpteFormat F>
+[[nodiscard]] constexpr typename F::Word Cleaned(typename F::Word word) {
+  if constexpr (requires { F::Cleaned(word); }) {
+    return F::Cleaned(word);
+  } else {
+    return static_cast<typename F::Word>(word & ~F::kDirty);
+  }
+}
+
+// A present leaf after an access that a fault let through: accessed, and dirty
+// if it was a write. Precondition: RightsOf(word) has `access`.
+template <SpteFormat F>
+[[nodiscard]] constexpr typename F::Word Used(typename F::Word word,
+                                              Rights access) {
+  if constexpr (requires { F::Used(word, access); }) {
+    return F::Used(word, access);
+  } else {
+    return static_cast<typename F::Word>(
+        word | F::kAccessed |
+        (Allows(access, Rights::kWrite) ? F::kDirty : typename F::Word{0}));
+  }
+}
+
+// What hardware lets through by a present leaf as it stands; RightsOf is what
+// it lets through once a fault has set what is missing.
+template <SpteFormat F>
+[[nodiscard]] constexpr Rights LiveRights(typename F::Word word) {
+  if constexpr (requires { F::LiveRights(word); }) {
+    return F::LiveRights(word);
+  } else {
+    if (!kHardwareAccessed<F> && (word & F::kAccessed) == 0) {
+      return Rights::kNone;
+    }
+    const bool writes = kHardwareDirty<F> || (word & F::kDirty) != 0;
+    return F::RightsOf(word) & (writes ? Rights::kAll : Rights::kReadExecute);
+  }
 }
 
 // What was found of one entry.
@@ -288,14 +368,14 @@ SpteAge AgeSeen(SpteCell<F>& entry, typename F::Word seen, AgeAction action,
   // and B's access is lost. In this order B's install is seen with its record.
   if (!belongs()) return SpteAge::kAbsent;
   if (action == AgeAction::kTest) return SpteAge::kYoung;
+  const typename F::Word cleared =
+      kBit == F::kAccessed ? Aged<F>(seen) : Cleaned<F>(seen);
   // Were this an AND without comparison:
   //   ager: reads young | owner: zaps, and installs another page, accessed
   //   ager: clears that page's bit, and nobody reports its access.
   // [spte.2] relaxed: nothing is published by it.
-  return TryCmpxchg(entry, seen, static_cast<typename F::Word>(seen & ~kBit),
-                    kRelaxed)
-             ? SpteAge::kYoung
-             : SpteAge::kLostRace;
+  return TryCmpxchg(entry, seen, cleared, kRelaxed) ? SpteAge::kYoung
+                                                    : SpteAge::kLostRace;
 }
 
 constexpr AgeResult ToResult(SpteAge age, AgeMode mode) {

@@ -23,6 +23,7 @@
 
 #include "absl/synchronization/mutex.h"
 #include "ptage/dirty.h"
+#include "ptage/fast_fault.h"
 #include "ptage/harvest.h"
 #include "ptage/memory.h"
 #include "ptage/mmu.h"
@@ -62,8 +63,9 @@ class TdpMmu : public AgeQuestions<TdpMmu<F, M, R, Fl, kInner>> {
 
   // Maps `pfn` at the page of size `level` that `gfn` lies in, `pfn` being the
   // frame behind `gfn`; accessed, and dirty if `access` writes. Where a table
-  // stands in the way, maps a smaller page. A write to a page that is
-  // write-protected is granted. Precondition: `granted` has `access`.
+  // stands in the way, maps a smaller page. Where a leaf is there, fixes it
+  // (fast_fault.h); a write to a page that is write-protected is granted.
+  // Precondition: `granted` has `access`.
   [[nodiscard]] FaultOutcome Fault(const Walk& walk, Gfn gfn, Pfn pfn,
                                    Level level, Rights granted, Rights access);
 
@@ -145,9 +147,8 @@ FaultOutcome TdpMmu<F, M, R, Fl, kInner>::Fault(const Walk& walk, Gfn gfn,
   PTAGE_ASSERT(Allows(granted, access));
   for (;; level = level.Below()) {
     const std::uint64_t inside = gfn.value % FramesAt<F>(level);
-    typename F::Word leaf =
-        F::MakeLeaf(Pfn{pfn.value - inside}, level, granted) | F::kAccessed;
-    if (Allows(access, Rights::kWrite)) leaf |= F::kDirty;
+    const typename F::Word leaf =
+        Used<F>(F::MakeLeaf(Pfn{pfn.value - inside}, level, granted), access);
     switch (tree_.Map(walk, Gfn{gfn.value - inside}, level, leaf)) {
       case MapOutcome::kDone:
         if constexpr (kInner == InnerAging::kSkipCold) {
@@ -172,6 +173,9 @@ template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
 FaultOutcome TdpMmu<F, M, R, Fl, kInner>::FaultOnPresent(const Walk& walk,
                                                          Gfn gfn,
                                                          Rights access) {
+  if constexpr (kMarkedByFaults<F>) {
+    return OutcomeOf(FastFault(tree_, walk, gfn, access));
+  }
   // Under a type-stable reclaimer nothing is protected.
   if constexpr (WriteProtectable<F> && !kTypeStable<R>) {
     if (!Allows(access, Rights::kWrite)) return FaultOutcome::kSpurious;

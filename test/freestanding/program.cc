@@ -124,6 +124,18 @@ void CheckOnce() {
   Expect(FetchAdd(cell, 4, kAcqRel) == 3 && ReadOnce(cell, kAcquire) == 7);
   WriteOnce(cell, 7, kSeqCst);
   Expect(ReadOnce(cell, kSeqCst) == 7);
+  ShardedCount<2> count;
+  count.Add();
+  Expect(count.Count() == 1);
+  count.Take();
+  Expect(count.Count() == 0);
+  Gate<2> gate;
+  const auto pass = gate.TryEnter();
+  Expect(static_cast<bool>(pass));
+  gate.Leave(pass);
+  gate.Close([] { Expect(false); });
+  Expect(!gate.TryEnter());
+  gate.Open();
   Expect(*cell.Raw() == 7 &&
          *static_cast<const Cell<std::uint32_t>&>(cell).Raw() == 7);
   Plain<int> plain(g_check);
@@ -201,6 +213,11 @@ void CheckSpte() {
   Expect(PageAround<F>(Gfn{3}, Level{1}) == (GfnRange{Gfn{3}, Gfn{4}}));
   const Word used = cold | F::kAccessed | F::kDirty;
   Expect(IsYoung<F>(used) && IsDirty<F>(used) && !IsFrozen<F>(used));
+  const Word written = Used<F>(cold, Rights::kWrite);
+  Expect(IsYoung<F>(written) && IsDirty<F>(written));
+  Expect(!IsYoung<F>(Aged<F>(written)) && IsDirty<F>(Aged<F>(written)));
+  Expect(Cleaned<F>(Aged<F>(written)) == cold);
+  Expect(LiveRights<F>(written) == Rights::kAll);
   SpteCell<F> entry(F::kEmpty);
   Expect(Install<F>(entry, used) && !Install<F>(entry, used));
   Expect(TestYoung<F>(entry).young && TestClearYoung<F>(entry).young);
@@ -211,6 +228,10 @@ void CheckSpte() {
   Expect(ToResult(age, AgeMode::kFastOnly).complete);
   Expect(AgeSeen<F>(entry, F::kFrozen, AgeAction::kTest, ours) ==
          SpteAge::kFrozen);
+  SpteCell<F> faulted(cold);
+  const FastFaultOutcome fast = FastFaultSeen<F>(faulted, cold, Rights::kWrite);
+  Expect(!NeedsSlowPath(fast));
+  Expect((fast == FastFaultOutcome::kFixed) == kMarkedByFaults<F>);
   const Word seen = ReadOnce(entry, kAcquire);
   Expect(Freeze<F>(entry, seen));
   Restore<F>(entry, seen);
@@ -358,6 +379,10 @@ void CheckTrees() {
                     F::MakeLeaf(Pfn{many}, Level{2}, Rights::kAll) |
                         F::kAccessed) == MapOutcome::kDone);
     Expect(tree.Lookup(walk, range.begin + 1).level == Level{2});
+    Expect(
+        !NeedsSlowPath(FastFault(tree, walk, range.begin + 1, Rights::kRead)));
+    Expect(FastFault(tree, walk, Gfn{0}, Rights::kRead) ==
+           FastFaultOutcome::kNotHere);
     Expect(tree.Split(walk, range.begin, Level{2}) == StructureOutcome::kDone);
     static std::uint64_t young[kEntriesPerTable<F> / 64];
     for (std::uint64_t& word : young) word = 0;
@@ -422,14 +447,22 @@ void CheckTrees() {
                         return true;
                       }) == range.end);
     Expect(leaves == 2 * many);
-    Expect(WriteProtect(tree, walk, no_flush, range, output).examined == many);
     const FoundEntry<F> first = tree.Lookup(walk, range.begin);
-    bool logged = false;
-    Expect(IsProtected<F>(first.word));
-    Expect(GrantWrite<F>(*first.entry, first.word, [&] { logged = true; }));
-    Expect(logged &&
-           ClearDirty(tree, walk, no_flush, range, output).young == 1);
-    Expect(LiftProtection(tree, walk, range) == many - 1);
+    if constexpr (WriteProtectable<F>) {
+      Expect(WriteProtect(tree, walk, no_flush, range, output).examined ==
+             many);
+      const auto word = ReadOnce(*first.entry, kRelaxed);
+      bool logged = false;
+      Expect(IsProtected<F>(word));
+      Expect(GrantWrite<F>(*first.entry, word, [&] { logged = true; }));
+      Expect(logged);
+      Expect(LiftProtection(tree, walk, range) == many - 1);
+    } else {
+      Expect(FastFault(tree, walk, range.begin, Rights::kWrite) ==
+             FastFaultOutcome::kFixed);
+    }
+    Expect(IsDirty<F>(ReadOnce(*first.entry, kRelaxed)));
+    Expect(ClearDirty(tree, walk, no_flush, range, output).young == 1);
     Expect(tree.Promote(walk, range.begin, Level{2}) ==
            StructureOutcome::kDone);
     Expect(tree.Split(walk, range.begin, Level{2}) == StructureOutcome::kDone);
@@ -570,51 +603,75 @@ extern "C" [[noreturn]] void Main() {
   CheckReclaim();
   CheckExternal();
   CheckHistory();
-  CheckSpte<Arm64Stage2Of4K>();
+  CheckSpte<Arm64FaultingOf16K>();
+  CheckSpte<Arm64FaultingOf4K>();
+  CheckSpte<Arm64FaultingOf64K>();
   CheckSpte<Arm64Stage2Of16K>();
-  CheckSpte<Arm64Stage2Of64K>();
-  CheckSpte<Arm64Stage2Of4KWith40Bits>();
   CheckSpte<Arm64Stage2Of16KWith48Bits>();
+  CheckSpte<Arm64Stage2Of4K>();
+  CheckSpte<Arm64Stage2Of4KWith40Bits>();
+  CheckSpte<Arm64Stage2Of64K>();
   CheckSpte<Arm64Stage2Of64KWith46Bits>();
-  CheckSpte<Ept>();
+  CheckSpte<Arm64WriteFaultingOf16K>();
+  CheckSpte<Arm64WriteFaultingOf4K>();
+  CheckSpte<Arm64WriteFaultingOf64K>();
   CheckSpte<Ept5Level>();
+  CheckSpte<Ept>();
+  CheckSpte<EptTracked>();
   CheckSpte<RiscvSv39>();
-  CheckSpte<RiscvSv48>();
-  CheckSpte<RiscvSv57>();
+  CheckSpte<RiscvSv39Svade>();
   CheckSpte<RiscvSv39x4>();
+  CheckSpte<RiscvSv48>();
+  CheckSpte<RiscvSv48Svade>();
   CheckSpte<RiscvSv48x4>();
+  CheckSpte<RiscvSv57>();
+  CheckSpte<RiscvSv57Svade>();
   CheckSpte<RiscvSv57x4>();
   CheckSpte<X86_64>();
   CheckSpte<X86_64La57>();
-  CheckRmaps<Arm64Stage2Of4K>();
+  CheckRmaps<Arm64FaultingOf16K>();
+  CheckRmaps<Arm64FaultingOf4K>();
+  CheckRmaps<Arm64FaultingOf64K>();
   CheckRmaps<Arm64Stage2Of16K>();
-  CheckRmaps<Arm64Stage2Of64K>();
-  CheckRmaps<Arm64Stage2Of4KWith40Bits>();
   CheckRmaps<Arm64Stage2Of16KWith48Bits>();
+  CheckRmaps<Arm64Stage2Of4K>();
+  CheckRmaps<Arm64Stage2Of4KWith40Bits>();
+  CheckRmaps<Arm64Stage2Of64K>();
   CheckRmaps<Arm64Stage2Of64KWith46Bits>();
-  CheckRmaps<Ept>();
   CheckRmaps<Ept5Level>();
+  CheckRmaps<Ept>();
+  CheckRmaps<EptTracked>();
   CheckRmaps<RiscvSv39>();
-  CheckRmaps<RiscvSv48>();
-  CheckRmaps<RiscvSv57>();
+  CheckRmaps<RiscvSv39Svade>();
   CheckRmaps<RiscvSv39x4>();
+  CheckRmaps<RiscvSv48>();
+  CheckRmaps<RiscvSv48Svade>();
   CheckRmaps<RiscvSv48x4>();
+  CheckRmaps<RiscvSv57>();
+  CheckRmaps<RiscvSv57Svade>();
   CheckRmaps<RiscvSv57x4>();
   CheckRmaps<X86_64>();
   CheckRmaps<X86_64La57>();
-  CheckTrees<Arm64Stage2Of4K>();
+  CheckTrees<Arm64FaultingOf16K>();
+  CheckTrees<Arm64FaultingOf4K>();
+  CheckTrees<Arm64FaultingOf64K>();
   CheckTrees<Arm64Stage2Of16K>();
-  CheckTrees<Arm64Stage2Of64K>();
-  CheckTrees<Arm64Stage2Of4KWith40Bits>();
   CheckTrees<Arm64Stage2Of16KWith48Bits>();
+  CheckTrees<Arm64Stage2Of4K>();
+  CheckTrees<Arm64Stage2Of4KWith40Bits>();
+  CheckTrees<Arm64Stage2Of64K>();
   CheckTrees<Arm64Stage2Of64KWith46Bits>();
-  CheckTrees<Ept>();
   CheckTrees<Ept5Level>();
+  CheckTrees<Ept>();
+  CheckTrees<EptTracked>();
   CheckTrees<RiscvSv39>();
-  CheckTrees<RiscvSv48>();
-  CheckTrees<RiscvSv57>();
+  CheckTrees<RiscvSv39Svade>();
   CheckTrees<RiscvSv39x4>();
+  CheckTrees<RiscvSv48>();
+  CheckTrees<RiscvSv48Svade>();
   CheckTrees<RiscvSv48x4>();
+  CheckTrees<RiscvSv57>();
+  CheckTrees<RiscvSv57Svade>();
   CheckTrees<RiscvSv57x4>();
   CheckTrees<X86_64>();
   CheckTrees<X86_64La57>();
@@ -627,6 +684,7 @@ extern "C" [[noreturn]] void Main() {
   CheckForeign<X86_64La57>();
   CheckSchemes<Ept>();
   CheckSchemes<RiscvSv39x4>();
+  CheckSchemes<EptTracked>();
   CheckSchemes<X86_64>();
   Exit(0);
 }

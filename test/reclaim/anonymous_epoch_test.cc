@@ -192,6 +192,8 @@ TEST(AnonymousEpochDomainTest,
   // New walks are not hindered.
   EXPECT_TRUE(static_cast<bool>(LocklessWalk(domain)));
   domain.End(left_behind);
+  PollOften(domain);
+  EXPECT_EQ(object.freed, 1);
 }
 
 // It loses its CPU. Whoever retires goes on meanwhile, and what he retires is

@@ -10,6 +10,8 @@ mutants.bzl that writes the same.
 # mutants.bzl and below whose key names none.
 SEARCHES = {
     "dirty": ["dirty"],
+    "fast_fault": ["fast_fault"],
+    "gate": ["gate"],
     "guest_walk": ["guest_walk"],
     "harvest": ["page_table", "type_stable"],
     "hot_tables": ["hot_tables"],
@@ -42,6 +44,7 @@ SEARCHES = {
     "rmap/single_entry_lockless": ["rmap"],
     "sim/vcpu": ["vcpu"],
     "sim/vcpu_set": ["vcpu"],
+    "sharded_count": ["sharded_count"],
     "spte": ["spte", "rmap", "page_table", "vcpu"],
 }
 
@@ -69,6 +72,16 @@ LISTED = {
             "what was zapped does not come back",
         ),
     },
+    "gate": {
+        "Close:order:1": ("Passers<2>", "DATA RACE"),
+        "Close:order:2": ("Passers<2>", "DATA RACE"),
+        "Close:recheck:1": ("Passers<2>", "DATA RACE"),
+        "Leave:order:1": ("Passers<2>", "DATA RACE"),
+        "Open:order:1": ("Passers<2>", "DATA RACE"),
+        "TryEnter:order:1": ("Passers<2>", "DATA RACE"),
+        "TryEnter:order:2": ("Passers<2>", "DATA RACE"),
+        "TryEnter:recheck:1": ("Passers<2>", "DATA RACE"),
+    },
     "guest_walk": {
         "Walk:order:1": (
             "WalkAgainstLinking",
@@ -81,6 +94,16 @@ LISTED = {
         "MarkPath:recheck:2": (
             "WalkAgainstChange<AccessKind::kRead>",
             "what L1 wrote stays where it is",
+        ),
+    },
+    "fast_fault": {
+        "FastFaultSeen:recheck:1": (
+            "AgedAndUsed",
+            "no access is lost",
+        ),
+        "FastFaultSeen:recheck:2": (
+            "ZappedAndUsed",
+            "a mapping that was zapped stays away",
         ),
     },
     "harvest": {
@@ -698,6 +721,10 @@ LISTED = {
             "OutAndBack<Asked::kData>",
             "what was written is visible after the flush",
         ),
+    },
+    "sharded_count": {
+        "Take:order:1": ("ComeAndGo", "what is there is counted"),
+        "Count:order:1": ("ComeAndGo", "what is there is counted"),
     },
     "spte": {
         "AgeEntry:order:1": (

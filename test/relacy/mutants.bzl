@@ -43,6 +43,94 @@ MUTANTS = {
             "(seen & ~(F::kWritable | F::kDirty | F::kAccessed)) | mark",
         ),
     ],
+    "fast_fault": [
+        (
+            "ReadAgain",
+            "AgedAndUsed",
+            "no access is lost",
+            "  return TryCmpxchg(entry, seen, Used<F>(seen, access), kRelaxed)\n",
+            "  const typename F::Word now = ReadOnce(entry, kRelaxed);\n" +
+            "  return TryCmpxchg(entry, now, Used<F>(seen, access), kRelaxed)\n",
+        ),
+        (
+            "ReadAgainAfterAZap",
+            "ZappedAndUsed",
+            "a mapping that was zapped stays away",
+            "  return TryCmpxchg(entry, seen, Used<F>(seen, access), kRelaxed)\n",
+            "  const typename F::Word now = ReadOnce(entry, kRelaxed);\n" +
+            "  return TryCmpxchg(entry, now, Used<F>(seen, access), kRelaxed)\n",
+        ),
+        (
+            "AgeAloneIsSet",
+            "AgedAndUsed",
+            "a write is let through by a dirty leaf alone",
+            "TryCmpxchg(entry, seen, Used<F>(seen, access), kRelaxed)",
+            "TryCmpxchg(entry, seen, seen | F::kAccessed | 7, kRelaxed)",
+        ),
+    ],
+    "spte/ept_tracked@fast_fault": [
+        (
+            "DirtyIsAgedToo",
+            "AgedAndUsed",
+            "no write is lost",
+            "return word & ~(kAccessed | kLive);",
+            "return word & ~(kAccessed | kDirty | kLive);",
+        ),
+        (
+            "WriteIsNotParked",
+            "AgedAndUsed",
+            "an access is let through by a young leaf alone",
+            "return word & ~(kAccessed | kLive);",
+            "return word & ~(kAccessed | kRead | kExecute);",
+        ),
+        (
+            "WritableByARead",
+            "AgedAndUsed",
+            "a write is let through by a dirty leaf alone",
+            "return word | kAccessed | (granted & ~kWrite) |",
+            "return word | kAccessed | granted |",
+        ),
+        (
+            "WritableOnceCleaned",
+            "CleanedAndUsed",
+            "a write is let through by a dirty leaf alone",
+            "return word & ~(kDirty | kWrite);",
+            "return word & ~kDirty;",
+        ),
+        (
+            "GrantsAreParkedWithIt",
+            "AgedAndUsed",
+            "no permission is lost",
+            "return word & ~(kAccessed | kLive);",
+            "return word & ~(kAccessed | kLive | kWrite << kGrantShift);",
+        ),
+    ],
+    "gate": [
+        (
+            "LooksBeforeItCounts",
+            "Passers<2>",
+            "DATA RACE",
+            "  FetchAdd(shards_[shard].inside, 1u, kSeqCst);\n" +
+            "  // [gate.2] sequentially consistent, pairs with [gate.3]; and as an acquire\n" +
+            "  // with [gate.5].\n" +
+            "  if (ReadOnce(closed_, kSeqCst) == 0) return Pass(shard);\n",
+            "  const bool open = ReadOnce(closed_, kSeqCst) == 0;\n" +
+            "  FetchAdd(shards_[shard].inside, 1u, kSeqCst);\n" +
+            "  if (open) return Pass(shard);\n",
+        ),
+        (
+            "LooksBeforeItCloses",
+            "Passers<2>",
+            "DATA RACE",
+            "  WriteOnce(closed_, 1u, kSeqCst);\n" +
+            "  for (Shard& shard : shards_) {",
+            "  for (Shard& shard : shards_) {\n" +
+            "    while (ReadOnce(shard.inside, kSeqCst) != 0) wait();\n" +
+            "  }\n" +
+            "  WriteOnce(closed_, 1u, kSeqCst);\n" +
+            "  if (false) for (Shard& shard : shards_) {",
+        ),
+    ],
     "legacy_shadow/protected_frames": [
         (
             "MarkedByARelease",
@@ -140,6 +228,19 @@ MUTANTS = {
             "         (WriteOnce(held_, 1u, kRelaxed), false)) {\n",
         ),
     ],
+    "sharded_count": [
+        (
+            "AdditionsAreReadFirst",
+            "ComeAndGo",
+            "what is there is counted",
+            "  std::uint64_t taken = 0;\n",
+            "  std::uint64_t early = 0;\n" +
+            "  for (const Shard& shard : shards_) early += ReadOnce(shard.added, kRelaxed);\n" +
+            "  std::uint64_t taken = 0;\n" +
+            "  for (const Shard& shard : shards_) taken += ReadOnce(shard.taken, kAcquire);\n" +
+            "  if (true) return early - taken;\n",
+        ),
+    ],
     "spte": [
         (
             "AgedRelaxed",
@@ -168,16 +269,15 @@ MUTANTS = {
             "ClearedByAStore",
             "WalkedEntry",
             "no write is lost",
-            "return TryCmpxchg(entry, seen, static_cast<typename F::Word>(seen & ~kBit),\n" +
-            "                    kRelaxed)",
-            "return (WriteOnce(entry, seen & ~kBit, kRelaxed), true)",
+            "return TryCmpxchg(entry, seen, cleared, kRelaxed) ?",
+            "return (WriteOnce(entry, cleared, kRelaxed), true) ?",
         ),
         (
             "DirtyClearedToo",
             "WalkedEntry",
             "no write is lost",
-            "static_cast<typename F::Word>(seen & ~kBit)",
-            "static_cast<typename F::Word>(seen & ~(F::kAccessed | F::kDirty))",
+            "kBit == F::kAccessed ? Aged<F>(seen) : Cleaned<F>(seen);",
+            "Cleaned<F>(Aged<F>(seen));",
         ),
         (
             "FrozenByAStore",
@@ -684,7 +784,7 @@ MUTANTS = {
             "GivenBackWithoutBits",
             "GivenBack",
             "no access is lost",
-            "if ((accessed[i / 64] >> i % 64 & 1) != 0) taken |= F::kAccessed;",
+            "      taken = Used<F>(taken, Rights::kRead);\n",
             "",
         ),
     ],

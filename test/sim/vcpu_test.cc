@@ -22,8 +22,11 @@
 #include "ptage/sim/walk_cache.h"
 #include "ptage/spte.h"
 #include "ptage/spte/arm64.h"
+#include "ptage/spte/arm64_faulting.h"
 #include "ptage/spte/ept.h"
+#include "ptage/spte/ept_tracked.h"
 #include "ptage/spte/riscv64.h"
+#include "ptage/spte/riscv64_svade.h"
 #include "ptage/spte/x86_64.h"
 #include "ptage/types.h"
 #include "test/sim/guest.h"
@@ -479,6 +482,111 @@ TEST(VcpuFlushTest, ThePositionIsTheCountOfCompletedTranslations) {
   while (guest.vcpu->stats().flushes == 0) guest.vcpu->Poll();
   flusher.join();
   EXPECT_EQ(guest.cpus.PositionOf(0), 10u);
+}
+
+// --- Formats whose walkers set no bits. Words by hand: see test/formats.h and
+// the tests of each format.
+
+// A leaf of Pfn 77 with all rights: cold, accessed, and written too.
+template <class F>
+struct Words;
+template <>
+struct Words<EptTracked> {
+  static constexpr std::uint64_t kCold = 0x8070'0000'0004'D030;
+  static constexpr std::uint64_t kRead = 0x8070'0000'0004'D135;
+  static constexpr std::uint64_t kWritten = 0x8070'0000'0004'D337;
+  static constexpr std::uint64_t kAgedAndDirty = 0x8070'0000'0004'D230;
+};
+template <>
+struct Words<Arm64FaultingOf16K> {
+  static constexpr std::uint64_t kCold = 0x0080'0000'0013'437F;
+  static constexpr std::uint64_t kRead = 0x0080'0000'0013'477F;
+  static constexpr std::uint64_t kWritten = 0x0080'0000'0013'47FF;
+  static constexpr std::uint64_t kAgedAndDirty = 0x0080'0000'0013'43FF;
+};
+template <>
+struct Words<RiscvSv39Svade> {
+  static constexpr std::uint64_t kCold = 0x1'341F;
+  static constexpr std::uint64_t kRead = 0x1'345F;
+  static constexpr std::uint64_t kWritten = 0x1'34DF;
+  static constexpr std::uint64_t kAgedAndDirty = 0x1'349F;
+};
+
+template <class F>
+class UnmarkingVcpuTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    ASSERT_EQ(guest_.Map(kPage, Pfn{77}, Rights::kAll), MapOutcome::kDone);
+  }
+  // What a reference comes to, and that it leaves the entry alone.
+  FaultCause Ask(std::uint64_t word, Rights needed) {
+    guest_.SetWordAt(kPage, Level{1}, word);
+    guest_.Flush();
+    const Translation found = guest_.vcpu->Translate(kPage, needed);
+    EXPECT_EQ(guest_.WordAt(kPage, Level{1}), word);
+    EXPECT_TRUE(!found || found.pfn == Pfn{77});
+    return found.fault;
+  }
+  OneVcpu<F> guest_;
+};
+using UnmarkingFormats =
+    ::testing::Types<EptTracked, Arm64FaultingOf16K, RiscvSv39Svade>;
+TYPED_TEST_SUITE(UnmarkingVcpuTest, UnmarkingFormats);
+
+TYPED_TEST(UnmarkingVcpuTest, ItFaultsWhereABitIsMissingAndSetsNone) {
+  using W = Words<TypeParam>;
+  constexpr FaultCause kUnmarked = FaultCause::kUnmarked;
+  for (const Rights needed :
+       {Rights::kRead, Rights::kWrite, Rights::kExecute}) {
+    EXPECT_EQ(this->Ask(W::kCold, needed), kUnmarked);
+    EXPECT_EQ(this->Ask(W::kAgedAndDirty, needed), kUnmarked);
+    EXPECT_EQ(this->Ask(W::kWritten, needed), FaultCause::kNone);
+  }
+  EXPECT_EQ(this->Ask(W::kRead, Rights::kRead), FaultCause::kNone);
+  EXPECT_EQ(this->Ask(W::kRead, Rights::kExecute), FaultCause::kNone);
+  EXPECT_EQ(this->Ask(W::kRead, Rights::kWrite), kUnmarked);
+}
+
+TYPED_TEST(UnmarkingVcpuTest, WhatIsCachedOfACleanLeafDoesNotGrantWriting) {
+  using F = TypeParam;
+  using W = Words<F>;
+  EXPECT_EQ(this->Ask(W::kRead, Rights::kRead), FaultCause::kNone);
+  EXPECT_EQ(this->guest_.vcpu->Translate(kPage, Rights::kWrite).fault,
+            FaultCause::kUnmarked);
+  this->guest_.SetWordAt(kPage, Level{1}, W::kWritten);
+  EXPECT_TRUE(this->guest_.vcpu->Translate(kPage, Rights::kWrite));
+}
+
+// Until a flush it goes on with what it had, as where hardware sets the bits.
+TYPED_TEST(UnmarkingVcpuTest, AClearedPageCostsItsOwnerOneFault) {
+  using F = TypeParam;
+  auto& guest = this->guest_;
+  EXPECT_EQ(this->Ask(Words<F>::kWritten, Rights::kWrite), FaultCause::kNone);
+  EXPECT_TRUE(TestClearYoung<F>(guest.EntryAt(kPage, Level{1})).young);
+  EXPECT_EQ(guest.WordAt(kPage, Level{1}), Words<F>::kAgedAndDirty);
+  EXPECT_TRUE(guest.vcpu->Translate(kPage, Rights::kWrite));
+  EXPECT_FALSE(TestYoung<F>(guest.EntryAt(kPage, Level{1})).young);
+  guest.Flush();
+  EXPECT_FALSE(guest.vcpu->Translate(kPage, Rights::kRead));
+  EXPECT_EQ(guest.vcpu->last_fault().cause, FaultCause::kUnmarked);
+}
+
+// VTCR_EL2.HA set and HD clear: the access flag is hardware's, a write faults.
+TEST(WriteFaultingVcpuTest, ItSetsTheAccessFlagAndNoMore) {
+  using W = Words<Arm64FaultingOf16K>;
+  OneVcpu<Arm64WriteFaultingOf16K> guest;
+  ASSERT_EQ(guest.Map(kPage, Pfn{77}, Rights::kAll), MapOutcome::kDone);
+  EXPECT_EQ(guest.WordAt(kPage, Level{1}), W::kCold);
+  EXPECT_EQ(guest.vcpu->Translate(kPage, Rights::kWrite).fault,
+            FaultCause::kUnmarked);
+  EXPECT_EQ(guest.WordAt(kPage, Level{1}), W::kCold);
+  EXPECT_TRUE(guest.vcpu->Translate(kPage, Rights::kRead));
+  EXPECT_EQ(guest.WordAt(kPage, Level{1}), W::kRead);
+  EXPECT_EQ(guest.vcpu->Translate(kPage, Rights::kWrite).fault,
+            FaultCause::kUnmarked);
+  guest.SetWordAt(kPage, Level{1}, W::kAgedAndDirty);
+  EXPECT_TRUE(guest.vcpu->Translate(kPage, Rights::kWrite));
+  EXPECT_EQ(guest.WordAt(kPage, Level{1}), W::kWritten);
 }
 
 #if PTAGE_HARDENED && GTEST_HAS_DEATH_TEST

@@ -67,10 +67,11 @@ namespace ptage {
 
 // Formats whose leaves can be made read-only and stay dirty: F::kWritable is
 // what lets a leaf be written. Not those in which a dirty page is a writable
-// one (ARM64 with hardware dirty management).
+// one (ARM64 with hardware dirty management), or whose walkers set no bits:
+// faults give a leaf its rights there that was made without them.
 template <class F>
 concept ProtectableFormat =
-    SpteFormat<F> &&
+    SpteFormat<F> && !kMarkedByFaults<F> &&
     requires {
       { F::kWritable } -> std::convertible_to<typename F::Word>;
     } &&

@@ -276,9 +276,8 @@ auto ShadowTree<F, M, R, Fl, D>::LeafFor(const Memslot<F>& slot, Gfn gfn,
                                          Rights granted, Rights access,
                                          bool writable) const -> Word {
   if (!writable) granted = granted & Rights::kReadExecute;
-  const Word leaf =
-      F::MakeLeaf(slot.FrameOf(gfn), kSmall, granted) | F::kAccessed;
-  return Allows(granted & access, Rights::kWrite) ? leaf | F::kDirty : leaf;
+  return Used<F>(F::MakeLeaf(slot.FrameOf(gfn), kSmall, granted),
+                 granted & access);
 }
 
 template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,

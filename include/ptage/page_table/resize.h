@@ -105,7 +105,11 @@ void PutBack(Table<F>& table, unsigned count, typename F::Word large,
              const std::uint64_t* dirty) {
   for (unsigned i = 0; i < count; ++i) {
     typename F::Word taken = F::SplitLeaf(large, level, i);
-    if ((accessed[i / 64] >> i % 64 & 1) != 0) taken |= F::kAccessed;
+    if ((accessed[i / 64] >> i % 64 & 1) != 0) {
+      taken = Used<F>(taken, Rights::kRead);
+    }
+    // Where a permission goes with it (EptTracked), the next write's fault
+    // brings that back.
     if ((dirty[i / 64] >> i % 64 & 1) != 0) taken |= F::kDirty;
     Restore<F>(table.entries[i], taken);
   }
@@ -137,7 +141,7 @@ StructureOutcome Promote(TableTree<F, M, R>& tree, Fl& flusher, Gfn gfn,
   Word gathered = 0;
   for (unsigned i = 0; i < kEntriesPerTable<F>; ++i) {
     const Word taken = tree.Take(table.entries[i]);
-    const Word bits = taken & (F::kAccessed | F::kDirty);
+    const Word bits = taken ^ Cleaned<F>(Aged<F>(taken));
     if ((taken ^ bits) != F::SplitLeaf(large, level, i)) {
       Restore<F>(table.entries[i], taken);
       PutBack<F>(table, i, large, level, accessed, dirty);

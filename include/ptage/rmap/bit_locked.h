@@ -38,6 +38,7 @@ class BitLocked {
   using Format = F;
   using Entry = SpteCell<F>;
   static constexpr bool kFastAging = false;
+  static constexpr bool kParallelWriters = true;
   static constexpr bool kSinglesUnlocked = false;
 
   // Both outlive the discipline.

@@ -61,6 +61,7 @@ class Lockless {
   using Format = F;
   using Entry = SpteCell<F>;
   static constexpr bool kFastAging = true;
+  static constexpr bool kParallelWriters = kWriters != RmapWriters::kExcluded;
   static constexpr bool kSinglesUnlocked = true;
 
   // Both outlive the discipline.

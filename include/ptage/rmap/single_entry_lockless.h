@@ -39,6 +39,7 @@ class SingleEntryLockless {
   using Format = F;
   using Entry = SpteCell<F>;
   static constexpr bool kFastAging = false;
+  static constexpr bool kParallelWriters = false;
   static constexpr bool kSinglesUnlocked = true;
 
   // All outlive the discipline. `mmu_lock` is the one that callers of Add and

@@ -13,7 +13,8 @@
 //     and in the leaf accessed, and dirty for a write, by compare-and-swap on
 //     the value it walked. If an entry was changed meanwhile, it walks again.
 //     Intel SDM volume 3A, 4.8 "Accessed and Dirty Flags"; volume 3C, 29.3.5
-//     "Accessed and Dirty Flags for EPT".
+//     "Accessed and Dirty Flags for EPT". Where the format's walkers do not set
+//     a bit, a leaf without it makes a fault instead (kMarkedByFaults, spte.h).
 //   * It never writes to an entry that is not present; a frozen one is not, and
 //     makes a fault like an empty one. A fault marks no leaf, and drops what is
 //     cached for its frame (3A, 4.10.4.1; 3C, 29.4.3.1), so that the next
@@ -58,6 +59,7 @@ enum class FaultCause : std::uint64_t {
   kNotPresent,  // an entry on the path is empty or frozen
   kForbidden,   // the path does not grant what was needed
   kMalformed,   // an entry that no correct tree contains
+  kUnmarked,    // the leaf lacks a bit that walkers of the format do not set
 };
 
 // The answer to a reference.
@@ -288,8 +290,14 @@ std::optional<Translation> Vcpu<F, M, C>::UseLeaf(SpteCell<F>& entry, Word seen,
   if (!Allows(granted, needed)) {
     return Translation{.fault = FaultCause::kForbidden};
   }
-  Word bits = F::kAccessed;
-  if (Allows(needed, Rights::kWrite)) bits |= F::kDirty;
+  if constexpr (kMarkedByFaults<F>) {
+    granted = granted & LiveRights<F>(seen);
+    if (!Allows(granted, needed)) {
+      return Translation{.fault = FaultCause::kUnmarked};
+    }
+  }
+  Word bits = kHardwareAccessed<F> ? F::kAccessed : Word{0};
+  if (kHardwareDirty<F> && Allows(needed, Rights::kWrite)) bits |= F::kDirty;
   if (!Mark(entry, seen, bits)) return std::nullopt;
   const Word marked = seen | bits;
   if ((marked & F::kDirty) != F::kDirty)

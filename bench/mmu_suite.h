@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //
 // The group `mmu`: faults of one and of two vCPUs, each over memory of its own,
-// against a page table under one lock; and zaps while another thread ages.
+// against a page table under one lock; zaps while another thread ages; and what
+// writes to its tables cost a guest without nested paging.
 //
 // The peer is run under several locks, and a figure is against the one that is
 // fastest. Direct faults are those of TdpMmu; what a VM adds, which passes its
@@ -29,6 +30,7 @@
 #include "bench/contender.h"
 #include "bench/figures.h"
 #include "bench/guest.h"
+#include "bench/legacy_world.h"
 #include "bench/metrics.h"
 #include "bench/mmu_worlds.h"
 #include "bench/preemption.h"
@@ -139,6 +141,25 @@ class MmuSuite {
                  Figures& figures);
   void RunScaling(Figures& figures);
   void RunZaps(Figures& figures);
+  // Lines of the table alone.
+  void RunLegacy();
+  // Nanoseconds of a call of `work(i)`, after `prepare()`.
+  template <class Prepare, class Work>
+  [[nodiscard]] Measured ForEachEntry(const std::string& name,
+                                      Prepare&& prepare, Work&& work) {
+    return {name, [this, prepare, work] {
+              return UntilUndisturbed([&] {
+                prepare();
+                const std::uint64_t begin = Ticks();
+                const bool undisturbed =
+                    Undisturbed(LegacyWorld::kEntries, work);
+                const std::uint64_t ticks = Ticks() - begin;
+                if (!undisturbed) return 0.0;
+                return rate_.Nanoseconds(ticks) /
+                       static_cast<double>(LegacyWorld::kEntries);
+              });
+            }};
+  }
 
   const WalkPlan& plan_;
   const TickRate& rate_;
@@ -300,6 +321,26 @@ inline void MmuSuite::RunZaps(Figures& figures) {
   figures["mmu/zap_under_aging"] = RatioOf(times, 0, 1);
 }
 
+inline void MmuSuite::RunLegacy() {
+  if (!Wants({"mmu/fault/nested/1"})) return;
+  LegacyWorld world;
+  const auto plain = [&](std::uint64_t i) { world.WritePlain(i); };
+  const auto trapped = [&](std::uint64_t i) { (void)world.WriteTrapped(i); };
+  const auto fault = [&](std::uint64_t i) { world.Fault(i); };
+  const auto forget = [&] { world.Forget(); };
+  const auto shadow = [&] { world.Shadow(); };
+  const auto build = [&] {
+    world.Shadow();
+    for (std::uint64_t i = 0; i < LegacyWorld::kEntries; ++i) world.Fault(i);
+  };
+  (void)InTurn(
+      "a guest's write to an entry of its table",
+      {ForEachEntry("plain: the table is not shadowed", forget, plain),
+       ForEachEntry("trapped, nothing is built from it", shadow, trapped),
+       ForEachEntry("trapped, and zapped", build, trapped),
+       ForEachEntry("the fault that builds it again", shadow, fault)});
+}
+
 inline void MmuSuite::Run(Figures& figures) {
   RunFaults(GuestKind::kTdp, 1, "mmu/fault/tdp/1", figures);
   RunFaults(GuestKind::kTdp, 2, "mmu/fault/tdp/2", figures);
@@ -307,6 +348,7 @@ inline void MmuSuite::Run(Figures& figures) {
   RunFaults(GuestKind::kNested, 2, "mmu/fault/nested/2", figures);
   RunScaling(figures);
   RunZaps(figures);
+  RunLegacy();
 }
 
 }  // namespace ptage::bench

@@ -70,6 +70,8 @@ TYPED_TEST(CellTest, ReadsWhatWasWritten) {
   EXPECT_EQ(ReadOnce(cell, kAcquire), 8u);
   WriteOnce(cell, static_cast<TypeParam>(~TypeParam{0}), kRelease);
   EXPECT_EQ(ReadOnce(cell, kRelaxed), static_cast<TypeParam>(~TypeParam{0}));
+  WriteOnce(cell, 9u, kSeqCst);
+  EXPECT_EQ(ReadOnce(cell, kSeqCst), 9u);
 }
 
 TYPED_TEST(CellTest, ACompareAndSwapThatSucceedsChangesTheWord) {

@@ -57,6 +57,8 @@ template <SpteFormat F, RmapWriters kWriters = RmapWriters::kLockHead>
 using LocklessRmaps = Lockless<F, TableArena<F>, LocklessPool<F>, kWriters>;
 template <SpteFormat F>
 using LocklessExcludedRmaps = LocklessRmaps<F, RmapWriters::kExcluded>;
+template <SpteFormat F>
+using LocklessOrderedRmaps = LocklessRmaps<F, RmapWriters::kLockHeadInOrder>;
 
 // Whether writers hold the MMU lock.
 template <class D>
@@ -143,23 +145,24 @@ class RmapMachine {
   std::vector<Entry*> entries_;
 };
 
-using AllDisciplines =
-    ::testing::Types<SingleEntryRmaps<Ept>, SingleEntryRmaps<X86_64>,
-                     SingleEntryRmaps<TinyFormat>, BitLockedRmaps<Ept>,
-                     BitLockedRmaps<X86_64>, BitLockedRmaps<TinyFormat>,
-                     LocklessRmaps<Ept>, LocklessRmaps<X86_64>,
-                     LocklessRmaps<TinyFormat>, LocklessExcludedRmaps<Ept>,
-                     LocklessExcludedRmaps<TinyFormat>>;
+using AllDisciplines = ::testing::Types<
+    SingleEntryRmaps<Ept>, SingleEntryRmaps<X86_64>,
+    SingleEntryRmaps<TinyFormat>, BitLockedRmaps<Ept>, BitLockedRmaps<X86_64>,
+    BitLockedRmaps<TinyFormat>, LocklessRmaps<Ept>, LocklessRmaps<X86_64>,
+    LocklessRmaps<TinyFormat>, LocklessExcludedRmaps<Ept>,
+    LocklessExcludedRmaps<TinyFormat>, LocklessOrderedRmaps<Ept>,
+    LocklessOrderedRmaps<TinyFormat>>;
 
 struct DisciplineNames {
   template <class D>
   static std::string GetName(int) {
     using F = typename D::Format;
     const char* const name =
-        std::is_same_v<D, BitLockedRmaps<F>>     ? "BitLocked"
-        : std::is_same_v<D, SingleEntryRmaps<F>> ? "SingleEntryLockless"
-        : std::is_same_v<D, LocklessRmaps<F>>    ? "Lockless"
-                                                 : "LocklessExcluded";
+        std::is_same_v<D, BitLockedRmaps<F>>         ? "BitLocked"
+        : std::is_same_v<D, SingleEntryRmaps<F>>     ? "SingleEntryLockless"
+        : std::is_same_v<D, LocklessRmaps<F>>        ? "Lockless"
+        : std::is_same_v<D, LocklessOrderedRmaps<F>> ? "LocklessOrdered"
+                                                     : "LocklessExcluded";
     return name + FormatNames::GetName<F>(0);
   }
 };

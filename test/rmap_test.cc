@@ -161,6 +161,42 @@ TYPED_TEST(RmapTest, ZeroFilledMemoryIsAnArrayOfEmptyHeads) {
   EXPECT_EQ(this->counts_.examined + this->counts_.unanswered, 0u);
 }
 
+TYPED_TEST(RmapTest, WhereItIsOrderedAllEntriesCanBeVisited) {
+  if constexpr (!OrderedRmaps<TypeParam>) {
+    GTEST_SKIP() << "it is not";
+  } else {
+    using T = Truth<typename TypeParam::Format>;
+    using Entry = SpteCell<typename TypeParam::Format>;
+    auto& rmaps = this->machine_.rmaps();
+    std::vector<Entry*> seen;
+    const auto all = [&](Entry& entry) {
+      seen.push_back(&entry);
+      return true;
+    };
+    EXPECT_TRUE(rmaps.Visit(this->head_, all));
+    EXPECT_TRUE(seen.empty());
+    for (std::size_t count = 1; count <= 30; ++count) {
+      this->MustAdd(count - 1, T::kCold);
+      rmaps.Announce(this->head_);
+      EXPECT_EQ(this->machine_.Count(this->head_), count);
+      seen.clear();
+      EXPECT_TRUE(rmaps.Visit(this->head_, all));
+      std::sort(seen.begin(), seen.end());
+      ASSERT_EQ(seen.size(), count);
+      for (std::size_t i = 0; i < count; ++i) {
+        EXPECT_TRUE(std::binary_search(seen.begin(), seen.end(),
+                                       &this->machine_.entry(i)));
+      }
+    }
+    seen.clear();
+    EXPECT_FALSE(rmaps.Visit(this->head_, [&](Entry& entry) {
+      seen.push_back(&entry);
+      return seen.size() < 20;
+    }));
+    EXPECT_EQ(seen.size(), 20u);
+  }
+}
+
 TYPED_TEST(RmapTest, TheWordTellsEmptyFromSingleFromMany) {
   using T = Truth<typename TypeParam::Format>;
   EXPECT_EQ(WordOf(this->head_), 0u);

@@ -112,9 +112,19 @@ class GuestWalker {
   // An access to frame `nested` of the nested guest. Beyond what the tables
   // have room for nothing is mapped.
   [[nodiscard]] GuestTranslation Translate(Gfn nested, Rights needed) const {
+    return Translate(nested, needed, [](Pfn, Level, Rights) { return true; });
+  }
+
+  // The same. Before a table is read, `enter(Pfn table, Level, Rights above)`
+  // is asked, `above` being what the entries above grant (all, where rights are
+  // in leaves alone): false ends the walk as if the table were outside. A walk
+  // that is begun again asks again.
+  template <class Enter>
+  [[nodiscard]] GuestTranslation Translate(Gfn nested, Rights needed,
+                                           Enter&& enter) const {
     for (int i = 0; i < kTries; ++i) {
       Path path;
-      const GuestTranslation found = Walk(nested, needed, path);
+      const GuestTranslation found = Walk(nested, needed, path, enter);
       if (!found || MarkPath(path, needed)) return found;
     }
     return GuestTranslation{.walk = GuestWalk::kBusy};
@@ -134,7 +144,9 @@ class GuestWalker {
     int length = 0;
   };
 
-  GuestTranslation Walk(Gfn nested, Rights needed, Path& path) const;
+  template <class Enter>
+  GuestTranslation Walk(Gfn nested, Rights needed, Path& path,
+                        Enter& enter) const;
   // False: an entry was changed meanwhile.
   bool MarkPath(const Path& path, Rights needed) const;
 
@@ -160,8 +172,9 @@ class GuestWalker {
 // ---------------------------------------------------------------------------
 
 template <CheckedFormat F, ForeignMemory M>
-GuestTranslation GuestWalker<F, M>::Walk(Gfn nested, Rights needed,
-                                         Path& path) const {
+template <class Enter>
+GuestTranslation GuestWalker<F, M>::Walk(Gfn nested, Rights needed, Path& path,
+                                         Enter& enter) const {
   if (nested.value >= kFramesPerTree<F>) {
     return GuestTranslation{.walk = GuestWalk::kNotPresent,
                             .level = Level{F::kLevels}};
@@ -169,7 +182,8 @@ GuestTranslation GuestWalker<F, M>::Walk(Gfn nested, Rights needed,
   Rights rights = Rights::kAll;
   Pfn frame = root_ + nested.value / kFramesPerRootTable<F>;
   for (Level level{F::kLevels};; level = level.Below()) {
-    Table<F>* const table = TableAt(frame);
+    Table<F>* const table =
+        enter(frame, level, rights) ? TableAt(frame) : nullptr;
     if (table == nullptr) {
       return GuestTranslation{.walk = GuestWalk::kOutside, .level = level};
     }

@@ -58,6 +58,8 @@ enum class FaultOutcome {
   kNoSlot,        // no memslot holds the frame (for a hypervisor: MMIO)
   kNotPermitted,  // the memslot does not grant the access
   kReflected,     // L1's own tables do not allow it: L1 gets the fault
+  kGuestTable,    // a write to a frame that holds a table of the guest's: it is
+                  // to be carried out for it (legacy_shadow.h)
   kNoMemory,
 };
 

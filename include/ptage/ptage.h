@@ -10,6 +10,7 @@
 #include "ptage/core.h"
 #include "ptage/fault_lock.h"
 #include "ptage/invalidate.h"
+#include "ptage/legacy_shadow.h"
 #include "ptage/memslot.h"
 #include "ptage/mmu.h"
 #include "ptage/notifier.h"

@@ -183,6 +183,27 @@ concept EnumerableRmaps =
       rmaps.ForEach(head, visit);
     };
 
+// A discipline of which one thread can find all entries, while others add
+// some:
+//   Visit(head, visit)   calls `visit(entry)` for each entry that is there from
+//                        before the call until it returns, perhaps repeatedly,
+//                        and for others, until it answers false; true if it
+//                        never did. `visit` takes no head's lock, and waits for
+//                        nobody
+//   Announce(head)       for an entry that is there and was frozen since it was
+//                        added: to Visit as if it were added now
+// Let one thread write a word and then Visit, and another Add or Announce an
+// entry and then read the word, the write and the read being kSeqCst. Then the
+// first visits the entry, and finds it as it was added or later, or the second
+// reads what the first wrote, or both.
+template <class D>
+concept OrderedRmaps = RmapDiscipline<D> &&
+                       requires(D& rmaps, RmapHead& head,
+                                bool (*visit)(SpteCell<typename D::Format>&)) {
+                         { rmaps.Visit(head, visit) } -> std::same_as<bool>;
+                         rmaps.Announce(head);
+                       };
+
 // The three questions, of one rmap.
 template <RmapDiscipline D>
 AgeResult TestYoung(D& rmaps, RmapHead& head, RmapFrame frame) {

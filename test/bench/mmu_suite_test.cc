@@ -51,6 +51,7 @@ TEST_F(MmuSuiteTest, EachMetricOfItsGroupIsThere) {
   EXPECT_EQ(expected, 6u);
   EXPECT_EQ(figures_.size(), expected);
   EXPECT_NE(suite.Table().find("a fault, nested, 2 vCPUs"), std::string::npos);
+  EXPECT_NE(suite.Table().find("trapped, and zapped"), std::string::npos);
 }
 
 TEST_F(MmuSuiteTest, WithoutAnotherCpuItIsSaidThatThereIsNone) {

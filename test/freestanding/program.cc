@@ -122,6 +122,8 @@ void CheckOnce() {
   WriteOnce(cell, 2, kRelease);
   Expect(TryCmpxchg(cell, 2, 3, kAcqRel) && !TryCmpxchg(cell, 2, 4, kRelaxed));
   Expect(FetchAdd(cell, 4, kAcqRel) == 3 && ReadOnce(cell, kAcquire) == 7);
+  WriteOnce(cell, 7, kSeqCst);
+  Expect(ReadOnce(cell, kSeqCst) == 7);
   ShardedCount<2> count;
   count.Add();
   Expect(count.Count() == 1);
@@ -291,6 +293,17 @@ void CheckRmap(D& rmaps, M& memory, SpinLock& mmu_lock) {
     rmaps.ForEach(head, [&](SpteCell<F>&) { ++entries; });
     return entries == 2;
   }));
+  if constexpr (OrderedRmaps<D>) {
+    unsigned visited = 0;
+    rmaps.Announce(head);
+    Expect(rmaps.Visit(head,
+                       [&](SpteCell<F>&) {
+                         ++visited;
+                         return true;
+                       }) &&
+           visited == 2);
+    Expect(!rmaps.Visit(head, [](SpteCell<F>&) { return false; }));
+  }
   AgeCounts counts;
   Expect(
       !rmaps.Age(head, frame, AgeAction::kTest, AgeMode::kSlow, counts).young &&
@@ -317,6 +330,8 @@ void CheckLockless(TableArena<F>& arena, Domain& domain, SpinLock& mmu_lock) {
   CheckRmap(lockless, arena, mmu_lock);
   Lockless<F, Arena, Pool, RmapWriters::kExcluded> excluded(arena, pool);
   CheckRmap(excluded, arena, mmu_lock);
+  Lockless<F, Arena, Pool, RmapWriters::kLockHeadInOrder> ordered(arena, pool);
+  CheckRmap(ordered, arena, mmu_lock);
   auto* const later = pool.AllocateLater();
   Expect(later != nullptr && pool.stats().in_use == 1);
   pool.Retire(later);

@@ -15,6 +15,7 @@ SEARCHES = {
     "guest_walk": ["guest_walk"],
     "harvest": ["page_table", "type_stable"],
     "hot_tables": ["hot_tables"],
+    "legacy_shadow/protected_frames": ["protected_frames"],
     "lock": ["lock"],
     "memory": ["spte", "rmap"],
     "once/block": ["page_table"],
@@ -33,11 +34,11 @@ SEARCHES = {
     "reclaim/limbo": ["anonymous_epoch", "epoch"],
     "reclaim/type_stable": ["type_stable"],
     "rmap": ["rmap", "lockless_list"],
-    "rmap/bit_locked": ["rmap"],
+    "rmap/bit_locked": ["rmap", "protected_frames"],
     "rmap/chunk_list": ["rmap"],
     "rmap/grace_pool": ["lockless_list"],
     "rmap/head_lock": ["rmap", "lockless_list"],
-    "rmap/lockless": ["rmap", "lockless_list"],
+    "rmap/lockless": ["rmap", "lockless_list", "protected_frames"],
     "rmap/lockless_list": ["lockless_list", "rmap"],
     "rmap/range": ["rmap"],
     "rmap/single_entry_lockless": ["rmap"],
@@ -113,6 +114,24 @@ LISTED = {
         "Gather:recheck:1": (
             "AgerAgainstChange<Change::kSplit>",
             "what is young is reported, or said to be unknown",
+        ),
+    },
+    "legacy_shadow/protected_frames": {
+        "HoldsTable:recheck:1": (
+            "BuilderAgainstNewLeaf<GuardedLockless, false>",
+            "no leaf of a table's frame is writable",
+        ),
+        "ProtectLeaf:recheck:1": (
+            "BuilderAgainstMoreRights<GuardedLockless>",
+            "no leaf of a table's frame is writable",
+        ),
+        "ProtectLeaf:recheck:2": (
+            "BuilderAgainstCpu<GuardedLockless>",
+            "no leaf of a table's frame is writable",
+        ),
+        "ProtectLeaf:recheck:3": (
+            "BuilderAgainstCpu<GuardedLockless>",
+            "no write is lost",
         ),
     },
     "lock": {
@@ -572,7 +591,7 @@ LISTED = {
         ),
     },
     "rmap/lockless@lockless_list": {
-        "Publish:order:1": (
+        "Publish:order:2": (
             "ScanAgainst<SingleAndBack, 2>",
             "DATA RACE",
         ),
@@ -797,6 +816,11 @@ LISTED = {
 
 # (why no execution can tell, [mutants]). Each is equivalent to what is shipped.
 STRUCK = [
+    (
+        "The frame is a table already, so that nothing of it is writable: a second scan finds " +
+        "nothing to do.",
+        ["legacy_shadow/protected_frames:ProtectFrame:recheck:1"],
+    ),
     (
         "Nobody looks at what the compare-and-swap answers: the bits of a lost race stay, and " +
         "are told of again.",

@@ -131,6 +131,92 @@ MUTANTS = {
             "  if (false) for (Shard& shard : shards_) {",
         ),
     ],
+    "legacy_shadow/protected_frames": [
+        (
+            "MarkedByARelease",
+            "BuilderAgainstNewLeaf<GuardedLockless, false>",
+            "no leaf of a table's frame is writable",
+            "WriteOnce(mark.tables, tables + 1, kSeqCst);",
+            "WriteOnce(mark.tables, tables + 1, kRelease);",
+        ),
+        (
+            "MarkReadByAnAcquire",
+            "BuilderAgainstNewLeaf<GuardedLockless, false>",
+            "no leaf of a table's frame is writable",
+            "return ReadOnce(mark.tables, kSeqCst) != 0;",
+            "return ReadOnce(mark.tables, kAcquire) != 0;",
+        ),
+        (
+            "CheckedBeforeAdded",
+            "BuilderAgainstNewLeaf<GuardedLockless, false>",
+            "no leaf of a table's frame is writable",
+            "  const RmapAdd added = rmaps.Add(head, leaf);\n" +
+            "  // After Add, see above.\n" +
+            "  writable = added == RmapAdd::kDone && !HoldsTable(mark);\n",
+            "  writable = !HoldsTable(mark);\n" +
+            "  const RmapAdd added = rmaps.Add(head, leaf);\n",
+        ),
+        (
+            "CheckedBeforeAnnounced",
+            "BuilderAgainstMoreRights<GuardedLockless>",
+            "no leaf of a table's frame is writable",
+            "  rmaps.Announce(head);\n  return !HoldsTable(mark);\n",
+            "  const bool writable = !HoldsTable(mark);\n" +
+            "  rmaps.Announce(head);\n  return writable;\n",
+        ),
+        (
+            "NotAnnounced",
+            "BuilderAgainstMoreRights<GuardedLockless>",
+            "no leaf of a table's frame is writable",
+            "  rmaps.Announce(head);\n",
+            "",
+        ),
+        (
+            "ScannedBeforeMarked",
+            "BuilderAgainstNewLeaf<GuardedLockless, false>",
+            "no leaf of a table's frame is writable",
+            "  WriteOnce(mark.tables, tables + 1, kSeqCst);\n" +
+            "  std::uint64_t writable = 0;\n",
+            "  std::uint64_t writable = 0;\n" +
+            "  while (!rmaps.Visit(*head, [&](SpteCell<typename D::Format>& leaf) {\n" +
+            "    return internal::ProtectLeaf<typename D::Format>(leaf, writable);\n" +
+            "  })) {\n" +
+            "    SpinPause();\n" +
+            "  }\n" +
+            "  WriteOnce(mark.tables, tables + 1, kSeqCst);\n" +
+            "  if (true) return writable;\n",
+        ),
+        (
+            "FrozenPassedBy",
+            "BuilderAgainstNewLeaf<GuardedLockless, false>",
+            "no leaf of a table's frame is writable",
+            "if (IsFrozen<F>(seen)) return false;",
+            "if (IsFrozen<F>(seen)) return true;",
+        ),
+        (
+            "DirtyTakenWithTheRight",
+            "BuilderAgainstCpu<GuardedLockless>",
+            "no write is lost",
+            "static_cast<Word>(seen & ~F::kWritable)",
+            "static_cast<Word>(seen & ~(F::kWritable | F::kDirty))",
+        ),
+    ],
+    "rmap/lockless@protected_frames": [
+        (
+            "AddedByARelease",
+            "BuilderAgainstNewLeaf<GuardedLockless, false>",
+            "no leaf of a table's frame is writable",
+            "WriteOnce(head.word, word, kSeqCst);",
+            "WriteOnce(head.word, word, kRelease);",
+        ),
+        (
+            "VisitedByAnAcquire",
+            "BuilderAgainstNewLeaf<GuardedLockless, false>",
+            "no leaf of a table's frame is writable",
+            "const std::uintptr_t word = ReadOnce(head.word, kSeqCst);",
+            "const std::uintptr_t word = ReadOnce(head.word, kAcquire);",
+        ),
+    ],
     "lock": [
         (
             "TakenByAStore",

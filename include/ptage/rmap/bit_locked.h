@@ -61,6 +61,13 @@ class BitLocked {
   AgeResult Age(RmapHead& head, RmapFrame frame, AgeAction action, AgeMode mode,
                 AgeCounts& counts);
 
+  // Of OrderedRmaps: both sides hold the bit, one after the other.
+  template <class Visitor>
+  bool Visit(RmapHead& head, Visitor&& visit);
+  void Announce(RmapHead& head) {
+    internal::UnlockHead(head, internal::LockHead(head));
+  }
+
   // For AgeRange (rmap/range.h). What a chunk leads to is not fetched: a chunk
   // may be read by the lock's holder alone.
   static void PrefetchNear(std::uintptr_t word) {
@@ -125,6 +132,19 @@ bool BitLocked<F, M, P>::Contains(RmapHead& head, Entry& entry) {
   });
   internal::UnlockHead(head, word);
   return found;
+}
+
+template <SpteFormat F, TableMemory<F> M, RmapChunkPool<F> P>
+template <class Visitor>
+bool BitLocked<F, M, P>::Visit(RmapHead& head, Visitor&& visit) {
+  const std::uintptr_t word = internal::LockHead(head);
+  bool all = true;
+  list_.ForEach(word, [&](Entry& entry) {
+    all = visit(entry);
+    return all;
+  });
+  internal::UnlockHead(head, word);
+  return all;
 }
 
 template <SpteFormat F, TableMemory<F> M, RmapChunkPool<F> P>

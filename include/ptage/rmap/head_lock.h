@@ -11,7 +11,7 @@
 //   compare-and-swap continues the release sequence of that store.
 //
 // Sites (order · partner)
-//   [head.1] acquire compare-and-swap in Lock   · [head.2]
+//   [head.1] acquire compare-and-swap in Lock   · [head.2], [lockless.3]
 //   [head.2] release store in Unlock            · [head.1], [bit.1],
 //                                                 [lockless.1]
 
@@ -29,7 +29,7 @@ namespace ptage::internal {
 inline std::uintptr_t LockHead(RmapHead& head) {
   for (;;) {
     const std::uintptr_t word = ReadOnce(head.word, kRelaxed);
-    // [head.1] acquire, pairs with [head.2].
+    // [head.1] acquire, pairs with [head.2] and [lockless.3].
     if ((word & RmapWord::kLocked) == 0 &&
         TryCmpxchg(head.word, word, word | RmapWord::kLocked, kAcquire)) {
       return word;

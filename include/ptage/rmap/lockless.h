@@ -20,8 +20,13 @@
 //     nothing; Add changes nothing where it finds no chunk.
 //
 // Sites (order · partner)
-//   [lockless.1] acquire load in Age                   · [head.2], [lockless.2]
+//   [lockless.1] acquire load in Age                   · [head.2],
+//                                                        [lockless.2],
+//                                                        [lockless.3]
 //   [lockless.2] release store in Publish, if excluded · [lockless.1]
+//   [lockless.3] sequentially consistent store in      · [lockless.1],
+//                Publish, if in order                    [lockless.4], [head.1]
+//   [lockless.4] sequentially consistent load in Visit · [lockless.3]
 
 #ifndef PTAGE_RMAP_LOCKLESS_H_
 #define PTAGE_RMAP_LOCKLESS_H_
@@ -40,8 +45,9 @@ namespace ptage {
 
 // Who keeps two writers of one head apart.
 enum class RmapWriters {
-  kLockHead,  // they do, by a bit of the head
-  kExcluded,  // their callers, by a lock such as the MMU's
+  kLockHead,         // they do, by a bit of the head
+  kLockHeadInOrder,  // the same; and the rmaps are OrderedRmaps
+  kExcluded,         // their callers, by a lock such as the MMU's
 };
 
 template <SpteFormat F, TableMemory<F> M, LocklessRmapPool<F> P,
@@ -55,7 +61,7 @@ class Lockless {
   using Format = F;
   using Entry = SpteCell<F>;
   static constexpr bool kFastAging = true;
-  static constexpr bool kParallelWriters = kWriters == RmapWriters::kLockHead;
+  static constexpr bool kParallelWriters = kWriters != RmapWriters::kExcluded;
   static constexpr bool kSinglesUnlocked = true;
 
   // Both outlive the discipline.
@@ -78,6 +84,16 @@ class Lockless {
   AgeResult Age(RmapHead& head, RmapFrame frame, AgeAction action, AgeMode mode,
                 AgeCounts& counts);
 
+  // Of OrderedRmaps, inside a LocklessWalk as Age. Wait-free but for `visit`.
+  template <class Visitor>
+  bool Visit(RmapHead& head, Visitor&& visit)
+    requires(kWriters == RmapWriters::kLockHeadInOrder);
+  void Announce(RmapHead& head)
+    requires(kWriters == RmapWriters::kLockHeadInOrder)
+  {
+    Publish(head, Own(head));
+  }
+
   // For AgeRange (rmap/range.h).
   [[nodiscard]] M& memory() const { return memory_; }
   static void PrefetchNear(std::uintptr_t word) { List::PrefetchNear(word); }
@@ -86,7 +102,7 @@ class Lockless {
  private:
   // The word as writers may use it, and the end of that use.
   static std::uintptr_t Own(RmapHead& head) {
-    if constexpr (kWriters == RmapWriters::kLockHead) {
+    if constexpr (kWriters != RmapWriters::kExcluded) {
       return internal::LockHead(head);
     } else {
       return ReadOnce(head.word, kRelaxed);
@@ -95,6 +111,14 @@ class Lockless {
   static void Publish(RmapHead& head, std::uintptr_t word) {
     if constexpr (kWriters == RmapWriters::kLockHead) {
       internal::UnlockHead(head, word);
+    } else if constexpr (kWriters == RmapWriters::kLockHeadInOrder) {
+      // Unlocks, as UnlockHead does. Were this a release store:
+      //   fault: adds (in its store buffer) | builder: marks, reads the head
+      //   fault: reads the mark: no table   | builder: finds no entry
+      // and both are in the right of their own.
+      // [lockless.3] sequentially consistent, pairs with [lockless.4]; and as a
+      // release with [head.1] and [lockless.1].
+      WriteOnce(head.word, word, kSeqCst);
     } else {
       // [lockless.2] release, pairs with [lockless.1].
       WriteOnce(head.word, word, kRelease);
@@ -103,7 +127,7 @@ class Lockless {
 
   // The end of a use that changed nothing.
   static void Disown(RmapHead& head, std::uintptr_t word) {
-    if constexpr (kWriters == RmapWriters::kLockHead) {
+    if constexpr (kWriters != RmapWriters::kExcluded) {
       internal::UnlockHead(head, word);
     }
   }
@@ -174,13 +198,29 @@ bool Lockless<F, M, P, kWriters>::Contains(RmapHead& head, Entry& entry) {
 
 template <SpteFormat F, TableMemory<F> M, LocklessRmapPool<F> P,
           RmapWriters kWriters>
+template <class Visitor>
+bool Lockless<F, M, P, kWriters>::Visit(RmapHead& head, Visitor&& visit)
+  requires(kWriters == RmapWriters::kLockHeadInOrder)
+{
+  // [lockless.4] sequentially consistent, pairs with [lockless.3].
+  const std::uintptr_t word = ReadOnce(head.word, kSeqCst);
+  bool all = true;
+  List::Scan(word, [&](Entry& entry) {
+    all = visit(entry);
+    return all;
+  });
+  return all;
+}
+
+template <SpteFormat F, TableMemory<F> M, LocklessRmapPool<F> P,
+          RmapWriters kWriters>
 AgeResult Lockless<F, M, P, kWriters>::Age(RmapHead& head, RmapFrame frame,
                                            AgeAction action, AgeMode mode,
                                            AgeCounts& counts) {
   // Read once. Were it read again for the list:
   //   ager: reads the only entry's address | writer: makes it a list
   //   ager: reads a chunk's address, and takes it for an entry's.
-  // [lockless.1] acquire, pairs with [head.2] and [lockless.2].
+  // [lockless.1] acquire, pairs with [head.2], [lockless.2] and [lockless.3].
   const std::uintptr_t word = ReadOnce(head.word, kAcquire);
   if (List::LeadsToLater(word))
     return AgeLong(word, frame, action, mode, counts);

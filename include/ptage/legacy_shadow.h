@@ -1,0 +1,621 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//
+// The MMU of a guest without nested paging. The guest keeps page tables in its
+// memory, from its pages to its frames; a processor walks tables of ours
+// instead, from the guest's pages straight to host frames: the *shadow* tables,
+// one for each table of the guest's that is in use.
+//
+// Contract
+//   * Any threads may call any function concurrently, none of them inside a
+//     walk, holding the MMU lock, or running a vCPU.
+//   * No shadow table is out of date: what a CPU is given by one is what the
+//     guest's tables said at some moment of the access. For that, no leaf maps
+//     a frame that holds a shadowed table as writable, so each write to one is
+//     a fault (kGuestTable), which GuestWrite carries out: it zaps what was
+//     built from the changed entries, in every shadow table of the frame, and
+//     flushes, before it returns. A table is built only after its frame is
+//     protected (legacy_shadow/protected_frames.h) and flushed, from what is
+//     read then.
+//     So the guest's INVLPG and its reload of CR3 have nothing to do.
+//   * An access sets the accessed bit in each of the guest's entries on its
+//     path, and for a write the dirty bit in the leaf, before anything is built
+//     from them, as guest_walk.h says. A leaf of ours is writable only where
+//     the guest's is dirty.
+//   * A leaf grants what the guest's entries of its path and the slot grant.
+//     (Not among Rights is who may use a page, user or supervisor. A guest that
+//     tells them apart needs a space for each, as if of different roots.)
+//   * Faults hold the MMU lock shared, and go on beside each other; a fault
+//     that needs a new table takes a second lock for it. All that takes entries
+//     away holds the MMU lock exclusively. So under that no entry is frozen by
+//     another, and a fault meets no table that is being removed.
+//   * A leaf is in the rmap of its frame as rmap.h says, and aging goes through
+//     the rmaps, without a lock: by the rules of the discipline. All leaves are
+//     small; a large page of the guest's has shadow tables of small ones, each
+//     its own.
+//   * Accessed and dirty bits of leaves that are taken away go to a sink, while
+//     the leaf is frozen. What *we* write into the guest's memory is in no
+//     entry's dirty bit: GuestWrite's bytes, and the bits that a fault sets in
+//     the tables of its path. Who collects dirty pages adds these himself.
+//   * Not seen: writes to the guest's tables by devices, or by the host. Who
+//     makes such writes calls ZapFrames of the tables' frames around them.
+//
+//   Progress: Age as the discipline says; Fault waits for the lock, and where
+//   it builds a table, for owners of frozen leaves and for the flush.
+//
+// Sites (order · partner)
+//   [legacy.1] release compare-and-swap in GuestWrite   · [guest.1]
+
+#ifndef PTAGE_LEGACY_SHADOW_H_
+#define PTAGE_LEGACY_SHADOW_H_
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <functional>
+#include <limits>
+#include <optional>
+#include <utility>
+
+#include "absl/functional/function_ref.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_format.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/types/span.h"
+#include "ptage/config.h"
+#include "ptage/fault_lock.h"
+#include "ptage/guest_walk.h"
+#include "ptage/invalidate.h"
+#include "ptage/legacy_shadow/protected_frames.h"
+#include "ptage/legacy_shadow/shadow_tree.h"
+#include "ptage/legacy_shadow/tables.h"
+#include "ptage/memory.h"
+#include "ptage/memory/foreign_ram.h"
+#include "ptage/memslot.h"
+#include "ptage/mmu.h"
+#include "ptage/once.h"
+#include "ptage/reclaim.h"
+#include "ptage/rmap.h"
+#include "ptage/rmap/range.h"
+#include "ptage/spte.h"
+#include "ptage/types.h"
+
+namespace ptage {
+
+// `F` is the format of our tables, `G` that of the guest's, in its memory `L1`.
+template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
+          OrderedRmaps D, CheckedFormat G, ForeignMemory L1>
+class LegacyShadow : public AgeQuestions<LegacyShadow<F, M, R, Fl, D, G, L1>> {
+  static_assert(ProtectableFormat<F>,
+                "LegacyShadow: leaves of the format do not stay dirty when "
+                "they are made read-only");
+  static_assert(!kTypeStable<R>,
+                "LegacyShadow: rmaps and their chunks need a reclaimer that "
+                "waits for walks; TypeStable does not");
+  static_assert(G::kLevels == F::kLevels && G::kIndexBits == F::kIndexBits &&
+                    G::kPageBits == F::kPageBits && kRootTables<F> == 1 &&
+                    kRootTables<G> == 1,
+                "LegacyShadow: our tables have another shape than the guest's");
+
+ public:
+  using Walk = LocklessWalk<R>;
+  static constexpr bool kFastAging = D::kFastAging;
+  // Pages that a guest's table can translate.
+  static constexpr std::uint64_t kPages = kFramesPerTree<F>;
+
+  // What it is made of; all outlive it. `guest` is the guest's memory by its
+  // own addresses. If the discipline's chunks are retired, they are to this
+  // very reclaimer.
+  struct Parts {
+    M& memory;
+    R& reclaimer;
+    Fl& flusher;
+    D& rmaps;
+    absl::Mutex& mmu_lock;
+    const L1& guest;
+  };
+  struct Limits {
+    // The guest has frames 0 … frames − 1.
+    std::uint64_t frames = 0;
+    // Bits of the guest's physical addresses.
+    int physical_bits = 52;
+    // Shadow tables, before the oldest is taken for a new one.
+    std::size_t tables = std::numeric_limits<std::size_t>::max();
+  };
+
+  // `fault_sink`, if there is one, gets the bits of what a fault takes away to
+  // make room.
+  LegacyShadow(const Parts& parts, const Limits& limits,
+               std::function<void(const ZappedLeaf&)> fault_sink = nullptr);
+  // Precondition: no other thread uses the MMU, and no CPU its tables.
+  ~LegacyShadow();
+  LegacyShadow(const LegacyShadow&) = delete;
+  LegacyShadow& operator=(const LegacyShadow&) = delete;
+
+  // Adds memory, of which no two frames are the same. InvalidArgument: the
+  // range is empty, reversed or too far up; AlreadyExists: it overlaps another
+  // slot.
+  absl::Status AddMemslot(GfnRange frames, Pfn base, Rights rights) {
+    absl::MutexLock slots(&slots_lock_);
+    // Were it added beside who builds a table, he could find no slot, and a
+    // fault find the slot and not his mark.
+    const FaultLock::Exclusive hold(lock_);
+    return tree_.memslots().Add(frames, base, rights, Gfn{limits_.frames});
+  }
+  // Takes the memory of exactly these frames away, as ZapFrames does with what
+  // maps it. NotFound: there is no such slot.
+  absl::Status RemoveMemslot(GfnRange frames, ZapSink sink);
+
+  // An address space as a CPU uses it: its table at the top.
+  struct Root {
+    Gfn frame;        // the guest's
+    Table<F>* table;  // ours
+  };
+
+  // The guest loads the address of `frame` into CR3: what the CPU is to load
+  // instead. The root stays until it is unloaded as often as it was loaded.
+  // InvalidArgument: the guest has no such memory; ResourceExhausted: there is
+  // no memory for the table.
+  [[nodiscard]] absl::StatusOr<Root> LoadRoot(Gfn frame);
+  // Another root was loaded in its place. What was built is kept for the next
+  // time, until its memory is wanted.
+  void UnloadRoot(Root root);
+  // Removes what was built for the space. False if there is nothing, or it is
+  // loaded.
+  bool DropRoot(Gfn frame, ZapSink sink);
+
+  // An access to page number `page` of the space that the shadow tables did not
+  // allow. `walked` is what the guest's tables say: of kReflected why; of
+  // kGuestTable and kNoSlot, which frame it is. A page that is mapped is
+  // accessed, and dirty if `access` writes.
+  [[nodiscard]] FaultOutcome Fault(Root root, Gfn page, Rights access,
+                                   GuestTranslation& walked);
+
+  // A CPU of the guest's writes `bytes` bytes at `offset` of `frame`, all in
+  // it: zaps what was built from these, flushes, and calls `change()`, which
+  // writes them, before faults go on. It writes each entry of the guest's by
+  // one atomic operation, for beside it faults set accessed and dirty bits.
+  // Returns how many entries were zapped, not counting those below them.
+  std::uint64_t GuestWrite(Gfn frame, std::size_t offset, std::size_t bytes,
+                           ZapSink sink, absl::FunctionRef<void()> change);
+  // The same of a plain write. Nothing: the guest has no such memory.
+  std::optional<std::uint64_t> GuestWrite(Gfn frame, std::size_t offset,
+                                          absl::Span<const std::byte> bytes,
+                                          ZapSink sink);
+
+  // The guest's INVLPG: nothing is out of date that it could want to be rid of.
+  static constexpr void InvalidatePage(Root, Gfn) {}
+
+  // Zaps every leaf that maps a frame of `range`, and what was built from
+  // tables in it. When it returns, no CPU uses the frames, and none will before
+  // it faults; to keep faults out for longer, hold an invalidation of the
+  // frames open around it. Returns how many entries.
+  std::uint64_t ZapFrames(GfnRange range, ZapSink sink);
+  [[nodiscard]] InvalidateSequence& invalidations() { return invalidations_; }
+
+  // Tests or clears every leaf that maps a frame of `range`.
+  AgeResult Age(GfnRange range, AgeAction action, AgeMode mode,
+                const AgeOutput& output);
+
+  // Removes shadow tables until `count` are gone or none is left that is not
+  // loaded: those that nothing points to; then, level by level from the bottom,
+  // the oldest, but such as CPUs used since they were last passed over (where
+  // inner entries have an accessed bit) only after the others. Returns how
+  // many.
+  std::size_t Reclaim(std::size_t count, ZapSink sink);
+
+  // Leaves that map `gfn` and grant at least `rights`; tables in use; and
+  // whether the frame holds a table that is shadowed. What was so a moment ago,
+  // if other threads use the MMU.
+  [[nodiscard]] std::uint32_t CountEntries(Gfn gfn,
+                                           Rights rights = Rights::kNone);
+  [[nodiscard]] std::size_t tables() {
+    const FaultLock::Shared hold(lock_);
+    return tree_.size();
+  }
+  [[nodiscard]] bool IsTable(Gfn gfn) const {
+    return tree_.HasFrame(gfn) && HoldsTable(tree_.MarkOf(gfn));
+  }
+
+ private:
+  using Tree = internal::ShadowTree<F, M, R, Fl, D>;
+  using Walker = GuestWalker<G, L1>;
+
+  static constexpr Level kSmall{1};
+  static constexpr Level kTop{F::kLevels};
+  // Of a fault that finds no memory, as in vm.h.
+  static constexpr int kTries = 4;
+
+  // Why a fault found no memory.
+  enum class Shortage { kNone, kList, kTables };
+
+  // The shadow tables of a path.
+  struct Path {
+    Table<F>* tables[F::kLevels] = {};  // by level − 1
+    Shortage shortage = Shortage::kNone;
+    bool retry = false;
+    bool built = false;  // tables that are not linked yet
+
+    [[nodiscard]] Table<F>*& At(Level level) { return tables[level.value - 1]; }
+    [[nodiscard]] SpteCell<F>& EntryAt(Level level, Gfn page) {
+      return At(level)
+          ->entries[page.value / FramesAt<F>(level) % kEntriesPerTable<F>];
+    }
+  };
+
+  FaultOutcome TryFault(Root root, Gfn page, Rights access, const Walker& guest,
+                        GuestTranslation& walked, Path& path);
+  // Finds or builds the shadow table of the guest's table that is about to be
+  // read. False: the walk ends here, and `path` says why, if not because the
+  // guest has no such memory.
+  bool Enter(const Walk& walk, const FaultLock::Held& held, Root root, Gfn page,
+             TableRole role, Path& path);
+  FaultOutcome MapLeaf(const Walk& walk, const FaultLock::Held& held, Gfn page,
+                       const GuestTranslation& to, Rights access, Path& path);
+  // What a fault does that found no memory, and one that did not come to link
+  // what it built.
+  void MakeRoom(Shortage shortage, Gfn gfn);
+  void RemoveUnused();
+  void ToFaultSink(const ZappedLeaf& leaf) {
+    if (fault_sink_) fault_sink_(leaf);
+  }
+  // Whether no invalidation of the frame is open. One that ended before is of
+  // no matter: all that a fault finds it finds under the lock.
+  [[nodiscard]] bool MayBelieve(const FaultLock::Held& held, Gfn frame) const {
+    return !invalidations_.MustRetry(held, invalidations_.Snapshot(),
+                                     GfnRange{frame, frame + 1});
+  }
+
+  R& reclaimer_;
+  D& rmaps_;
+  // The MMU lock.
+  FaultLock lock_;
+  // Excludes changes of slots from each other. Taken before the MMU lock.
+  absl::Mutex slots_lock_;
+  const L1& guest_;
+  const Limits limits_;
+  const std::function<void(const ZappedLeaf&)> fault_sink_;
+  InvalidateSequence invalidations_;
+  Tree tree_;
+};
+
+// ---------------------------------------------------------------------------
+
+template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
+          OrderedRmaps D, CheckedFormat G, ForeignMemory L1>
+LegacyShadow<F, M, R, Fl, D, G, L1>::LegacyShadow(
+    const Parts& parts, const Limits& limits,
+    std::function<void(const ZappedLeaf&)> fault_sink)
+    : reclaimer_(parts.reclaimer),
+      rmaps_(parts.rmaps),
+      lock_(parts.mmu_lock),
+      guest_(parts.guest),
+      limits_(limits),
+      fault_sink_(std::move(fault_sink)),
+      invalidations_(lock_),
+      tree_(parts.memory, parts.reclaimer, parts.flusher, parts.rmaps,
+            limits.frames, limits.tables) {}
+
+template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
+          OrderedRmaps D, CheckedFormat G, ForeignMemory L1>
+LegacyShadow<F, M, R, Fl, D, G, L1>::~LegacyShadow() {
+  const Walk walk(reclaimer_, WalkEntry::kWait);
+  const FaultLock::Exclusive hold(lock_);
+  tree_.Clear(walk, [](const ZappedLeaf&) {});
+}
+
+template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
+          OrderedRmaps D, CheckedFormat G, ForeignMemory L1>
+absl::Status LegacyShadow<F, M, R, Fl, D, G, L1>::RemoveMemslot(GfnRange frames,
+                                                                ZapSink sink) {
+  absl::MutexLock slots(&slots_lock_);
+  const absl::Status held = tree_.memslots().Holds(frames);
+  if (!held.ok()) return held;
+  // Open until the slot is gone, or a fault would map from it again.
+  const ScopedInvalidation open(invalidations_, frames);
+  ZapFrames(frames, sink);
+  const FaultLock::Exclusive hold(lock_);
+  return tree_.memslots().Remove(frames);
+}
+
+template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
+          OrderedRmaps D, CheckedFormat G, ForeignMemory L1>
+auto LegacyShadow<F, M, R, Fl, D, G, L1>::LoadRoot(Gfn frame)
+    -> absl::StatusOr<Root> {
+  if (!tree_.HasFrame(frame) ||
+      guest_.At(frame.value << G::kPageBits, sizeof(Table<G>)) == nullptr) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("root %d: the guest has no such frame", frame.value));
+  }
+  for (int tries = 0; tries < kTries; ++tries) {
+    {
+      const Walk walk(reclaimer_, WalkEntry::kWait);
+      const FaultLock::Shared hold(lock_);
+      Table<F>* const table =
+          tree_.TableFor(walk, TableRole{frame, kTop, Rights::kAll}, true);
+      if (table != nullptr) return Root{frame, table};
+    }
+    MakeRoom(Shortage::kTables, frame);
+  }
+  return absl::ResourceExhaustedError(
+      absl::StrFormat("root %d: no table is free", frame.value));
+}
+
+template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
+          OrderedRmaps D, CheckedFormat G, ForeignMemory L1>
+void LegacyShadow<F, M, R, Fl, D, G, L1>::UnloadRoot(Root root) {
+  const FaultLock::Shared hold(lock_);
+  tree_.Unload(root.table);
+}
+
+template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
+          OrderedRmaps D, CheckedFormat G, ForeignMemory L1>
+bool LegacyShadow<F, M, R, Fl, D, G, L1>::DropRoot(Gfn frame, ZapSink sink) {
+  const Walk walk(reclaimer_, WalkEntry::kWait);
+  const FaultLock::Exclusive hold(lock_);
+  ShadowTable<F>* const root = tree_.Find(TableRole{frame, kTop, Rights::kAll});
+  if (root == nullptr || root->loads != 0) return false;
+  typename Tree::Removal removal(walk, sink);
+  tree_.TakeTable(removal, *root);
+  (void)tree_.Finish(removal);
+  return true;
+}
+
+template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
+          OrderedRmaps D, CheckedFormat G, ForeignMemory L1>
+FaultOutcome LegacyShadow<F, M, R, Fl, D, G, L1>::Fault(
+    Root root, Gfn page, Rights access, GuestTranslation& walked) {
+  const Walker guest(guest_, Pfn{root.frame.value}, GuestBits::kMarked,
+                     limits_.physical_bits);
+  // A look ahead, so that nothing is built for what the guest does not have.
+  walked = guest.Translate(page, access);
+  if (walked.walk == GuestWalk::kBusy) return FaultOutcome::kRetry;
+  if (!walked) return FaultOutcome::kReflected;
+  FaultOutcome outcome = FaultOutcome::kNoMemory;
+  for (int tries = 0; tries < kTries; ++tries) {
+    Path path;
+    outcome = TryFault(root, page, access, guest, walked, path);
+    if (path.built) RemoveUnused();
+    if (outcome != FaultOutcome::kNoMemory) break;
+    MakeRoom(path.shortage, walked.gfn);
+  }
+  return outcome;
+}
+
+template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
+          OrderedRmaps D, CheckedFormat G, ForeignMemory L1>
+FaultOutcome LegacyShadow<F, M, R, Fl, D, G, L1>::TryFault(
+    Root root, Gfn page, Rights access, const Walker& guest,
+    GuestTranslation& walked, Path& path) {
+  const Walk walk(reclaimer_, WalkEntry::kWait);
+  const FaultLock::Shared hold(lock_);
+  // Each table is protected before it is read, and stays as it is read until
+  // the lock is free. Were the look ahead built upon:
+  //   fault: reads a table | guest: writes it
+  //   fault: protects it, and builds what is not there any more.
+  walked =
+      guest.Translate(page, access, [&](Pfn frame, Level level, Rights above) {
+        return Enter(walk, hold, root, page,
+                     TableRole{Gfn{frame.value}, level, above}, path);
+      });
+  if (path.retry) return FaultOutcome::kRetry;
+  if (path.shortage != Shortage::kNone) return FaultOutcome::kNoMemory;
+  if (walked.walk == GuestWalk::kBusy) return FaultOutcome::kRetry;
+  if (!walked) return FaultOutcome::kReflected;
+  // The guest's entries are marked as accessed by now.
+  for (Level level = kTop; level > walked.level; level = level.Below()) {
+    tree_.Link(path.EntryAt(level, page), path.At(level.Below()));
+  }
+  path.built = false;
+  return MapLeaf(walk, hold, page, walked, access, path);
+}
+
+template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
+          OrderedRmaps D, CheckedFormat G, ForeignMemory L1>
+bool LegacyShadow<F, M, R, Fl, D, G, L1>::Enter(const Walk& walk,
+                                                const FaultLock::Held& held,
+                                                Root root, Gfn page,
+                                                TableRole role, Path& path) {
+  if (!tree_.HasFrame(role.frame)) return false;
+  if (!MayBelieve(held, role.frame)) {
+    path.retry = true;
+    return false;
+  }
+  Table<F>*& table = path.At(role.level);
+  if (role.level == kTop) {
+    table = root.table;
+    return true;
+  }
+  const typename F::Word above =
+      ReadOnce(path.EntryAt(role.level.Above(), page), kAcquire);
+  if (F::IsPresent(above)) {
+    table = tree_.memory().TableAt(F::FrameOf(above));
+    return true;
+  }
+  table = tree_.TableFor(walk, role);
+  path.built = true;
+  if (table == nullptr) path.shortage = Shortage::kTables;
+  return table != nullptr;
+}
+
+template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
+          OrderedRmaps D, CheckedFormat G, ForeignMemory L1>
+FaultOutcome LegacyShadow<F, M, R, Fl, D, G, L1>::MapLeaf(
+    const Walk& walk, const FaultLock::Held& held, Gfn page,
+    const GuestTranslation& to, Rights access, Path& path) {
+  if (!MayBelieve(held, to.gfn)) return FaultOutcome::kRetry;
+  Memslot<F>* const slot = tree_.memslots().Find(walk, to.gfn);
+  if (slot == nullptr) return FaultOutcome::kNoSlot;
+  if (!Allows(slot->rights(), access)) return FaultOutcome::kNotPermitted;
+  for (Level level = to.level; level > kSmall; level = level.Below()) {
+    path.At(level.Below()) = tree_.PartsOf(path.EntryAt(level, page), level);
+    if (path.At(level.Below()) == nullptr) {
+      path.shortage = Shortage::kTables;
+      return FaultOutcome::kNoMemory;
+    }
+  }
+  switch (tree_.Map(*slot, path.EntryAt(kSmall, page), to.gfn,
+                    slot->rights() & to.rights, access)) {
+    case Tree::Leaf::kMapped:
+      return FaultOutcome::kMapped;
+    case Tree::Leaf::kThere:
+      return FaultOutcome::kSpurious;
+    case Tree::Leaf::kProtected:
+      return FaultOutcome::kGuestTable;
+    case Tree::Leaf::kRetry:
+      return FaultOutcome::kRetry;
+    case Tree::Leaf::kListFull:
+      path.shortage = Shortage::kList;
+      return FaultOutcome::kNoMemory;
+    case Tree::Leaf::kNoMemory:
+      break;
+  }
+  path.shortage = Shortage::kTables;
+  return FaultOutcome::kNoMemory;
+}
+
+template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
+          OrderedRmaps D, CheckedFormat G, ForeignMemory L1>
+void LegacyShadow<F, M, R, Fl, D, G, L1>::MakeRoom(Shortage shortage, Gfn gfn) {
+  {
+    const Walk walk(reclaimer_, WalkEntry::kWait);
+    const FaultLock::Exclusive hold(lock_);
+    const auto sink = [this](const ZappedLeaf& leaf) { ToFaultSink(leaf); };
+    if (shortage == Shortage::kTables) {
+      (void)tree_.Reclaim(walk, Tree::kPath, sink);
+    } else if (Memslot<F>* const slot = tree_.memslots().Find(walk, gfn)) {
+      typename Tree::Removal removal(walk, sink);
+      tree_.TakeLeaves(removal, *slot, gfn);
+      (void)tree_.Finish(removal);
+    }
+  }
+  // What was retired comes back when the walks that may hold it have ended.
+  if constexpr (SynchronizingReclaimer<R>) reclaimer_.Synchronize();
+}
+
+template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
+          OrderedRmaps D, CheckedFormat G, ForeignMemory L1>
+void LegacyShadow<F, M, R, Fl, D, G, L1>::RemoveUnused() {
+  const Walk walk(reclaimer_, WalkEntry::kWait);
+  const FaultLock::Exclusive hold(lock_);
+  const auto sink = [this](const ZappedLeaf& leaf) { ToFaultSink(leaf); };
+  typename Tree::Removal removal(walk, sink);
+  tree_.TakeUnused(removal);
+  (void)tree_.Finish(removal);
+}
+
+template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
+          OrderedRmaps D, CheckedFormat G, ForeignMemory L1>
+std::uint64_t LegacyShadow<F, M, R, Fl, D, G, L1>::GuestWrite(
+    Gfn frame, std::size_t offset, std::size_t bytes, ZapSink sink,
+    absl::FunctionRef<void()> change) {
+  constexpr std::size_t kEntry = sizeof(typename G::Word);
+  PTAGE_ASSERT(bytes != 0 && offset < sizeof(Table<G>) &&
+               bytes <= sizeof(Table<G>) - offset);
+  const Walk walk(reclaimer_, WalkEntry::kWait);
+  const FaultLock::Exclusive hold(lock_);
+  typename Tree::Removal removal(walk, sink);
+  tree_.TakeEntries(removal, frame, offset / kEntry,
+                    (offset + bytes - 1) / kEntry);
+  const std::uint64_t zapped = tree_.Finish(removal);
+  change();
+  return zapped;
+}
+
+template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
+          OrderedRmaps D, CheckedFormat G, ForeignMemory L1>
+std::optional<std::uint64_t> LegacyShadow<F, M, R, Fl, D, G, L1>::GuestWrite(
+    Gfn frame, std::size_t offset, absl::Span<const std::byte> bytes,
+    ZapSink sink) {
+  std::byte* const memory =
+      guest_.At(frame.value << G::kPageBits, sizeof(Table<G>));
+  if (memory == nullptr) return std::nullopt;
+  auto* const table = reinterpret_cast<Table<G>*>(memory);
+  return GuestWrite(frame, offset, bytes.size(), sink, [&] {
+    for (std::size_t done = 0; done < bytes.size();) {
+      constexpr std::size_t kEntry = sizeof(typename G::Word);
+      const std::size_t at = offset + done;
+      const std::size_t count =
+          std::min(kEntry - at % kEntry, bytes.size() - done);
+      SpteCell<G>& entry = table->entries[at / kEntry];
+      // By compare-and-swap: a fault that looks ahead may set an accessed bit
+      // next to the bytes.
+      for (;;) {
+        const typename G::Word seen = ReadOnce(entry, kRelaxed);
+        typename G::Word word = seen;
+        std::memcpy(reinterpret_cast<std::byte*>(&word) + at % kEntry,
+                    bytes.data() + done, count);
+        // [legacy.1] release, pairs with [guest.1].
+        if (TryCmpxchg(entry, seen, word, kRelease)) break;
+      }
+      done += count;
+    }
+  });
+}
+
+template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
+          OrderedRmaps D, CheckedFormat G, ForeignMemory L1>
+std::uint64_t LegacyShadow<F, M, R, Fl, D, G, L1>::ZapFrames(GfnRange range,
+                                                             ZapSink sink) {
+  const ScopedInvalidation open(invalidations_, range);
+  const Walk walk(reclaimer_, WalkEntry::kWait);
+  const FaultLock::Exclusive hold(lock_);
+  typename Tree::Removal removal(walk, sink);
+  tree_.memslots().ForEach(walk, range, [&](Memslot<F>& slot, GfnRange part) {
+    for (Gfn gfn = part.begin; gfn < part.end; gfn = gfn + 1) {
+      tree_.TakeLeaves(removal, slot, gfn);
+    }
+  });
+  tree_.TakeTables(removal, range);
+  return tree_.Finish(removal);
+}
+
+template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
+          OrderedRmaps D, CheckedFormat G, ForeignMemory L1>
+AgeResult LegacyShadow<F, M, R, Fl, D, G, L1>::Age(GfnRange range,
+                                                   AgeAction action,
+                                                   AgeMode mode,
+                                                   const AgeOutput& output) {
+  const Walk walk(reclaimer_, EntryFor(mode));
+  if (!walk) return Unanswered(range, output);
+  AgeResult result;
+  AgeCounts counts;
+  tree_.memslots().ForEach(walk, range, [&](Memslot<F>& slot, GfnRange part) {
+    result |= AgeRange(rmaps_, &slot.HeadOf(part.begin, kSmall),
+                       RmapFrame{part.begin, kSmall}, part.Frames(), action,
+                       mode, output, counts);
+  });
+  output.Count(counts);
+  result.was_fast = kFastAging && counts.young != 0;
+  return result;
+}
+
+template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
+          OrderedRmaps D, CheckedFormat G, ForeignMemory L1>
+std::size_t LegacyShadow<F, M, R, Fl, D, G, L1>::Reclaim(std::size_t count,
+                                                         ZapSink sink) {
+  const Walk walk(reclaimer_, WalkEntry::kWait);
+  const FaultLock::Exclusive hold(lock_);
+  return tree_.Reclaim(walk, count, sink);
+}
+
+template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
+          OrderedRmaps D, CheckedFormat G, ForeignMemory L1>
+std::uint32_t LegacyShadow<F, M, R, Fl, D, G, L1>::CountEntries(Gfn gfn,
+                                                                Rights rights) {
+  const Walk walk(reclaimer_, WalkEntry::kWait);
+  Memslot<F>* const slot = tree_.memslots().Find(walk, gfn);
+  std::uint32_t count = 0;
+  if (slot == nullptr) return count;
+  rmaps_.Visit(slot->HeadOf(gfn, kSmall), [&](SpteCell<F>& leaf) {
+    const typename F::Word seen = ReadOnce(leaf, kRelaxed);
+    if (F::IsPresent(seen) && Allows(F::RightsOf(seen), rights)) ++count;
+    return true;
+  });
+  return count;
+}
+
+}  // namespace ptage
+
+#endif  // PTAGE_LEGACY_SHADOW_H_

@@ -140,7 +140,7 @@ bool IsWanted(const std::optional<std::regex>& filter, GuestKind kind,
   const std::string guest = NameOf(kind);
   for (const Contender contender : kContenders) {
     std::vector<Metric> metrics;
-    internal::AddContender(guest, TraitsOf(contender).name, config.name, true,
+    internal::AddContender(guest, TraitsOf(contender).name, config.name,
                            metrics);
     for (const Metric& metric : metrics) {
       if (std::regex_search(metric.id, *filter)) return true;

@@ -59,12 +59,15 @@ class RunTest : public testing::Test {
 TEST_F(RunTest, ARoundRunsEveryContenderOfEveryGuestInEveryConfiguration) {
   const RunResult run = Run();
   ASSERT_GE(run.rounds, 1u);
-  ASSERT_EQ(run.guests.size(), 2u);
+  ASSERT_EQ(run.guests.size(), 3u);
   std::uint64_t windows = 0;
   for (const GuestResult& guest : run.guests) {
     ASSERT_EQ(guest.configs.size(), 4u);
-    EXPECT_EQ(guest.mapped, 2048u);
-    EXPECT_EQ(guest.in_lists, guest.kind == GuestKind::kTdp ? 0 : 16);
+    const bool shadow = guest.kind == GuestKind::kShadow;
+    EXPECT_EQ(guest.mapped, shadow ? 4096u : 2048u);
+    EXPECT_EQ(guest.in_lists, shadow                          ? 3840u
+                              : guest.kind == GuestKind::kTdp ? 0u
+                                                              : 16u);
     for (const ConfigResult& config : guest.configs) {
       for (const Contender contender : kContenders) {
         const SlotResult* const slot = config.Find(contender);
@@ -96,6 +99,28 @@ TEST_F(RunTest, OnlyWantedPartsRun) {
   EXPECT_EQ(run.guests[0].kind, GuestKind::kNested);
   ASSERT_EQ(run.guests[0].configs.size(), 1u);
   EXPECT_TRUE(run.guests[0].configs[0].config.evict);
+}
+
+TEST_F(RunTest, SplitsAreConfigurationsOfTheirOwnWhereLeavesMayBeLarge) {
+  plan_.pages = 4096;
+  plan_.splits_per_ms = 5;
+  plan_.wanted = [](GuestKind, const Config& config) {
+    return config.splits && config.duty == 1;
+  };
+  plan_.contenders = {Contender::kNone, Contender::kFastOnly,
+                      Contender::kBitLocked};
+  const std::vector<Replay> replays = TwoReplays(4096);
+  Runner runner(plan_, replays, rate_, team_);
+  ASSERT_TRUE(runner.SetUp().ok());
+  const RunResult run = runner.Run();
+  ASSERT_EQ(run.guests.size(), 2u);
+  for (const GuestResult& guest : run.guests) {
+    EXPECT_NE(guest.kind, GuestKind::kShadow);
+    ASSERT_EQ(guest.configs.size(), 1u);
+    EXPECT_EQ(guest.configs[0].slots.size(),
+              guest.kind == GuestKind::kTdp ? 2u : 3u);
+    EXPECT_EQ(guest.configs[0].Find(Contender::kSlow), nullptr);
+  }
 }
 
 TEST_F(RunTest, ARunStopsWhenItIsTold) {

@@ -210,6 +210,13 @@ inline std::string ShareText(std::optional<double> share) {
   return share.has_value() ? absl::StrFormat("%.5f", *share) : "-";
 }
 
+// What goes on in a configuration.
+inline std::string LoadText(const Config& config) {
+  return absl::StrCat(config.evict ? "with eviction" : "no eviction",
+                      config.splits ? " and splits" : "", ", ager at ",
+                      config.duty < 1 ? "5 % of the time" : "full duty");
+}
+
 // A contender's cells in GuestTable.
 inline std::vector<std::string> Row(const ConfigResult& config,
                                     const SlotResult& slot) {
@@ -257,10 +264,7 @@ inline std::string GuestTable(const GuestResult& guest) {
                    "recall", "precision", "TLB hits", "lost races", "splits",
                    "windows"});
   for (const ConfigResult& config : guest.configs) {
-    table.AddHeading(absl::StrCat(
-        config.config.evict ? "with eviction" : "no eviction",
-        config.config.splits ? " and splits" : "", ", ager at ",
-        config.config.duty < 1 ? "5 % of the time" : "full duty", ":"));
+    table.AddHeading(internal::LoadText(config.config) + ":");
     for (const SlotResult& slot : config.slots) {
       if (slot.slot.load == 0) table.Add(internal::Row(config, slot));
     }

@@ -83,6 +83,8 @@ inline constexpr std::uint64_t kUnrelatedFrames = 512;
 inline constexpr std::uint64_t kLargeEvery = 8;
 
 inline constexpr Level kLargeLevel{2};
+// Tables that became large leaves, and wait until nobody walks them.
+inline constexpr std::uint64_t kTablesWaiting = 256;
 
 // What a guest is mapped by.
 enum class Leaves { kSmall, kSomeLarge };
@@ -359,7 +361,9 @@ std::size_t Guest<Fl>::TablesFor(const FrameMap& frames) {
     level = level / kBlockFrames + 1;
     tables += level;
   }
-  return static_cast<std::size_t>(2 * tables);
+  const std::uint64_t waiting =
+      frames.LargePages().empty() ? 0 : kTablesWaiting;
+  return static_cast<std::size_t>(2 * tables + waiting);
 }
 
 template <Flusher Fl>
@@ -529,6 +533,8 @@ template <Flusher Fl>
 void Guest<Fl>::Resize(std::size_t number, ZapSink sink) {
   WithZapLock(frames_.FrameOf(frames_.LargePages()[number]),
               [&] { ResizeUnlocked(number, sink); });
+  // There are few tables to spare, and the domain would keep a batch of them.
+  domain_.Poll();
 }
 
 template <Flusher Fl>

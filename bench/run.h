@@ -182,9 +182,6 @@ class Runner {
   };
 
   void RunPart(const Part& part, std::uint64_t round);
-  // Windows of a part, in the order of a round.
-  static void Shuffle(std::vector<SlotResult*>& order, bool by_layout,
-                      std::uint64_t seed);
   void RunSlot(const Part& part, SlotResult& slot, WindowPlan plan,
                std::size_t trace);
   [[nodiscard]] WindowPlan PlanFor(const Config& config, std::uint64_t round,
@@ -234,6 +231,22 @@ inline std::vector<SlotResult> SlotsFor(
     add(Slot{.contender = Contender::kTrylock, .load = load});
   }
   return slots;
+}
+
+// The order of a round. `by_form`: who keeps lists in the same way comes one
+// after another, and which way comes first is shuffled too.
+inline void ShuffleSlots(bool by_form, std::uint64_t seed,
+                         std::vector<SlotResult*>& order) {
+  SplitMix random(seed * 0x10001);
+  for (std::size_t i = order.size(); i > 1; --i) {
+    std::swap(order[i - 1], order[random.Below(i)]);
+  }
+  if (!by_form) return;
+  const bool first = random.Below(2) == 0;
+  std::partition(order.begin(), order.end(), [first](const SlotResult* slot) {
+    const RmapLock lock = TraitsOf(slot->slot.contender).rmap_lock;
+    return (lock == RmapLock::kLockless) == first;
+  });
 }
 
 }  // namespace internal
@@ -353,23 +366,6 @@ inline void Runner::RunSlot(const Part& part, SlotResult& slot, WindowPlan plan,
   slot.rounds.emplace_back(std::move(sample));
 }
 
-inline void Runner::Shuffle(std::vector<SlotResult*>& order, bool by_layout,
-                            std::uint64_t seed) {
-  internal::SplitMix random(seed * 0x10001);
-  for (std::size_t i = order.size(); i > 1; --i) {
-    std::swap(order[i - 1], order[random.Below(i)]);
-  }
-  if (!by_layout) return;
-  // Who keeps lists in the same way comes one after another; which way comes
-  // first is shuffled too.
-  const bool first = random.Below(2) == 0;
-  std::stable_partition(
-      order.begin(), order.end(), [first](const SlotResult* slot) {
-        const RmapLock lock = TraitsOf(slot->slot.contender).rmap_lock;
-        return (lock == RmapLock::kLockless) == first;
-      });
-}
-
 inline void Runner::RunPart(const Part& part, std::uint64_t round) {
   const std::uint64_t block =
       std::max<std::uint64_t>(1, plan_.rounds / replays_.size());
@@ -391,7 +387,7 @@ inline void Runner::RunPart(const Part& part, std::uint64_t round) {
       slot.rounds.emplace_back();
     }
   }
-  Shuffle(order, part.lists, seed_++);
+  internal::ShuffleSlots(part.lists, seed_++, order);
   for (SlotResult* slot : order) RunSlot(part, *slot, plan, trace);
 }
 

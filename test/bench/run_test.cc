@@ -2,7 +2,9 @@
 
 #include "bench/run.h"
 
+#include <cstddef>
 #include <cstdint>
+#include <set>
 #include <vector>
 
 #include "bench/access.h"
@@ -88,6 +90,36 @@ TEST_F(RunTest, ARoundRunsEveryContenderOfEveryGuestInEveryConfiguration) {
     }
   }
   EXPECT_EQ(run.windows, windows);
+}
+
+TEST(ShuffleTest, ARoundHasEverySlotOnceAndByFormThoseOfOneAfterAnother) {
+  std::vector<SlotResult> slots = internal::SlotsFor(
+      GuestKind::kShadow, Config{.evict = false, .duty = 0.05, .name = ""}, {},
+      1);
+  ASSERT_EQ(slots.size(), kContenderCount + 1);
+  int lockless_first = 0;
+  std::set<Contender> firsts;
+  for (std::uint64_t seed = 0; seed < 200; ++seed) {
+    std::vector<SlotResult*> order;
+    for (SlotResult& slot : slots) order.push_back(&slot);
+    internal::ShuffleSlots(true, seed, order);
+    EXPECT_EQ(std::set<SlotResult*>(order.begin(), order.end()).size(),
+              slots.size());
+    int changes = 0;
+    const auto lockless = [&](std::size_t i) {
+      return TraitsOf(order[i]->slot.contender).rmap_lock ==
+             RmapLock::kLockless;
+    };
+    for (std::size_t i = 1; i < order.size(); ++i) {
+      changes += lockless(i) != lockless(i - 1);
+    }
+    EXPECT_EQ(changes, 1);
+    lockless_first += lockless(0);
+    firsts.insert(order[0]->slot.contender);
+  }
+  EXPECT_GT(lockless_first, 50);
+  EXPECT_LT(lockless_first, 150);
+  EXPECT_EQ(firsts.size(), kContenderCount);
 }
 
 TEST_F(RunTest, OnlyWantedPartsRun) {

@@ -17,7 +17,10 @@ namespace ptage::bench {
 enum class GuestKind {
   kTdp,     // direct tables
   kNested,  // an L2 guest: shadow tables, aged through rmaps
+  kShadow,  // a guest without nested paging: the same, most rmaps being lists
 };
+inline constexpr GuestKind kGuestKinds[] = {GuestKind::kTdp, GuestKind::kNested,
+                                            GuestKind::kShadow};
 
 enum class Contender {
   kNone,         // a thread that spins on its own memory
@@ -125,8 +128,8 @@ struct ContenderTraits {
 
 // Whether `contender` exists for `kind`: direct tables have no rmaps.
 [[nodiscard]] constexpr bool Exists(GuestKind kind, Contender contender) {
-  return kind == GuestKind::kNested || (contender != Contender::kBitLocked &&
-                                        contender != Contender::kSingleEntry);
+  return kind != GuestKind::kTdp || (contender != Contender::kBitLocked &&
+                                     contender != Contender::kSingleEntry);
 }
 
 inline constexpr Contender kContenders[] = {

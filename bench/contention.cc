@@ -10,6 +10,7 @@
 #include <csignal>
 #include <cstdint>
 #include <cstdio>
+#include <iterator>
 #include <optional>
 #include <regex>
 #include <string>
@@ -20,6 +21,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 #include "bench/clock.h"
 #include "bench/contender.h"
 #include "bench/figures.h"
@@ -36,6 +38,7 @@
 #include "bench/rmap_suite.h"
 #include "bench/run.h"
 #include "bench/setter.h"
+#include "bench/sizes.h"
 #include "bench/table.h"
 #include "bench/team.h"
 #include "bench/trace_folder.h"
@@ -140,13 +143,60 @@ bool IsWanted(const std::optional<std::regex>& filter, GuestKind kind,
   const std::string guest = NameOf(kind);
   for (const Contender contender : kContenders) {
     std::vector<Metric> metrics;
-    internal::AddContender(guest, TraitsOf(contender).name, config.name, true,
+    internal::AddContender(guest, TraitsOf(contender).name, config.name,
                            metrics);
     for (const Metric& metric : metrics) {
       if (std::regex_search(metric.id, *filter)) return true;
     }
   }
   return false;
+}
+
+// The same of a run over sizes, whose figures are named by size too.
+bool IsWantedSized(const std::optional<std::regex>& filter, GuestKind kind,
+                   const Config& config) {
+  if (!IsSized(config)) return false;
+  if (!filter.has_value()) return true;
+  return std::regex_search(
+      absl::StrCat("contention/", NameOf(kind), config.name), *filter);
+}
+
+// What a run says of how its machine and its traces are.
+Context ContextOf(const Options& options, const Scale& scale,
+                  const std::vector<LoadedTrace>& traces) {
+  Context context = MachineContext();
+  context.numbers.emplace_back("seed", static_cast<double>(options.seed));
+  context.numbers.emplace_back("window_ms", scale.window_ms);
+  context.numbers.emplace_back("zaps_per_ms", kZapsPerMs);
+  context.numbers.emplace_back("splits_per_ms",
+                               static_cast<double>(options.splits));
+  for (const LoadedTrace& trace : traces) {
+    context.texts.emplace_back(
+        absl::StrCat("trace_", trace.replay.name(), "_crc32"),
+        absl::StrFormat("%08x", trace.checksum));
+  }
+  return context;
+}
+
+std::vector<Replay> ReplaysOf(std::vector<LoadedTrace> traces) {
+  std::vector<Replay> replays;
+  for (LoadedTrace& trace : traces) replays.push_back(std::move(trace.replay));
+  return replays;
+}
+
+// But for the sizes of guests and what they are run for.
+RunPlan PlanOf(const Options& options, const Scale& scale,
+               std::uint64_t pages) {
+  RunPlan plan;
+  plan.pages = pages;
+  plan.seed = options.seed;
+  plan.rounds = kRounds;
+  plan.window_ns = scale.window_ms * 1e6;
+  plan.period_ns = scale.period_ns_per_page * static_cast<double>(pages);
+  plan.zaps_per_ms = kZapsPerMs;
+  plan.splits_per_ms = static_cast<double>(options.splits);
+  plan.seconds = scale.seconds;
+  return plan;
 }
 
 void PrintHits(const ConfigResult& config, const std::vector<Replay>& replays) {
@@ -186,6 +236,52 @@ void PrintTables(const RunResult& result, const std::vector<Replay>& replays) {
   }
 }
 
+// The guests of every size, one after another.
+int RunSizes(const Options& options, const Scale& scale,
+             const std::vector<std::uint64_t>& sizes, const std::string& folder,
+             const std::optional<std::regex>& filter, const TickRate& rate,
+             Team& team, Context context, std::optional<OutputFile>& json) {
+  std::vector<SizedRun> runs;
+  for (const std::uint64_t pages : sizes) {
+    absl::StatusOr<std::vector<LoadedTrace>> traces =
+        LoadTraces(folder, pages, scale.traces);
+    if (!traces.ok()) return Fail(traces.status());
+    const std::vector<Replay> replays = ReplaysOf(*std::move(traces));
+    RunPlan plan = PlanOf(options, scale, pages);
+    plan.vcpus = team.size();
+    plan.seconds = scale.seconds / static_cast<double>(sizes.size());
+    plan.contenders.assign(std::begin(kSizedContenders),
+                           std::end(kSizedContenders));
+    plan.wanted = [&](GuestKind kind, const Config& config) {
+      return IsWantedSized(filter, kind, config);
+    };
+    Progress progress(kRounds, plan.seconds, rate);
+    plan.progress = [&](std::uint64_t rounds, std::uint64_t dropped) {
+      progress.Show(rounds, dropped);
+      return interrupted == 0;
+    };
+    Runner runner(plan, replays, rate, team);
+    const absl::Status ready = runner.SetUp();
+    if (!ready.ok()) return Fail(ready);
+    runs.push_back(SizedRun{.pages = pages, .result = runner.Run()});
+    progress.End();
+    if (interrupted != 0) return kInterrupted;
+    const RunResult& result = runs.back().result;
+    absl::PrintF("%d pages: %d rounds, %d windows, %d of them dropped\n", pages,
+                 result.rounds, result.windows, result.dropped);
+  }
+  absl::PrintF("\n%s", SizesTable(runs));
+  if (json.has_value()) {
+    Figures figures;
+    AddSizedFigures(runs, figures);
+    const auto all = [](const std::string&) { return true; };
+    const absl::Status written = json->Commit(
+        ToJson(context, {}, {{"contention_sizes", FiguresJson(figures, all)}}));
+    if (!written.ok()) return Fail(written);
+  }
+  return 0;
+}
+
 int Main(const std::vector<std::string>& arguments,
          const std::string& program) {
   const absl::StatusOr<Options> options = ParseOptions(arguments);
@@ -203,7 +299,10 @@ int Main(const std::vector<std::string>& arguments,
   std::optional<std::regex> filter;
   if (!options->filter.empty()) filter = *ParseFilter(options->filter);
   const Scale& scale = options->quick ? kQuick : kFull;
-  const std::uint64_t pages = options->Pages() / kBlockFrames * kBlockFrames;
+  std::vector<std::uint64_t> sizes = options->sizes;
+  if (sizes.empty()) sizes.push_back(options->Pages());
+  for (std::uint64_t& size : sizes) size = size / kBlockFrames * kBlockFrames;
+  const std::uint64_t pages = sizes[0];
 
   std::optional<OutputFile> json;
   if (!options->json.empty()) {
@@ -214,34 +313,24 @@ int Main(const std::vector<std::string>& arguments,
   const absl::StatusOr<std::string> folder =
       FindTraceFolder(options->traces, program);
   if (!folder.ok()) return Fail(folder.status());
-  absl::StatusOr<std::vector<LoadedTrace>> traces =
-      LoadTraces(*folder, pages, scale.traces);
+  absl::StatusOr<std::vector<LoadedTrace>> traces = LoadTraces(
+      *folder, *std::min_element(sizes.begin(), sizes.end()), scale.traces);
   if (!traces.ok()) return Fail(traces.status());
 
   std::signal(SIGINT, Interrupt);
   std::signal(SIGTERM, Interrupt);
 
-  Context context = MachineContext();
-  context.numbers.emplace_back("seed", static_cast<double>(options->seed));
-  context.numbers.emplace_back("pages", static_cast<double>(pages));
-  context.numbers.emplace_back("window_ms", scale.window_ms);
-  context.numbers.emplace_back("zaps_per_ms", kZapsPerMs);
-  std::vector<Replay> replays;
-  for (LoadedTrace& trace : *traces) {
-    context.texts.emplace_back(
-        absl::StrCat("trace_", trace.replay.name(), "_crc32"),
-        absl::StrFormat("%08x", trace.checksum));
-    replays.push_back(std::move(trace.replay));
-  }
+  Context context = ContextOf(*options, scale, *traces);
   for (const auto& [name, value] : context.texts) {
     absl::PrintF("%s: %s\n", name, value);
   }
   absl::PrintF(
-      "guest: %d pages; seed %d; %d rounds of %g ms windows; eviction of "
+      "guest: %s pages; seed %d; %d rounds of %g ms windows; eviction of "
       "%.0f "
-      "pages a ms; a request to flush every %.2f ms\n",
-      pages, options->seed, kRounds, scale.window_ms, kZapsPerMs,
-      scale.period_ns_per_page * static_cast<double>(pages) * 1e-6);
+      "pages a ms; splits and promotions of %d a ms; a request to flush every "
+      "%g ns a page\n",
+      absl::StrJoin(sizes, ", "), options->seed, kRounds, scale.window_ms,
+      kZapsPerMs, options->splits, scale.period_ns_per_page);
   std::fflush(stdout);
 
   // Whoever runs beside this costs windows. The threads made below inherit it.
@@ -254,15 +343,14 @@ int Main(const std::vector<std::string>& arguments,
   Team team(std::vector<int>(cpus.begin() + 1, cpus.end()));
   PinTo(cpus[0]);
 
-  RunPlan plan;
-  plan.pages = pages;
-  plan.seed = options->seed;
+  if (!options->sizes.empty()) {
+    return RunSizes(*options, scale, sizes, *folder, filter, rate, team,
+                    std::move(context), json);
+  }
+  context.numbers.emplace_back("pages", static_cast<double>(pages));
+  const std::vector<Replay> replays = ReplaysOf(*std::move(traces));
+  RunPlan plan = PlanOf(*options, scale, pages);
   plan.vcpus = team.size();
-  plan.rounds = kRounds;
-  plan.window_ns = scale.window_ms * 1e6;
-  plan.period_ns = scale.period_ns_per_page * static_cast<double>(pages);
-  plan.zaps_per_ms = kZapsPerMs;
-  plan.seconds = scale.seconds;
   plan.wanted = [&](GuestKind kind, const Config& config) {
     return IsWanted(filter, kind, config);
   };
@@ -356,9 +444,12 @@ int Main(const std::vector<std::string>& arguments,
     context.numbers.emplace_back("rounds", static_cast<double>(result.rounds));
     context.numbers.emplace_back("windows_dropped",
                                  static_cast<double>(result.dropped));
-    const absl::Status written = json->Commit(
-        ToJson(context, judged,
-               {{"rmap_scan_latencies", contended_rmaps.LatencyJson()}}));
+    const absl::Status written = json->Commit(ToJson(
+        context, judged,
+        {{"rmap_scan_latencies", contended_rmaps.LatencyJson()},
+         {"contention_splits", FiguresJson(figures, [&](const std::string& id) {
+            return id.find("/splits") != id.npos && wanted(id);
+          })}}));
     if (!written.ok()) return Fail(written);
   }
   return options->check && AnyMissed(judged) ? kGoalMissed : 0;

@@ -44,7 +44,7 @@ inline void AddFigures(const RunResult& result, Figures& figures);
 // ---------------------------------------------------------------------------
 
 [[nodiscard]] inline const char* NameOf(GuestKind kind) {
-  return kGuestNames[kind == GuestKind::kTdp ? 0 : 1];
+  return kGuestNames[static_cast<int>(kind)];
 }
 
 // Share of present entries that were not tested, over whole passes; nothing
@@ -210,6 +210,13 @@ inline std::string ShareText(std::optional<double> share) {
   return share.has_value() ? absl::StrFormat("%.5f", *share) : "-";
 }
 
+// What goes on in a configuration.
+inline std::string LoadText(const Config& config) {
+  return absl::StrCat(config.evict ? "with eviction" : "no eviction",
+                      config.splits ? " and splits" : "", ", ager at ",
+                      config.duty < 1 ? "5 % of the time" : "full duty");
+}
+
 // A contender's cells in GuestTable.
 inline std::vector<std::string> Row(const ConfigResult& config,
                                     const SlotResult& slot) {
@@ -237,6 +244,7 @@ inline std::vector<std::string> Row(const ConfigResult& config,
       ShareText(Share(slot.truth.confirmed, slot.truth.reported)),
       ShareText(Share(slot.translations - slot.walks, slot.translations)),
       ages ? absl::StrCat(slot.counts.lost_races) : "-",
+      config.config.splits ? absl::StrCat(slot.splits) : "-",
       absl::StrCat(slot.kept)};
 }
 
@@ -253,11 +261,10 @@ inline void AddFigures(const RunResult& result, Figures& figures) {
 inline std::string GuestTable(const GuestResult& guest) {
   TextTable table({"contender", "transl/s", "faults/s", "fault p50", "p99",
                    "p99.9", "faults", "longest gap", "pass/Mpage", "unanswered",
-                   "recall", "precision", "TLB hits", "lost races", "windows"});
+                   "recall", "precision", "TLB hits", "lost races", "splits",
+                   "windows"});
   for (const ConfigResult& config : guest.configs) {
-    table.AddHeading(absl::StrCat(
-        config.config.evict ? "with eviction" : "no eviction", ", ager at ",
-        config.config.duty < 1 ? "5 % of the time" : "full duty", ":"));
+    table.AddHeading(internal::LoadText(config.config) + ":");
     for (const SlotResult& slot : config.slots) {
       if (slot.slot.load == 0) table.Add(internal::Row(config, slot));
     }

@@ -63,7 +63,7 @@ inline Metric Reported(std::string id, bool higher_is_better) {
 // library's, and has goals. `single_entry` must leave out the lists, and
 // nothing else.
 inline void AddContender(const std::string& guest, const std::string& ager,
-                         const std::string& config, bool built,
+                         const std::string& config,
                          std::vector<Metric>& metrics) {
   const std::string base =
       absl::StrCat("contention/", guest, "/", ager, config, "/");
@@ -71,7 +71,7 @@ inline void AddContender(const std::string& guest, const std::string& ager,
   const bool evicts = config == "/evict" || config == "/evict/duty5";
   const bool full = config.empty() || config == "/evict";
   const auto add = [&](Metric metric, Evidence evidence = Evidence::kSampled) {
-    metric.built = built;
+    metric.built = true;
     metric.evidence = evidence;
     metrics.push_back(std::move(metric));
   };
@@ -134,7 +134,6 @@ inline void AddContender(const std::string& guest, const std::string& ager,
 
 inline void AddContention(std::vector<Metric>& metrics) {
   for (const std::string guest : kGuestNames) {
-    const bool built = guest != "shadow";
     for (const std::string ager :
          {"none", "read_only", "bare_clear", "fast_only", "slow", "ticket",
           "trylock", "bit_locked", "single_entry"}) {
@@ -143,7 +142,7 @@ inline void AddContention(std::vector<Metric>& metrics) {
         continue;
       }
       for (const std::string config : kConfigNames) {
-        AddContender(guest, ager, config, built, metrics);
+        AddContender(guest, ager, config, metrics);
       }
     }
   }

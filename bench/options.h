@@ -5,6 +5,8 @@
 #ifndef PTAGE_BENCH_OPTIONS_H_
 #define PTAGE_BENCH_OPTIONS_H_
 
+#include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <regex>
@@ -28,6 +30,8 @@ struct Options {
   bool check = false;
   std::string filter;  // of ids, an ECMAScript expression; empty: all
   std::optional<std::uint64_t> pages;
+  std::vector<std::uint64_t> sizes;  // of guests in a run over sizes
+  std::uint64_t splits = 0;          // a millisecond
   std::uint64_t seed = 1;
   std::string traces;  // a folder; empty: look for it
   bool quick = false;
@@ -41,6 +45,9 @@ struct Options {
 
 inline constexpr std::uint64_t kMinPages = 1 << 12;
 inline constexpr std::uint64_t kMaxPages = 1 << 24;
+// Each waits for every vCPU to flush.
+inline constexpr std::uint64_t kMaxSplits = 1000;
+inline constexpr std::size_t kMaxSizes = 16;
 
 inline constexpr std::string_view kUsage =
     R"(usage: contention [flags]
@@ -55,6 +62,12 @@ of real programs through them, and prints what each way of aging costs it.
                   only the guests and configurations that they need
   --pages N       pages of the guest, 4096 to 16777216
                   (default 262144; with --quick 65536)
+  --sizes N,N,…   only faults and translations, aged by the library and by the
+                  locks that it replaces, over guests of so many pages each:
+                  one table, and no metrics
+  --splits N      besides, configurations in which N large pages a millisecond
+                  are split, or made large again, 1 to 1000 (of guests that have
+                  large pages: tdp, nested)
   --seed N        seed of the order of contenders and of the evictor's victims
                   (default 1)
   --traces DIR    folder of the page traces
@@ -89,6 +102,35 @@ inline absl::Status ParseNumber(std::string_view flag, std::string_view text,
       absl::StrCat(View(flag), ": not a number: \"", View(text), "\""));
 }
 
+inline absl::Status ParseBetween(std::string_view flag, std::string_view text,
+                                 std::uint64_t least, std::uint64_t most,
+                                 std::uint64_t& number) {
+  const absl::Status parsed = ParseNumber(flag, text, number);
+  if (!parsed.ok()) return parsed;
+  if (number >= least && number <= most) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrFormat(
+      "%s: want %d to %d: %d", View(flag), least, most, number));
+}
+
+// Numbers of pages with commas between.
+inline absl::Status ParseSizes(std::string_view text,
+                               std::vector<std::uint64_t>& sizes) {
+  sizes.clear();
+  for (std::size_t begin = 0; begin <= text.size();) {
+    const std::size_t end = std::min(text.find(',', begin), text.size());
+    std::uint64_t pages = 0;
+    const absl::Status parsed =
+        ParseBetween("--sizes", text.substr(begin, end - begin), kMinPages,
+                     kMaxPages, pages);
+    if (!parsed.ok()) return parsed;
+    sizes.push_back(pages);
+    begin = end + 1;
+  }
+  if (sizes.size() <= kMaxSizes) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrFormat("--sizes: want at most %d: %d", kMaxSizes, sizes.size()));
+}
+
 inline absl::Status SetOption(std::string_view flag, std::string value,
                               Options& options) {
   if (flag == "--json" || flag == "--traces") {
@@ -104,15 +146,15 @@ inline absl::Status SetOption(std::string_view flag, std::string value,
     return ParseFilter(options.filter).status();
   }
   if (flag == "--seed") return ParseNumber(flag, value, options.seed);
-  std::uint64_t pages = 0;
-  const absl::Status parsed = ParseNumber(flag, value, pages);
-  if (!parsed.ok()) return parsed;
-  if (pages < kMinPages || pages > kMaxPages) {
-    return absl::InvalidArgumentError(absl::StrFormat(
-        "--pages: want %d to %d: %d", kMinPages, kMaxPages, pages));
+  if (flag == "--splits") {
+    return ParseBetween(flag, value, 1, kMaxSplits, options.splits);
   }
-  options.pages = pages;
-  return absl::OkStatus();
+  if (flag == "--sizes") return ParseSizes(value, options.sizes);
+  std::uint64_t pages = 0;
+  const absl::Status parsed =
+      ParseBetween(flag, value, kMinPages, kMaxPages, pages);
+  if (parsed.ok()) options.pages = pages;
+  return parsed;
 }
 
 }  // namespace internal
@@ -135,8 +177,8 @@ inline absl::StatusOr<Options> ParseOptions(
       {"--check", &Options::check},
       {"--quick", &Options::quick},
       {"--help", &Options::help}};
-  const std::string_view valued[] = {"--json", "--filter", "--pages", "--seed",
-                                     "--traces"};
+  const std::string_view valued[] = {"--json",  "--filter", "--pages", "--seed",
+                                     "--sizes", "--splits", "--traces"};
   Options options;
   for (std::size_t i = 0; i < arguments.size(); ++i) {
     const std::string_view argument = arguments[i];
@@ -170,6 +212,17 @@ inline absl::StatusOr<Options> ParseOptions(
     if (!known) {
       return absl::InvalidArgumentError(absl::StrCat(
           "unknown flag: \"", internal::View(argument), "\" (see --help)"));
+    }
+  }
+  // What would be left out without a word.
+  const std::pair<const char*, bool> without_sizes[] = {
+      {"--pages", options.pages.has_value()},
+      {"--metrics", options.metrics},
+      {"--check", options.check}};
+  for (const auto& [flag, given] : without_sizes) {
+    if (given && !options.sizes.empty()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("--sizes and ", flag, " exclude each other"));
     }
   }
   return options;

@@ -67,6 +67,12 @@ struct Context {
     const Context& context, const std::vector<Judged>& all,
     const std::vector<std::pair<std::string, std::string>>& more = {});
 
+// The figures whose ids are `chosen`, entries as ToJson's, for its `more`:
+// those that are no metrics. Empty if there are none.
+[[nodiscard]] inline std::string FiguresJson(
+    const Figures& figures,
+    const std::function<bool(const std::string&)>& chosen);
+
 // ---------------------------------------------------------------------------
 
 [[nodiscard]] inline const char* VerdictName(Verdict verdict) {
@@ -264,6 +270,23 @@ inline std::string ToJson(
     absl::StrAppend(&text, ",\n  ", internal::Quoted(name), ": ", value);
   }
   return text + "\n}\n";
+}
+
+inline std::string FiguresJson(
+    const Figures& figures,
+    const std::function<bool(const std::string&)>& chosen) {
+  std::string text;
+  for (const auto& [id, figure] : figures) {
+    if (!chosen(id)) continue;
+    absl::StrAppend(
+        &text, text.empty() ? "[\n" : ",\n",
+        internal::JsonEntry(Judged{.metric = Metric{.id = id, .built = true},
+                                   .figure = figure,
+                                   .verdict = figure.summary.samples == 0
+                                                  ? Verdict::kUnmeasured
+                                                  : Verdict::kReported}));
+  }
+  return text.empty() ? text : text + "\n  ]";
 }
 
 }  // namespace ptage::bench

@@ -38,6 +38,8 @@ struct Config {
   double duty;
   // As ids spell it.
   const char* name;
+  // Large leaves are split, and small ones promoted.
+  bool splits = false;
 };
 
 inline constexpr double kLowDuty = 0.05;
@@ -46,6 +48,14 @@ inline constexpr Config kConfigs[] = {{false, 1, ""},
                                       {false, kLowDuty, "/duty5"},
                                       {true, kLowDuty, "/evict/duty5"}};
 inline constexpr std::size_t kConfigCount = std::size(kConfigs);
+// Those of a run with splits, besides; no metric has their ids. Guests whose
+// leaves are all small are not run in them.
+inline constexpr Config kSplitConfigs[] = {
+    {true, 1, "/evict/splits", true},
+    {true, kLowDuty, "/evict/splits/duty5", true}};
+[[nodiscard]] constexpr bool HasLargeLeaves(GuestKind kind) {
+  return kind != GuestKind::kShadow;
+}
 
 // Faults that have nothing to do with what is aged, after each burst of 1,024
 // references: three levels of load.
@@ -80,6 +90,7 @@ struct SlotResult {
   std::uint64_t translations = 0;
   std::uint64_t walks = 0;
   std::uint64_t zaps = 0;
+  std::uint64_t splits = 0;
   std::uint64_t passes = 0;
   double aged_seconds = 0;
   std::uint64_t aged_blocks = 0;
@@ -126,12 +137,16 @@ struct RunPlan {
   double window_ns = 0;
   double period_ns = 0;
   double zaps_per_ms = 0;
+  // 0: no guest runs with splits.
+  double splits_per_ms = 0;
   // When rounds stop in any case, in seconds from the start of the first.
   double seconds = 0;
   // Rounds from one with windows under more load to the next.
   std::uint64_t load_every = 4;
   // Which guests and configurations there are.
   std::function<bool(GuestKind, const Config&)> wanted;
+  // Which contenders; empty: all, and loads.
+  std::vector<Contender> contenders = {};
   // Told now and then: rounds done, windows dropped. False: stop.
   std::function<bool(std::uint64_t rounds, std::uint64_t dropped)> progress;
 };
@@ -156,11 +171,14 @@ class Runner {
   [[nodiscard]] RunResult Run();
 
  private:
-  // A configuration, and the machine it runs on: one for those with eviction
-  // and one for those without, so that each stays in its steady state.
+  // A configuration, and the machine it runs on: one for those with eviction,
+  // one for those without, and one for those with splits, so that each stays in
+  // its steady state.
   struct Part {
     Machine* machine;
     ConfigResult* result;
+    // Most rmaps are lists, and it takes long to keep them in another way.
+    bool lists;
   };
 
   void RunPart(const Part& part, std::uint64_t round);
@@ -187,8 +205,9 @@ class Runner {
 
 namespace internal {
 
-inline std::vector<SlotResult> SlotsFor(GuestKind kind, const Config& config,
-                                        std::size_t traces) {
+inline std::vector<SlotResult> SlotsFor(
+    GuestKind kind, const Config& config,
+    const std::vector<Contender>& contenders, std::size_t traces) {
   std::vector<SlotResult> slots;
   const auto add = [&](const Slot& slot) {
     SlotResult result{.slot = slot};
@@ -196,6 +215,12 @@ inline std::vector<SlotResult> SlotsFor(GuestKind kind, const Config& config,
     result.walks_by_trace.resize(traces);
     slots.push_back(std::move(result));
   };
+  if (!contenders.empty()) {
+    for (const Contender contender : contenders) {
+      if (Exists(kind, contender)) add(Slot{contender});
+    }
+    return slots;
+  }
   for (const Contender contender : kContenders) {
     if (Exists(kind, contender)) add(Slot{contender});
   }
@@ -206,6 +231,22 @@ inline std::vector<SlotResult> SlotsFor(GuestKind kind, const Config& config,
     add(Slot{.contender = Contender::kTrylock, .load = load});
   }
   return slots;
+}
+
+// The order of a round. `by_form`: who keeps lists in the same way comes one
+// after another, and which way comes first is shuffled too.
+inline void ShuffleSlots(bool by_form, std::uint64_t seed,
+                         std::vector<SlotResult*>& order) {
+  SplitMix random(seed * 0x10001);
+  for (std::size_t i = order.size(); i > 1; --i) {
+    std::swap(order[i - 1], order[random.Below(i)]);
+  }
+  if (!by_form) return;
+  const bool first = random.Below(2) == 0;
+  std::partition(order.begin(), order.end(), [first](const SlotResult* slot) {
+    const RmapLock lock = TraitsOf(slot->slot.contender).rmap_lock;
+    return (lock == RmapLock::kLockless) == first;
+  });
 }
 
 }  // namespace internal
@@ -219,33 +260,43 @@ inline Runner::Runner(const RunPlan& plan, const std::vector<Replay>& replays,
       seed_(plan.seed) {}
 
 inline absl::Status Runner::SetUp() {
-  for (const GuestKind kind : {GuestKind::kTdp, GuestKind::kNested}) {
+  for (const GuestKind kind : kGuestKinds) {
     GuestResult guest{.kind = kind};
-    for (const Config& config : kConfigs) {
-      if (!plan_.wanted(kind, config)) continue;
-      guest.configs.push_back(ConfigResult{
-          .config = config,
-          .slots = internal::SlotsFor(kind, config, replays_.size())});
+    const auto add = [&](const Config& config) {
+      if (!plan_.wanted(kind, config)) return;
+      guest.configs.push_back(
+          ConfigResult{.config = config,
+                       .slots = internal::SlotsFor(
+                           kind, config, plan_.contenders, replays_.size())});
+    };
+    for (const Config& config : kConfigs) add(config);
+    if (plan_.splits_per_ms > 0 && HasLargeLeaves(kind)) {
+      for (const Config& config : kSplitConfigs) add(config);
     }
     if (!guest.configs.empty()) result_.guests.push_back(std::move(guest));
   }
   for (GuestResult& guest : result_.guests) {
-    Machine* by_eviction[2] = {};
+    Machine* by_load[3] = {};
     for (ConfigResult& config : guest.configs) {
-      Machine*& machine = by_eviction[config.config.evict ? 1 : 0];
+      const bool splits = config.config.splits;
+      Machine*& machine = by_load[splits ? 2 : config.config.evict ? 1 : 0];
       if (machine == nullptr) {
-        machines_.push_back(
-            std::make_unique<Machine>(guest.kind, plan_.pages, plan_.vcpus));
+        machines_.push_back(std::make_unique<Machine>(
+            guest.kind, plan_.pages, plan_.vcpus,
+            splits ? Leaves::kSomeLarge : Leaves::kSmall));
         machine = machines_.back().get();
         const absl::Status populated = machine->guest().Populate();
         if (!populated.ok()) return populated;
-        guest.mapped = machine->guest().Mapped();
-        guest.in_lists = machine->guest().MappedInLists();
+        if (!splits) {
+          guest.mapped = machine->guest().Mapped();
+          guest.in_lists = machine->guest().MappedInLists();
+        }
         // With eviction the pages that are not used are soon gone for good;
         // they go at once, so that the first rounds are like the last.
         if (config.config.evict) machine->guest().EvictAll();
       }
-      parts_.push_back(Part{machine, &config});
+      parts_.push_back(
+          Part{machine, &config, guest.kind == GuestKind::kShadow});
     }
   }
   return absl::OkStatus();
@@ -267,6 +318,8 @@ inline WindowPlan Runner::PlanFor(const Config& config, std::uint64_t round,
       .slice = rate_.FromNanoseconds(50'000),
       .evict_every =
           config.evict ? rate_.FromNanoseconds(1e6 / plan_.zaps_per_ms) : 0,
+      .split_every =
+          config.splits ? rate_.FromNanoseconds(1e6 / plan_.splits_per_ms) : 0,
       .seed = plan_.seed + round};
 }
 
@@ -302,6 +355,7 @@ inline void Runner::RunSlot(const Part& part, SlotResult& slot, WindowPlan plan,
   }
   ++slot.kept;
   slot.zaps += window.zaps;
+  slot.splits += window.splits;
   slot.passes += window.passes;
   slot.aged_seconds += rate_.Seconds(window.aged_ticks);
   slot.aged_blocks += window.aged_blocks;
@@ -333,10 +387,7 @@ inline void Runner::RunPart(const Part& part, std::uint64_t round) {
       slot.rounds.emplace_back();
     }
   }
-  internal::SplitMix random(seed_++ * 0x10001);
-  for (std::size_t i = order.size(); i > 1; --i) {
-    std::swap(order[i - 1], order[random.Below(i)]);
-  }
+  internal::ShuffleSlots(part.lists, seed_++, order);
   for (SlotResult* slot : order) RunSlot(part, *slot, plan, trace);
 }
 

@@ -15,11 +15,15 @@
 //   precision of pass k  of the frames that it reported, those touched between
 //                        the starts of passes k − 1 and k + 1
 //
+// A block that a large leaf may map counts as one frame: of which of its 512
+// pages an accessed bit tells changes while one asks.
+//
 // Not synchronized: the thread that ages fills it, and asks it afterwards.
 
 #ifndef PTAGE_BENCH_TRUTH_H_
 #define PTAGE_BENCH_TRUTH_H_
 
+#include <algorithm>
 #include <bit>
 #include <cstddef>
 #include <cstdint>
@@ -88,6 +92,8 @@ class Truth {
     PTAGE_ASSERT(passes_ != 0);
     return pool_[passes_ - 1];
   }
+  // Makes one bit of those of each large block.
+  static void Fold(Words& bits, const FrameMap& map);
   void MarkTouched(const Replay& replay, std::uint64_t first_burst,
                    const FrameMap& map, Pass& pass, const Pass& next) const;
 
@@ -132,11 +138,28 @@ inline void Truth::MarkTouched(const Replay& replay, std::uint64_t first_burst,
   }
 }
 
+inline void Truth::Fold(Words& bits, const FrameMap& map) {
+  constexpr std::uint64_t kWords = kBlockFrames / 64;
+  for (const std::uint64_t page : map.LargePages()) {
+    const auto first = bits.begin() + static_cast<std::ptrdiff_t>(
+                                          map.FrameOf(page).value / 64);
+    const bool any = std::any_of(first, first + kWords,
+                                 [](std::uint64_t word) { return word != 0; });
+    std::fill(first, first + kWords, std::uint64_t{0});
+    *first = any ? 1 : 0;
+  }
+}
+
 inline TruthCounts Truth::Check(const Replay& replay, std::uint64_t first_burst,
                                 const FrameMap& map) {
   TruthCounts counts;
   for (std::size_t k = 0; k + 1 < passes_; ++k) {
-    MarkTouched(replay, first_burst, map, pool_[k], pool_[k + 1]);
+    Pass& pass = pool_[k];
+    MarkTouched(replay, first_burst, map, pass, pool_[k + 1]);
+    for (Words* bits :
+         {&pass.young, &pass.unknown, &pass.handed, &pass.touched}) {
+      Fold(*bits, map);
+    }
   }
   for (std::size_t k = 1; k + 1 < passes_; ++k) {
     const Pass& before = pool_[k - 1];

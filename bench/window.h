@@ -2,12 +2,12 @@
 //
 // One window of the contended benchmark: for some milliseconds the vCPUs replay
 // a trace, while one thread ages their tables in a contender's way and, between
-// blocks, evicts pages.
+// blocks, evicts pages, and splits large leaves and promotes small ones.
 //
 // What a vCPU's thread executes is the same for every contender, but for the
 // lock around a fault (guest.h). What the ager's thread does besides aging (its
-// requests to flush, the evictor's turns) happens at the same times for every
-// contender, as long as its lock lets it.
+// requests to flush, the evictor's and the splitter's turns) happens at the
+// same times for every contender, as long as its lock lets it.
 
 #ifndef PTAGE_BENCH_WINDOW_H_
 #define PTAGE_BENCH_WINDOW_H_
@@ -54,6 +54,8 @@ struct WindowPlan {
   std::uint64_t slice = 0;
   // Between two pages evicted; 0: none are.
   std::uint64_t evict_every = 0;
+  // Between two large blocks that are split, or promoted if they were; 0: none.
+  std::uint64_t split_every = 0;
   // Faults that have nothing to do with what is aged, after each burst.
   std::uint64_t unrelated_faults = 0;
   std::uint64_t seed = 0;
@@ -80,6 +82,8 @@ struct WindowResult {
   std::uint64_t aged_blocks = 0;
   std::uint64_t passes = 0;
   std::uint64_t zaps = 0;
+  // Splits and promotions.
+  std::uint64_t splits = 0;
   AgeCounts counts;
   // Over whole passes, entries: tested, and left out.
   std::uint64_t tested = 0;
@@ -90,7 +94,8 @@ struct WindowResult {
 // A guest with its vCPUs.
 class Machine {
  public:
-  Machine(GuestKind kind, std::uint64_t pages, std::size_t vcpus);
+  Machine(GuestKind kind, std::uint64_t pages, std::size_t vcpus,
+          Leaves leaves = Leaves::kSmall);
 
   [[nodiscard]] Guest<sim::VcpuSet>& guest() { return guest_; }
   [[nodiscard]] std::size_t vcpus() const { return set_.size(); }
@@ -195,6 +200,11 @@ class AgerLoop {
   }
   void Tick();
   void EvictUntil(std::uint64_t now);
+  void SplitUntil(std::uint64_t now);
+  // Where the bits of what was zapped go.
+  void HandOver(const ZappedLeaf& leaf) {
+    if (leaf.accessed && truth_.passes() != 0) truth_.HandOver(leaf.gfn);
+  }
   void AgeOneBlock();
   void FinishPass();
   void Spin() const;
@@ -221,7 +231,7 @@ class AgerLoop {
   std::uint64_t covered_ = 0;   // blocks since the pass started
   std::uint64_t in_sweep_ = 0;  // blocks left until the lock is let go
   std::uint64_t sweep_begin_ = 0;
-  // Since the pass started: entries of blocks that were left out.
+  // Since the pass started: entries left out that counts do not tell of.
   std::uint64_t skipped_ = 0;
   AgeCounts at_start_;
 };
@@ -245,25 +255,41 @@ inline void AgerLoop::EvictUntil(std::uint64_t now) {
   if (plan_.evict_every == 0) return;
   const std::uint64_t due = (now - begin_) / plan_.evict_every;
   const std::uint64_t end = begin_ + plan_.length;
+  const FrameMap& frames = guest_.frames();
+  const auto draw = [&] {
+    return frames.NameAt(random_.Below(frames.Names()));
+  };
   while (result_.zaps < due && Ticks() < end) {
     // Few pages are mapped when a run begins; a turn that finds none is over.
-    std::uint64_t page = random_.Below(guest_.pages());
-    for (unsigned tries = 0; tries < kTries && !guest_.Present(page); ++tries) {
-      page = random_.Below(guest_.pages());
+    std::uint64_t page = draw();
+    unsigned tries = 0;
+    while (tries < kTries && !guest_.Evictable(page)) {
+      page = draw();
+      ++tries;
     }
-    guest_.Evict(page, [this](const ZappedLeaf& leaf) {
-      if (leaf.accessed && truth_.passes() != 0) truth_.HandOver(leaf.gfn);
-    });
+    if (tries < kTries) {
+      guest_.Evict(page, [this](const ZappedLeaf& leaf) { HandOver(leaf); });
+    }
     ++result_.zaps;
+  }
+}
+
+inline void AgerLoop::SplitUntil(std::uint64_t now) {
+  const std::size_t blocks = guest_.frames().LargePages().size();
+  if (plan_.split_every == 0 || blocks == 0) return;
+  const std::uint64_t due = (now - begin_) / plan_.split_every;
+  const std::uint64_t end = begin_ + plan_.length;
+  while (result_.splits < due && Ticks() < end) {
+    guest_.Resize(static_cast<std::size_t>(random_.Below(blocks)),
+                  [this](const ZappedLeaf& leaf) { HandOver(leaf); });
+    ++result_.splits;
   }
 }
 
 inline void AgerLoop::FinishPass() {
   const AgeCounts& counts = result_.counts;
   result_.tested += counts.examined - at_start_.examined;
-  result_.unanswered +=
-      skipped_ +
-      guest_.EntriesUnanswered() * (counts.unanswered - at_start_.unanswered);
+  result_.unanswered += skipped_ + counts.unanswered - at_start_.unanswered;
   ++result_.passes;
 }
 
@@ -309,7 +335,10 @@ inline void AgerLoop::Run() {
       Tick();
       while (tick <= now) tick += plan_.period;
     }
-    if (in_sweep_ == 0) EvictUntil(now);
+    if (in_sweep_ == 0) {
+      EvictUntil(now);
+      SplitUntil(now);
+    }
     if (in_sweep_ != 0 || duty_.MayWork(now - begin_, result_.aged_ticks)) {
       AgeOneBlock();
     } else {
@@ -322,9 +351,10 @@ inline void AgerLoop::Run() {
 
 }  // namespace internal
 
-inline Machine::Machine(GuestKind kind, std::uint64_t pages, std::size_t vcpus)
+inline Machine::Machine(GuestKind kind, std::uint64_t pages, std::size_t vcpus,
+                        Leaves leaves)
     : set_(vcpus),
-      guest_(kind, pages, set_),
+      guest_(kind, pages, set_, leaves),
       truth_(pages),
       own_page_(std::make_unique<OwnPage>()) {
   for (SpteCell<Format>& entry : own_page_->table.entries) {
@@ -402,6 +432,7 @@ inline void Machine::RunVcpu(const WindowPlan& plan, std::size_t index,
   constexpr std::uint64_t kGroup = 16;
   static_assert(kBurst % kGroup == 0);
   Vcpu& vcpu = vcpus_[index]->vcpu;
+  const FrameMap& frames = guest_.frames();
   const sim::VcpuStats stats = vcpu.stats();
   const std::uint64_t end = begin + plan.length;
   const std::uint64_t stolen = rate.FromNanoseconds(kStolenNs);
@@ -418,11 +449,20 @@ inline void Machine::RunVcpu(const WindowPlan& plan, std::size_t index,
        number += vcpus()) {
     const Replay::Burst burst = plan.replay->At(number);
     for (std::uint64_t i = 0; i < kBurst && last < end; i += kGroup) {
-      for (std::uint64_t j = i; j < i + kGroup; ++j) {
-        const Step step = burst.first[j];
-        const Gfn frame{burst.base + step.page()};
-        if (!vcpu.Translate(frame, step.needed())) [[unlikely]] {
-          Fault(vcpu, frame, step.needed(), result);
+      const auto refer = [&](std::uint64_t page, Rights needed) {
+        if (!vcpu.Translate(Gfn{page}, needed)) [[unlikely]] {
+          Fault(vcpu, Gfn{page}, needed, result);
+        }
+      };
+      if (frames.ThroughDirectMap(i / kGroup)) {
+        for (std::uint64_t j = i; j < i + kGroup; ++j) {
+          const Step step = burst.first[j];
+          refer(frames.DirectNameOf(burst.base + step.page()), step.needed());
+        }
+      } else {
+        for (std::uint64_t j = i; j < i + kGroup; ++j) {
+          const Step step = burst.first[j];
+          refer(burst.base + step.page(), step.needed());
         }
       }
       const std::uint64_t now = Ticks();

@@ -644,6 +644,17 @@ _ROWS = [
         "  (void)guest;\n",
     ),
     (
+        "ARemovedTableKeepsWhatItMaps",
+        6,
+        "shadow_mmu_test",
+        "WhatARemovedTableMapsIsHandedOverAndLeavesItsRmap",
+        "shadow_mmu",
+        "      walk, GfnRange{Gfn{range.begin.value}, Gfn{range.end.value}},\n" +
+        "      [&](const TakenLeaf<F>& leaf) { UnmapLeaf(walk, leaf, sink); });\n",
+        "      walk, GfnRange{Gfn{range.begin.value}, Gfn{range.end.value}},\n" +
+        "      [&](const TakenLeaf<F>&) { (void)sink; });\n",
+    ),
+    (
         "ASlotIsRemovedUnderFaults",
         6,
         "vm_test",

@@ -141,6 +141,36 @@ TYPED_TEST(ShadowMmuTest, AnEntryThatMovedToAnotherFrameIsNotAgedForTheOld) {
             (AgeResult{.young = true, .was_fast = TestFixture::kFast}));
 }
 
+// A table stands in the way of a large page until it is removed.
+TYPED_TEST(ShadowMmuTest, WhatARemovedTableMapsIsHandedOverAndLeavesItsRmap) {
+  ASSERT_EQ(this->Map(512, 7, Rights::kWrite), FaultOutcome::kMapped);
+  ASSERT_EQ(this->Map(1023, 8), FaultOutcome::kMapped);
+  ASSERT_EQ(this->Map(1024, 7), FaultOutcome::kMapped);
+  std::vector<std::uint64_t> handed;
+  {
+    const LocklessWalk walk(this->machine_.domain);
+    absl::MutexLock lock(&this->machine_.vm->mmu_lock());
+    const auto sink = [&](const ZappedLeaf& leaf) {
+      EXPECT_TRUE(leaf.accessed);
+      EXPECT_EQ(leaf.dirty, leaf.gfn == Gfn{7});
+      handed.push_back(leaf.gfn.value);
+    };
+    // Page 1,024 lies in a table of its own, which is not asked for.
+    EXPECT_EQ(this->shadow().RemoveTables(
+                  walk, NestedRange{NestedGfn{512}, NestedGfn{1025}}, sink),
+              1u);
+    EXPECT_FALSE(
+        Ept::IsPresent(this->shadow().tree().Lookup(walk, Gfn{512}).word));
+    EXPECT_EQ(this->shadow().tree().Lookup(walk, Gfn{512}).level, Level{2});
+  }
+  EXPECT_THAT(handed, testing::ElementsAre(7u, 8u));
+  EXPECT_EQ(this->shadow().live(), 1u);
+  test::Answer answer(Gfn{0}, 64);
+  (void)this->shadow().TestClearYoung(kAll, answer.output());
+  EXPECT_EQ(answer.counts.young, 1u);
+  EXPECT_TRUE(answer.Young(Gfn{7}) && !answer.Young(Gfn{8}));
+}
+
 TYPED_TEST(ShadowMmuTest, WithoutMemoryForAListTheFaultLeavesNothingBehind) {
   // One chunk for each of 16 frames; the next list finds none.
   for (std::uint64_t gfn = 0; gfn < 17; ++gfn) {

@@ -5,12 +5,12 @@
 // set of rmaps.
 //
 // Contract
-//   * Fault, ZapFrames and ZapNested change entries and rmaps; the caller holds
-//     the MMU lock, exclusively, or, for Fault, shared where the discipline's
-//     writers keep each other apart. So an entry is frozen only by a thread
-//     that holds the lock, no entry goes away while it is shared, and none is
-//     waited for under it. A fault that has to zap answers that it needs the
-//     lock exclusively.
+//   * Fault, ZapFrames, ZapNested and RemoveTables change entries and rmaps;
+//     the caller holds the MMU lock, exclusively, or, for Fault, shared where
+//     the discipline's writers keep each other apart. So an entry is frozen
+//     only by a thread that holds the lock, no entry goes away while it is
+//     shared, and none is waited for under it. A fault that has to zap answers
+//     that it needs the lock exclusively.
 //   * Age: any thread, not holding the MMU lock. It asks every entry of every
 //     rmap of the range by the rules of the discipline: fast-only is wait-free
 //     and leaves unknown what the discipline cannot answer; slow waits as the
@@ -168,6 +168,11 @@ class ShadowMmu : public AgeQuestions<ShadowMmu<F, M, R, Fl, D, kInner>> {
     return GfnRange{nested, nested + frames};
   }
 
+  // Removes the tables that lie wholly in `range`, with what they map, so that
+  // a large page may be mapped there. Returns how many.
+  std::uint64_t RemoveTables(const Walk& walk, NestedRange range, ZapSink sink,
+                             NestedGuest guest = NestedGuest::kFirst);
+
   // Entries that map the page at `level` around `gfn`. Precondition: the MMU
   // lock is held, or no other thread uses the MMU.
   [[nodiscard]] std::uint32_t CountEntries(Memslot<F>& slot, Gfn gfn,
@@ -199,6 +204,8 @@ class ShadowMmu : public AgeQuestions<ShadowMmu<F, M, R, Fl, D, kInner>> {
                         ZapSink sink);
   void Unmap(RmapHead& head, SpteCell<F>& entry, typename F::Word taken,
              Gfn gfn, Level level, ZapSink sink);
+  // The same of a leaf that is found by its place in the tree.
+  void UnmapLeaf(const Walk& walk, const TakenLeaf<F>& leaf, ZapSink sink);
   void FlushCollected(GfnRange flush) {
     if (!flush.Empty()) flusher_.Flush(flush);
   }
@@ -468,6 +475,18 @@ void ShadowMmu<F, M, R, Fl, D, kInner>::Unmap(RmapHead& head,
 
 template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
           RmapDiscipline D, InnerAging kInner>
+void ShadowMmu<F, M, R, Fl, D, kInner>::UnmapLeaf(const Walk& walk,
+                                                  const TakenLeaf<F>& leaf,
+                                                  ZapSink sink) {
+  const Gfn gfn = RecordedFrame<F>(memory_, leaf.entry);
+  Memslot<F>* const slot = memslots_.Find(walk, gfn);
+  PTAGE_ASSERT(slot != nullptr);
+  Unmap(slot->HeadOf(gfn, leaf.level), leaf.entry, leaf.word, gfn, leaf.level,
+        sink);
+}
+
+template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
+          RmapDiscipline D, InnerAging kInner>
 std::uint64_t ShadowMmu<F, M, R, Fl, D, kInner>::ZapRmap(RmapHead& head,
                                                          Gfn gfn, Level level,
                                                          GfnRange& flush,
@@ -527,13 +546,8 @@ std::uint64_t ShadowMmu<F, M, R, Fl, D, kInner>::ZapNested(const Walk& walk,
                                                            NestedGuest guest) {
   const GfnRange frames{Gfn{range.begin.value}, Gfn{range.end.value}};
   const std::uint64_t zapped = TreeOf(guest).Zap(
-      walk, frames, ZapFlush::kByCaller, [&](const TakenLeaf<F>& leaf) {
-        const Gfn gfn = RecordedFrame<F>(memory_, leaf.entry);
-        Memslot<F>* const slot = memslots_.Find(walk, gfn);
-        PTAGE_ASSERT(slot != nullptr);
-        Unmap(slot->HeadOf(gfn, leaf.level), leaf.entry, leaf.word, gfn,
-              leaf.level, sink);
-      });
+      walk, frames, ZapFlush::kByCaller,
+      [&](const TakenLeaf<F>& leaf) { UnmapLeaf(walk, leaf, sink); });
   if (zapped != 0) flusher_.Flush(frames);
   return zapped;
 }
@@ -564,6 +578,15 @@ void ShadowMmu<F, M, R, Fl, D, kInner>::ForEachEntry(const Walk& walk,
       }
     }
   });
+}
+
+template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
+          RmapDiscipline D, InnerAging kInner>
+std::uint64_t ShadowMmu<F, M, R, Fl, D, kInner>::RemoveTables(
+    const Walk& walk, NestedRange range, ZapSink sink, NestedGuest guest) {
+  return TreeOf(guest).RemoveTables(
+      walk, GfnRange{Gfn{range.begin.value}, Gfn{range.end.value}},
+      [&](const TakenLeaf<F>& leaf) { UnmapLeaf(walk, leaf, sink); });
 }
 
 }  // namespace ptage

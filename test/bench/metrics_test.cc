@@ -33,7 +33,7 @@ TEST(MetricsTest, TheGoalsOfTheSliceAreThoseOfTheSpecification) {
     GoalKind kind;
     double goal;
   };
-  for (const std::string guest : {"tdp", "nested"}) {
+  for (const std::string guest : {"tdp", "nested", "shadow"}) {
     for (const Expected& expected : {
              Expected{"fast_only/duty5/throughput", GoalKind::kAtLeast, 0.98},
              Expected{"fast_only/vs_bare_clear", GoalKind::kAtLeast, 0.97},
@@ -69,6 +69,12 @@ TEST(MetricsTest, TheGoalsOfTheSliceAreThoseOfTheSpecification) {
       metrics.at("contention/nested/fast_only/evict/fault_p99_vs_bit_locked")
           .goal,
       1.0);
+  EXPECT_EQ(
+      metrics.at("contention/shadow/fast_only/evict/fault_p99_vs_bit_locked")
+          .goal,
+      1.0);
+  EXPECT_TRUE(
+      metrics.at("contention/shadow/single_entry/unanswered").counts_goal);
   EXPECT_FALSE(
       metrics.at("contention/nested/fast_only/unanswered").counts_goal);
   EXPECT_TRUE(
@@ -82,8 +88,7 @@ TEST(MetricsTest, TheGoalsOfTheSliceAreThoseOfTheSpecification) {
 
 TEST(MetricsTest, WhatIsNotBuiltIsListedAsSuch) {
   const std::map<std::string, Metric> metrics = ById();
-  for (const char* id : {"contention/shadow/fast_only/recall",
-                         "memory/table_info/share", "policy/cost"}) {
+  for (const char* id : {"memory/table_info/share", "policy/cost"}) {
     const auto found = metrics.find(id);
     ASSERT_NE(found, metrics.end()) << id;
     EXPECT_FALSE(found->second.built) << id;

@@ -2,7 +2,9 @@
 
 #include "bench/options.h"
 
+#include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -45,6 +47,19 @@ TEST(OptionsTest, QuickMakesTheGuestSmallerUnlessToldOtherwise) {
   EXPECT_EQ(ParseOptions({"--quick", "--pages=16384"})->Pages(), 16'384u);
 }
 
+TEST(OptionsTest, SizesAreNumbersWithCommasBetween) {
+  EXPECT_EQ(ParseOptions({"--sizes=4096"})->sizes,
+            std::vector<std::uint64_t>{4096});
+  EXPECT_EQ(ParseOptions({"--sizes", "65536,4096,262144"})->sizes,
+            (std::vector<std::uint64_t>{65'536, 4096, 262'144}));
+  EXPECT_TRUE(ParseOptions({})->sizes.empty());
+}
+
+TEST(OptionsTest, WithoutTheFlagNothingIsSplit) {
+  EXPECT_EQ(ParseOptions({})->splits, 0u);
+  EXPECT_EQ(ParseOptions({"--splits=12"})->splits, 12u);
+}
+
 TEST(OptionsTest, AnErrorIsOneLineThatNamesTheFlagAndItsValue) {
   for (const auto& [arguments, words] : std::vector<
            std::pair<std::vector<std::string>, std::vector<std::string>>>{
@@ -54,6 +69,21 @@ TEST(OptionsTest, AnErrorIsOneLineThatNamesTheFlagAndItsValue) {
            {{"--pages=-1"}, {"--pages", "-1"}},
            {{"--pages=1"}, {"--pages", "1"}},
            {{"--pages=99999999999999999999"}, {"--pages", "9999"}},
+           {{"--sizes="}, {"--sizes", "\"\""}},
+           {{"--sizes=4096,"}, {"--sizes", "\"\""}},
+           {{"--sizes", "4096,,8192"}, {"--sizes", "\"\""}},
+           {{"--sizes=4096;8192"}, {"--sizes", "4096;8192"}},
+           {{"--sizes=4096,4095"}, {"--sizes", "4095", "16777216"}},
+           {{"--sizes=4096", "--pages=8192"}, {"--sizes", "--pages"}},
+           {{"--check", "--sizes=4096"}, {"--sizes", "--check"}},
+           {{"--metrics", "--sizes=4096"}, {"--sizes", "--metrics"}},
+           {{"--sizes=4096,4096,4096,4096,4096,4096,4096,4096,4096,4096,4096,"
+             "4096,4096,4096,4096,4096,4096"},
+            {"--sizes", "16", "17"}},
+           {{"--splits=0"}, {"--splits", "0"}},
+           {{"--splits=1001"}, {"--splits", "1001"}},
+           {{"--splits", "a few"}, {"--splits", "a few"}},
+           {{"--splits"}, {"--splits", "lacks"}},
            {{"--seed="}, {"--seed"}},
            {{"--seed= 3"}, {"--seed", " 3"}},
            {{"--filter", "tdp("}, {"--filter", "tdp("}},

@@ -157,6 +157,22 @@ TEST(ReportTest, JsonHasOneEntryPerMetricNamedByItsId) {
 )");
 }
 
+TEST(ReportTest, FiguresThatAreNoMetricsAreEntriesOfTheirOwn) {
+  Figures figures = {{"a/x", Measured(2.5)},
+                     {"b/x", Measured(1)},
+                     {"b/y", Figure{.missing = "too few windows"}}};
+  const auto of_b = [](const std::string& id) { return id[0] == 'b'; };
+  const std::string json = FiguresJson(figures, of_b);
+  EXPECT_EQ(json.front(), '[');
+  EXPECT_EQ(json.back(), ']');
+  EXPECT_EQ(json.find("a/x"), json.npos);
+  EXPECT_NE(json.find("\"name\": \"b/x\""), json.npos);
+  EXPECT_NE(json.find("\"ratio\": 1,"), json.npos);
+  EXPECT_NE(json.find("\"error_message\": \"too few windows\""), json.npos);
+  EXPECT_EQ(json.find("\"goal\""), json.npos);
+  EXPECT_EQ(FiguresJson({}, All), "");
+}
+
 TEST(ReportTest, JsonLeavesOutWhatIsNotANumber) {
   const Metric metric = Built(internal::Reported("g/a", true));
   const double infinite = std::numeric_limits<double>::infinity();

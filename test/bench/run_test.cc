@@ -2,7 +2,9 @@
 
 #include "bench/run.h"
 
+#include <cstddef>
 #include <cstdint>
+#include <set>
 #include <vector>
 
 #include "bench/access.h"
@@ -59,12 +61,15 @@ class RunTest : public testing::Test {
 TEST_F(RunTest, ARoundRunsEveryContenderOfEveryGuestInEveryConfiguration) {
   const RunResult run = Run();
   ASSERT_GE(run.rounds, 1u);
-  ASSERT_EQ(run.guests.size(), 2u);
+  ASSERT_EQ(run.guests.size(), 3u);
   std::uint64_t windows = 0;
   for (const GuestResult& guest : run.guests) {
     ASSERT_EQ(guest.configs.size(), 4u);
-    EXPECT_EQ(guest.mapped, 2048u);
-    EXPECT_EQ(guest.in_lists, guest.kind == GuestKind::kTdp ? 0 : 16);
+    const bool shadow = guest.kind == GuestKind::kShadow;
+    EXPECT_EQ(guest.mapped, shadow ? 4096u : 2048u);
+    EXPECT_EQ(guest.in_lists, shadow                          ? 3840u
+                              : guest.kind == GuestKind::kTdp ? 0u
+                                                              : 16u);
     for (const ConfigResult& config : guest.configs) {
       for (const Contender contender : kContenders) {
         const SlotResult* const slot = config.Find(contender);
@@ -87,6 +92,36 @@ TEST_F(RunTest, ARoundRunsEveryContenderOfEveryGuestInEveryConfiguration) {
   EXPECT_EQ(run.windows, windows);
 }
 
+TEST(ShuffleTest, ARoundHasEverySlotOnceAndByFormThoseOfOneAfterAnother) {
+  std::vector<SlotResult> slots = internal::SlotsFor(
+      GuestKind::kShadow, Config{.evict = false, .duty = 0.05, .name = ""}, {},
+      1);
+  ASSERT_EQ(slots.size(), kContenderCount + 1);
+  int lockless_first = 0;
+  std::set<Contender> firsts;
+  for (std::uint64_t seed = 0; seed < 200; ++seed) {
+    std::vector<SlotResult*> order;
+    for (SlotResult& slot : slots) order.push_back(&slot);
+    internal::ShuffleSlots(true, seed, order);
+    EXPECT_EQ(std::set<SlotResult*>(order.begin(), order.end()).size(),
+              slots.size());
+    int changes = 0;
+    const auto lockless = [&](std::size_t i) {
+      return TraitsOf(order[i]->slot.contender).rmap_lock ==
+             RmapLock::kLockless;
+    };
+    for (std::size_t i = 1; i < order.size(); ++i) {
+      changes += lockless(i) != lockless(i - 1);
+    }
+    EXPECT_EQ(changes, 1);
+    lockless_first += lockless(0);
+    firsts.insert(order[0]->slot.contender);
+  }
+  EXPECT_GT(lockless_first, 50);
+  EXPECT_LT(lockless_first, 150);
+  EXPECT_EQ(firsts.size(), kContenderCount);
+}
+
 TEST_F(RunTest, OnlyWantedPartsRun) {
   plan_.wanted = [](GuestKind kind, const Config& config) {
     return kind == GuestKind::kNested && config.evict && config.duty < 1;
@@ -96,6 +131,28 @@ TEST_F(RunTest, OnlyWantedPartsRun) {
   EXPECT_EQ(run.guests[0].kind, GuestKind::kNested);
   ASSERT_EQ(run.guests[0].configs.size(), 1u);
   EXPECT_TRUE(run.guests[0].configs[0].config.evict);
+}
+
+TEST_F(RunTest, SplitsAreConfigurationsOfTheirOwnWhereLeavesMayBeLarge) {
+  plan_.pages = 4096;
+  plan_.splits_per_ms = 5;
+  plan_.wanted = [](GuestKind, const Config& config) {
+    return config.splits && config.duty == 1;
+  };
+  plan_.contenders = {Contender::kNone, Contender::kFastOnly,
+                      Contender::kBitLocked};
+  const std::vector<Replay> replays = TwoReplays(4096);
+  Runner runner(plan_, replays, rate_, team_);
+  ASSERT_TRUE(runner.SetUp().ok());
+  const RunResult run = runner.Run();
+  ASSERT_EQ(run.guests.size(), 2u);
+  for (const GuestResult& guest : run.guests) {
+    EXPECT_NE(guest.kind, GuestKind::kShadow);
+    ASSERT_EQ(guest.configs.size(), 1u);
+    EXPECT_EQ(guest.configs[0].slots.size(),
+              guest.kind == GuestKind::kTdp ? 2u : 3u);
+    EXPECT_EQ(guest.configs[0].Find(Contender::kSlow), nullptr);
+  }
 }
 
 TEST_F(RunTest, ARunStopsWhenItIsTold) {

@@ -138,6 +138,43 @@ TEST_F(TruthTest, PagesOfAllVcpusCount) {
       (TruthCounts{.touched = 5, .found = 4, .reported = 4, .confirmed = 4}));
 }
 
+// Pages 256, 263 and that of the direct map are names of one frame.
+TEST(ShadowTruthTest, ThroughWhicheverNameAPageIsTouchedItsFrameIs) {
+  const Replay replay = Straight();
+  const FrameMap map(GuestKind::kShadow, kPages);
+  Truth truth(kPages);
+  AgeCounts counts;
+  truth.StartPass({256});
+  truth.StartPass({264});
+  const Gfn frame = map.FrameOf(256);
+  ASSERT_EQ(frame, map.FrameOf(263));
+  ASSERT_EQ(frame, map.FrameOf(map.DirectNameOf(256)));
+  truth.Output(counts).SetYoung(GfnRange{frame, frame + 1});
+  truth.StartPass({264});
+  EXPECT_EQ(
+      truth.Check(replay, 0, map),
+      (TruthCounts{.touched = 7, .found = 1, .reported = 1, .confirmed = 1}));
+}
+
+// Frames 0 … 511 are mapped by one leaf, or by as many as it was split into.
+TEST(LargeTruthTest, ALargeBlockCountsAsOneFrame) {
+  const Replay replay = Straight();
+  const FrameMap map(GuestKind::kTdp, kPages, Leaves::kSomeLarge);
+  Truth truth(kPages);
+  AgeCounts counts;
+  truth.StartPass({500});
+  truth.StartPass({514});
+  // Of a large leaf, as a whole; and two of the other block, one of them wrong.
+  truth.Output(counts).SetYoung(GfnRange{Gfn{0}, Gfn{512}});
+  truth.Output(counts).SetYoung(GfnRange{Gfn{513}, Gfn{514}});
+  truth.Output(counts).SetYoung(GfnRange{Gfn{700}, Gfn{701}});
+  truth.StartPass({514});
+  // Touched: the block, 512 and 513.
+  EXPECT_EQ(
+      truth.Check(replay, 0, map),
+      (TruthCounts{.touched = 3, .found = 2, .reported = 3, .confirmed = 2}));
+}
+
 TEST(NestedTruthTest, PagesAreNamedByTheirFrames) {
   const Replay replay = Straight();
   const FrameMap map(GuestKind::kNested, kPages);

@@ -149,7 +149,7 @@ TYPED_TEST(ShadowMmuTest, WhatARemovedTableMapsIsHandedOverAndLeavesItsRmap) {
   std::vector<std::uint64_t> handed;
   {
     const LocklessWalk walk(this->machine_.domain);
-    absl::MutexLock lock(&this->machine_.vm->mmu_lock());
+    const FaultLock::Exclusive lock(this->machine_.vm->fault_lock());
     const auto sink = [&](const ZappedLeaf& leaf) {
       EXPECT_TRUE(leaf.accessed);
       EXPECT_EQ(leaf.dirty, leaf.gfn == Gfn{7});

@@ -310,8 +310,14 @@ TYPED_TEST(VmModelStressTest, NothingIsLostAndNothingIsStale) {
     this->slots_.clear();
     for (std::size_t i = 0; i < kRounds; ++i) {
       Sequence round;
+      unsigned passed_over = 0;
       while (round.size() < kOperations) {
         Operation operation = generator.Next(coverage, coverage);
+        // A look at all rmaps of the largest page takes long.
+        if (operation.frames > this->facts_.FramesAt(Level{2}) * 4 &&
+            operation.op != Op::kAddSlot && ++passed_over % 16 != 0) {
+          continue;
+        }
         if (told && test::IsEdit(operation.op)) {
           operation.told = std::max(operation.level, this->facts_.largest);
         }

@@ -13,6 +13,8 @@
 #include <optional>
 #include <vector>
 
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
 #include "ptage/guest_walk.h"
 #include "ptage/memory.h"
 #include "ptage/memory/foreign_ram.h"
@@ -50,14 +52,21 @@ void ForEachEntry(const Table<F>& table, typename F::Word empty, Visit visit) {
 template <SpteFormat F>
 class L1Tables {
  public:
-  L1Tables(const FormatFacts& facts, bool marked)
-      : facts_(facts), map_(facts, marked) {}
+  L1Tables(const FormatFacts& facts, bool marked) : map_(facts, marked) {}
 
+  // One thread at a time changes them, and any walk them meanwhile.
   void Put(std::uint64_t frame, Level level, const L1Map::Entry& entry) {
+    absl::MutexLock lock(&mutex_);
     map_.Put(frame, level, entry);
   }
-  void Take(std::uint64_t frame, Level level) { map_.Take(frame, level); }
-  void ClearBits(std::uint64_t frame) { map_.ClearBits(frame); }
+  void Take(std::uint64_t frame, Level level) {
+    absl::MutexLock lock(&mutex_);
+    map_.Take(frame, level);
+  }
+  void ClearBits(std::uint64_t frame) {
+    absl::MutexLock lock(&mutex_);
+    map_.ClearBits(frame);
+  }
   // A fault of the nested guest, by `vm`.
   template <class Vm>
   FaultOutcome Fault(Vm& vm, NestedGfn nested, Rights access, NestedGuest guest,
@@ -65,24 +74,28 @@ class L1Tables {
     return vm.NestedFault(
         nested, access,
         [&](NestedGfn asked) -> std::optional<NestedMapping> {
+          absl::MutexLock lock(&mutex_);
           walked = map_.Walk(asked.value, access);
           if (!walked) return std::nullopt;
           return NestedMapping(walked.gfn, walked.rights, walked.level);
         },
         guest);
   }
-  void AppendTo(unsigned guest, std::vector<L1State>& states) const {
+  // Nobody else uses them.
+  void AppendTo(unsigned guest, std::vector<L1State>& states) {
+    absl::MutexLock lock(&mutex_);
     map_.AppendTo(guest, states);
   }
 
  private:
-  const FormatFacts facts_;
-  L1Map map_;
+  absl::Mutex mutex_;
+  L1Map map_ ABSL_GUARDED_BY(mutex_);
 };
 
 template <CheckedFormat F>
 class L1Tables<F> {
   using Word = typename F::Word;
+  using Entry = SpteCell<F>;
 
  public:
   L1Tables(const FormatFacts&, bool marked)
@@ -94,35 +107,36 @@ class L1Tables<F> {
   }
 
   void Put(std::uint64_t frame, Level level, const L1Map::Entry& entry) {
-    Word* above = nullptr;
-    Word* at = Root(frame);
+    Entry* at = Root(frame);
     for (Level i{F::kLevels}; i > level; i = i.Below()) {
-      above = at + IndexOf(frame, i);
-      if (!LeadsOn(*above, i)) Write(*above, Link(NewPage()));
-      at = WordsOf(F::FrameOf(*above));
+      Entry& above = at[IndexOf(frame, i)];
+      if (!LeadsOn(Read(above), i)) Write(above, Link(NewPage()));
+      at = EntriesOf(F::FrameOf(Read(above)));
     }
-    Word& word = at[IndexOf(frame, level)];
-    FreeBelow(word, level);
+    Entry& entry_there = at[IndexOf(frame, level)];
+    LetGo(Read(entry_there), level);
     switch (entry.kind) {
       case L1Kind::kPage:
-        return Write(word, F::MakeLeaf(Pfn{entry.gfn}, level, entry.rights));
+        return Write(entry_there,
+                     F::MakeLeaf(Pfn{entry.gfn}, level, entry.rights));
       case L1Kind::kMalformed:
-        return Write(word, F::MakeLeaf(kBeyond, level, Rights::kAll));
+        return Write(entry_there, F::MakeLeaf(kBeyond, level, Rights::kAll));
       default:
-        return Write(word, Link(kOutside));
+        return Write(entry_there, Link(kOutside));
     }
   }
   void Take(std::uint64_t frame, Level level) {
     Level at{F::kLevels};
-    Word& word = EndOf(frame, level, at);
-    FreeBelow(word, at);
-    Write(word, Word{0});
+    Entry& entry = EndOf(frame, level, at);
+    LetGo(Read(entry), at);
+    Write(entry, Word{0});
   }
   void ClearBits(std::uint64_t frame) {
     Level at{F::kLevels};
-    Word& word = EndOf(frame, Level{1}, at);
+    Entry& entry = EndOf(frame, Level{1}, at);
+    const Word word = Read(entry);
     if (!F::IsPresent(word) || KindOf(word, at) != L1Kind::kPage) return;
-    Write(word, static_cast<Word>(word & ~(F::kAccessed | F::kDirty)));
+    Write(entry, static_cast<Word>(word & ~(F::kAccessed | F::kDirty)));
   }
   template <class Vm>
   FaultOutcome Fault(Vm& vm, NestedGfn nested, Rights access, NestedGuest guest,
@@ -135,7 +149,10 @@ class L1Tables<F> {
             kPhysicalBits),
         walked, guest);
   }
-  void AppendTo(unsigned guest, std::vector<L1State>& states) const {
+  void AppendTo(unsigned guest, std::vector<L1State>& states) {
+    // No walk is under way that could be in one of these.
+    free_.insert(free_.end(), gone_.begin(), gone_.end());
+    gone_.clear();
     for (unsigned i = 0; i < kRootTables<F>; ++i) {
       AppendTable(guest, pages_[i], Level{F::kLevels},
                   i * kFramesPerRootTable<F>, states);
@@ -144,7 +161,7 @@ class L1Tables<F> {
 
  private:
   struct alignas(4096) Page : Table<F> {};
-  static constexpr std::uint64_t kPages = 256;
+  static constexpr std::uint64_t kPages = 512;
   static constexpr int kPhysicalBits = 49;
   // Of L1: a multiple of what a root wants, one that its processor does not
   // have, and one where it has no memory.
@@ -170,40 +187,40 @@ class L1Tables<F> {
   static bool LeadsOn(Word word, Level level) {
     return F::IsPresent(word) && KindOf(word, level) == L1Kind::kTable;
   }
-  // As L1's own CPUs write, while others walk.
-  static void Write(Word& word, Word value) {
-    WriteOnce(reinterpret_cast<SpteCell<F>&>(word), value, kRelease);
+  // As L1's own CPUs do, while others walk. None but L1 writes more than bits.
+  static Word Read(const Entry& entry) { return ReadOnce(entry, kRelaxed); }
+  static void Write(Entry& entry, Word word) {
+    WriteOnce(entry, word, kRelease);
   }
-  Word* WordsAt(std::uint64_t page) {
-    return reinterpret_cast<Word*>(pages_[page].entries);
-  }
-  Word* WordsOf(Pfn pfn) { return WordsAt(pfn.value - kFirst.value); }
-  Word* Root(std::uint64_t frame) {
-    return WordsAt(frame / kFramesPerRootTable<F>);
+  Entry* EntriesOf(Pfn pfn) { return pages_[pfn.value - kFirst.value].entries; }
+  Entry* Root(std::uint64_t frame) {
+    return pages_[frame / kFramesPerRootTable<F>].entries;
   }
   // The entry at `level`, or what ends the path above it.
-  Word& EndOf(std::uint64_t frame, Level level, Level& at) {
-    Word* words = Root(frame);
+  Entry& EndOf(std::uint64_t frame, Level level, Level& at) {
+    Entry* entries = Root(frame);
     for (;; at = at.Below()) {
-      Word& word = words[IndexOf(frame, at)];
-      if (at == level || !LeadsOn(word, at)) return word;
-      words = WordsOf(F::FrameOf(word));
+      Entry& entry = entries[IndexOf(frame, at)];
+      const Word word = Read(entry);
+      if (at == level || !LeadsOn(word, at)) return entry;
+      entries = EntriesOf(F::FrameOf(word));
     }
   }
   Pfn NewPage() {
     const std::uint64_t page = free_.back();
     free_.pop_back();
-    std::memset(WordsAt(page), 0, sizeof(Page));
+    for (Entry& entry : pages_[page].entries) Write(entry, Word{0});
     return kFirst + page;
   }
-  // Tables below an entry.
-  void FreeBelow(Word word, Level level) {
+  // Tables below an entry. A walk may still be in them, and must not find those
+  // of other frames there.
+  void LetGo(Word word, Level level) {
     if (!LeadsOn(word, level)) return;
     const std::uint64_t page = F::FrameOf(word).value - kFirst.value;
-    ForEachEntry<F>(pages_[page], Word{0}, [&](unsigned, Word below) {
-      FreeBelow(below, level.Below());
-    });
-    free_.push_back(page);
+    for (const Entry& entry : pages_[page].entries) {
+      LetGo(Read(entry), level.Below());
+    }
+    gone_.push_back(page);
   }
   void AppendTable(unsigned guest, const Page& page, Level level,
                    std::uint64_t base, std::vector<L1State>& states) const {
@@ -232,6 +249,7 @@ class L1Tables<F> {
   const bool marked_;
   std::vector<Page> pages_;
   std::vector<std::uint64_t> free_;
+  std::vector<std::uint64_t> gone_;
   RamBlock block_;
 };
 

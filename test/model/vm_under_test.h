@@ -39,65 +39,15 @@
 #include "ptage/vm.h"
 #include "ptage/walk.h"
 #include "test/machine.h"
+#include "test/model/host_users.h"
 #include "test/model/l1_tables.h"
+#include "test/model/range_answer.h"
 #include "test/model/vm_operations.h"
 #include "test/model/vm_state.h"
 #include "test/rmap_pool.h"
 #include "test/scheme.h"
 
 namespace ptage::test {
-
-// The answers of an aging question for single frames, as ranges.
-class RangeAnswer {
- public:
-  // More than this is answered as a whole alone.
-  static constexpr std::uint64_t kMostFrames = 1u << 20;
-
-  explicit RangeAnswer(GfnRange range)
-      : range_(range),
-        words_(range.Frames() > kMostFrames ? 0 : (range.Frames() + 63) / 64),
-        young_(words_),
-        unknown_(words_) {}
-  AgeOutput output() {
-    AgeOutput output{.begin = range_.begin, .counts = &counts_};
-    if (words_ != 0) {
-      output.young = Bitmap(young_.data(), range_.Frames());
-      output.unknown = Bitmap(unknown_.data(), range_.Frames());
-    }
-    return output;
-  }
-  void MoveTo(Outcome& outcome) const {
-    outcome.counts = counts_;
-    outcome.young = RangesOf(young_);
-    outcome.unknown = RangesOf(unknown_);
-  }
-
- private:
-  [[nodiscard]] std::vector<GfnRange> RangesOf(
-      const std::vector<std::uint64_t>& words) const {
-    std::vector<GfnRange> ranges;
-    for (std::size_t i = 0; i < words.size(); ++i) {
-      std::uint64_t left = words[i];
-      while (left != 0) {
-        const Gfn first = range_.begin + i * 64 +
-                          static_cast<unsigned>(__builtin_ctzll(left));
-        ranges.push_back(GfnRange{first, first + 1});
-        left &= left - 1;
-        if (words[i] == ~std::uint64_t{0}) {
-          ranges.back().end = first + 64;
-          break;
-        }
-      }
-    }
-    return Together(std::move(ranges));
-  }
-
-  const GfnRange range_;
-  const std::size_t words_;
-  AgeCounts counts_;
-  std::vector<std::uint64_t> young_;
-  std::vector<std::uint64_t> unknown_;
-};
 
 template <SpteFormat F, template <class> class Discipline>
 class VmUnderTest {
@@ -123,7 +73,8 @@ class VmUnderTest {
         pool_(domain_, kChunks),
         rmaps_(MakeRmaps()),
         vm_({arena_, domain_, vcpus_, rmaps_, mmu_lock_}, F::kLargestLeaf,
-            [this](const ZappedLeaf& leaf) { made_room_.push_back(Of(leaf)); }),
+            [](const ZappedLeaf& leaf) { made_room_.push_back(Of(leaf)); }),
+        host_(facts_),
         direct_(vcpus_, 0, arena_, *vm_.tdp().tree().root()) {
     AddGuest();
   }
@@ -170,6 +121,7 @@ class VmUnderTest {
                        leaf.accessed, leaf.dirty};
   }
   Walk Enter() { return Walk(domain_, WalkEntry::kWait); }
+  absl::Status ChangeSlots(const Operation& operation, ZapSink sink);
   FaultOutcome Fault(const Operation& operation, Outcome& outcome);
   void Access(Vcpu& vcpu, const Operation& operation, Outcome& outcome);
   void Age(const Operation& operation, Outcome& outcome);
@@ -191,10 +143,15 @@ class VmUnderTest {
   absl::Mutex mmu_lock_;
   RmapPool<D> pool_;
   D rmaps_;
-  std::vector<ZappedState> made_room_;
   VmType vm_;
+  HostUsers host_;
   Vcpu direct_;
   std::vector<std::unique_ptr<Nested>> nested_;
+
+  // By faults of this thread.
+  inline static thread_local std::vector<ZappedState> made_room_;
+  // The host frames of slots, by their first frames.
+  std::map<std::uint64_t, std::uint64_t> bases_;
 
   // A page of L1: first frame and level.
   using Page = std::pair<std::uint64_t, int>;
@@ -275,14 +232,9 @@ Outcome VmUnderTest<F, Discipline>::Apply(const Operation& operation) {
       Edit(operation, outcome, sink);
       break;
     case Op::kAddSlot:
-      outcome.status =
-          vm_.AddMemslot(range, Pfn{operation.to}, operation.rights).code();
-      break;
     case Op::kRemoveSlot:
-      outcome.status = vm_.RemoveMemslot(range, sink).code();
-      break;
     case Op::kMoveSlot:
-      outcome.status = vm_.MoveMemslot(range, Gfn{operation.to}, sink).code();
+      outcome.status = ChangeSlots(operation, sink).code();
       break;
     case Op::kAddGuest:
       if (const auto guest = vm_.AddNestedGuest()) {
@@ -296,6 +248,30 @@ Outcome VmUnderTest<F, Discipline>::Apply(const Operation& operation) {
   std::sort(outcome.zapped.begin(), outcome.zapped.end());
   std::sort(outcome.made_room.begin(), outcome.made_room.end());
   return outcome;
+}
+
+template <SpteFormat F, template <class> class Discipline>
+absl::Status VmUnderTest<F, Discipline>::ChangeSlots(const Operation& operation,
+                                                     ZapSink sink) {
+  const GfnRange range = operation.Range();
+  absl::Status status;
+  if (operation.op == Op::kAddSlot) {
+    if (!range.Empty()) host_.Begin(operation.to, range.Frames());
+    status = vm_.AddMemslot(range, Pfn{operation.to}, operation.rights);
+    if (status.ok()) bases_[operation.frame] = operation.to;
+    if (!status.ok() && !range.Empty()) {
+      host_.End(operation.to, range.Frames());
+    }
+    return status;
+  }
+  if (operation.op == Op::kRemoveSlot) {
+    status = vm_.RemoveMemslot(range, sink);
+    if (status.ok()) host_.End(bases_[operation.frame], range.Frames());
+    return status;
+  }
+  status = vm_.MoveMemslot(range, Gfn{operation.to}, sink);
+  if (status.ok()) bases_[operation.to] = bases_[operation.frame];
+  return status;
 }
 
 template <SpteFormat F, template <class> class Discipline>
@@ -321,6 +297,7 @@ void VmUnderTest<F, Discipline>::Access(Vcpu& vcpu, const Operation& operation,
           vcpu.Translate(Gfn{operation.frame}, operation.rights);
       if (found) {
         outcome.pfn = found.pfn.value;
+        host_.Use(found.pfn.value);
         outcome.hit = vcpu.stats().Hits() != hits;
         return;
       }
@@ -424,6 +401,9 @@ VmState VmUnderTest<F, Discipline>::State(std::optional<unsigned> l1_of) {
   }
   state.live = vm_.shadow().live();
   CheckRmaps(state);
+  if (host_.stale() != 0) {
+    state.errors.push_back("host frames were used that nobody had");
+  }
   // Within a tree they are met in order of frames.
   std::sort(state.tables.begin(), state.tables.end());
   if (l1_of.has_value()) {

@@ -80,18 +80,18 @@ class AddressSpaces : public AgeQuestions<AddressSpaces<Mmu, kSpaces>> {
     return removed;
   }
   // `flusher…`: as of Mmu, nothing or another one.
-  template <class... Flusher>
+  template <class... Fl>
   AgeCounts ClearDirty(const Walk& walk, GfnRange range,
-                       const AgeOutput& output, Flusher&... flusher) {
+                       const AgeOutput& output, Fl&... flusher) {
     AgeCounts counts;
     for (Mmu& space : spaces_) {
       counts += space.ClearDirty(walk, range, output, flusher...);
     }
     return counts;
   }
-  template <class... Flusher>
+  template <class... Fl>
   AgeCounts WriteProtect(const Walk& walk, GfnRange range,
-                         const AgeOutput& output, Flusher&... flusher) {
+                         const AgeOutput& output, Fl&... flusher) {
     AgeCounts counts;
     for (Mmu& space : spaces_) {
       counts += space.WriteProtect(walk, range, output, flusher...);

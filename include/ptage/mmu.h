@@ -103,8 +103,8 @@ class FlushLater {
                             : GfnRange{std::min(range_.begin, range.begin),
                                        std::max(range_.end, range.end)};
   }
-  template <class Flusher>
-  void FlushAll(Flusher& flusher) const {
+  template <class Fl>
+  void FlushAll(Fl& flusher) const {
     if (!range_.Empty()) flusher.Flush(range_);
   }
 

@@ -458,7 +458,7 @@ void CheckTrees() {
              many);
       const auto word = ReadOnce(*first.entry, kRelaxed);
       bool logged = false;
-      Expect(IsProtected<F>(word));
+      Expect(IsProtected<F>(word) && Protected<F>(word) == word);
       Expect(GrantWrite<F>(*first.entry, word, [&] { logged = true; }));
       Expect(logged);
       Expect(LiftProtection(tree, walk, range) == many - 1);

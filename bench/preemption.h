@@ -12,6 +12,7 @@
 #ifndef PTAGE_BENCH_PREEMPTION_H_
 #define PTAGE_BENCH_PREEMPTION_H_
 
+#include <sys/resource.h>
 #include <time.h>
 
 #include <cstdint>
@@ -35,6 +36,28 @@ class ThreadTime {
 
  private:
   const TickRate* rate_;
+};
+
+// How often the calling thread has given its CPU away since the last question,
+// to wait, and how often it was taken.
+class ThreadSwitches {
+ public:
+  ThreadSwitches() { (void)SleptAndKeptItsCpu(); }
+
+  // Whether it waited at least once, and nobody took its CPU.
+  [[nodiscard]] bool SleptAndKeptItsCpu() {
+    rusage usage{};
+    getrusage(RUSAGE_THREAD, &usage);
+    const bool slept = usage.ru_nvcsw != waited_;
+    const bool kept = usage.ru_nivcsw == taken_;
+    waited_ = usage.ru_nvcsw;
+    taken_ = usage.ru_nivcsw;
+    return slept && kept;
+  }
+
+ private:
+  long waited_ = 0;
+  long taken_ = 0;
 };
 
 // What a thread may have done between two looks at the clock.

@@ -70,7 +70,7 @@ TYPED_TEST(FastFaultMmuTest, AnAgedPageIsFixedWithoutTheMmuLock) {
   EXPECT_TRUE(this->Age());
   EXPECT_FALSE(this->Age());
   // Held by this thread: who waits for it waits for ever.
-  absl::MutexLock hold(&this->vm().mmu_lock());
+  const FaultLock::Exclusive hold(this->vm().fault_lock());
   EXPECT_EQ(this->Fault(3, Rights::kRead), FaultOutcome::kFixed);
   EXPECT_EQ(this->Fault(3, Rights::kRead), FaultOutcome::kSpurious);
   EXPECT_EQ(this->Fault(3, Rights::kWrite), FaultOutcome::kFixed);
@@ -84,7 +84,7 @@ TYPED_TEST(FastFaultMmuTest, ANestedPageIsFixedWithoutTheLockOrATranslation) {
   EXPECT_TRUE(this->Age());
   EXPECT_FALSE(this->Age());
   {
-    absl::MutexLock hold(&this->vm().mmu_lock());
+    const FaultLock::Exclusive hold(this->vm().fault_lock());
     EXPECT_EQ(this->NestedFault(3, Rights::kWrite), FaultOutcome::kFixed);
     EXPECT_EQ(this->NestedFault(3, Rights::kRead), FaultOutcome::kSpurious);
   }

@@ -8,6 +8,7 @@
 
 #include "absl/synchronization/mutex.h"
 #include "gtest/gtest.h"
+#include "ptage/fault_lock.h"
 
 namespace ptage {
 namespace {
@@ -18,10 +19,11 @@ constexpr GfnRange kHigh{Gfn{40}, Gfn{50}};
 class InvalidateTest : public testing::Test {
  protected:
   bool MustRetry(std::uint64_t snapshot, Gfn gfn, std::uint64_t frames = 1) {
-    absl::ReaderMutexLock hold(&lock_);
-    return sequence_.MustRetry(snapshot, GfnRange{gfn, gfn + frames});
+    const FaultLock::Shared hold(lock_);
+    return sequence_.MustRetry(hold, snapshot, GfnRange{gfn, gfn + frames});
   }
-  absl::Mutex lock_;
+  absl::Mutex mutex_;
+  FaultLock lock_{mutex_};
   InvalidateSequence sequence_{lock_};
 };
 
@@ -74,8 +76,8 @@ TEST_F(InvalidateTest, NoFaultInstallsAFrameThatWasGivenUp) {
     while (!stop.load()) {
       const std::uint64_t snapshot = sequence_.Snapshot();
       const std::uint64_t resolved = frame.load();
-      absl::ReaderMutexLock hold(&lock_);
-      if (sequence_.MustRetry(snapshot, {Gfn{15}, Gfn{16}})) continue;
+      const FaultLock::Shared hold(lock_);
+      if (sequence_.MustRetry(hold, snapshot, {Gfn{15}, Gfn{16}})) continue;
       installed.store(resolved);
       installs.fetch_add(1);
     }

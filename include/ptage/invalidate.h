@@ -6,7 +6,7 @@
 // Contract
 //   An invalidation is the time between Begin and End of the same range;
 //   several may be open. A fault takes a Snapshot, resolves its frame, takes
-//   the MMU lock (shared is enough), and installs only if MustRetry says no; it
+//   the lock (shared is enough), and installs only if MustRetry says no; it
 //   then holds the lock until the entry is installed. So when Begin returns,
 //   every entry for the range that a fault could install is there to be zapped,
 //   and none is added until End.
@@ -25,9 +25,8 @@
 #include <algorithm>
 #include <cstdint>
 
-#include "absl/base/thread_annotations.h"
-#include "absl/synchronization/mutex.h"
 #include "ptage/config.h"
+#include "ptage/fault_lock.h"
 #include "ptage/once.h"
 #include "ptage/types.h"
 
@@ -35,9 +34,8 @@ namespace ptage {
 
 class InvalidateSequence {
  public:
-  // `mmu_lock` is the one that faults hold while they install.
-  explicit InvalidateSequence(absl::Mutex& mmu_lock)
-      : mmu_lock_(mmu_lock), sequence_(0) {}
+  // `lock` is the one that faults hold while they install.
+  explicit InvalidateSequence(FaultLock& lock) : lock_(lock), sequence_(0) {}
 
   // Taken before the frame is resolved: what an ended invalidation did to the
   // frame is then seen, or MustRetry says so. Wait-free.
@@ -46,26 +44,28 @@ class InvalidateSequence {
     return ReadOnce(sequence_, kAcquire);
   }
 
-  // Both wait for the MMU lock, exclusively.
+  // Both wait for the lock, exclusively.
   void Begin(GfnRange range);
   void End(GfnRange range);
 
   // Whether an invalidation of any of these frames is open, or any ended since
-  // `snapshot`. Precondition: the caller holds the MMU lock, shared at least.
+  // `snapshot`. `held` is the lock's.
   //
   // All frames that the fault would map, not the one that faulted alone:
   //   invalidation: begins, for one frame of a large page, and zaps
   //   fault of another frame: finds it not concerned, maps the large page
   // and the frame that is taken away is mapped again.
-  [[nodiscard]] bool MustRetry(std::uint64_t snapshot, GfnRange frames) const;
+  [[nodiscard]] bool MustRetry(const FaultLock::Held& held,
+                               std::uint64_t snapshot, GfnRange frames) const;
 
  private:
-  absl::Mutex& mmu_lock_;
-  // Invalidations that have ended. Written under the lock.
+  FaultLock& lock_;
+  // All are written under the lock, exclusively held. Invalidations that have
+  // ended.
   Cell<std::uint64_t> sequence_;
-  std::uint64_t open_ ABSL_GUARDED_BY(mmu_lock_) = 0;
+  std::uint64_t open_ = 0;
   // Covers all open ones; it shrinks when none is left.
-  GfnRange range_ ABSL_GUARDED_BY(mmu_lock_);
+  GfnRange range_;
 };
 
 // An open invalidation as a scope.
@@ -87,7 +87,7 @@ class [[nodiscard]] ScopedInvalidation {
 // ---------------------------------------------------------------------------
 
 inline void InvalidateSequence::Begin(GfnRange range) {
-  absl::MutexLock lock(&mmu_lock_);
+  const FaultLock::Exclusive hold(lock_);
   if (open_++ == 0) {
     range_ = range;
   } else {
@@ -97,16 +97,17 @@ inline void InvalidateSequence::Begin(GfnRange range) {
 }
 
 inline void InvalidateSequence::End(GfnRange range) {
-  absl::MutexLock lock(&mmu_lock_);
+  const FaultLock::Exclusive hold(lock_);
   PTAGE_ASSERT(open_ != 0 && range_.Contains(range));
   // [invalidate.2] release, pairs with [invalidate.1].
   WriteOnce(sequence_, ReadOnce(sequence_, kRelaxed) + 1, kRelease);
   --open_;
 }
 
-inline bool InvalidateSequence::MustRetry(std::uint64_t snapshot,
+inline bool InvalidateSequence::MustRetry(const FaultLock::Held& held,
+                                          std::uint64_t snapshot,
                                           GfnRange frames) const {
-  mmu_lock_.AssertReaderHeld();
+  PTAGE_ASSERT(held.Of(lock_));
   return (open_ != 0 && range_.Overlaps(frames)) ||
          ReadOnce(sequence_, kRelaxed) != snapshot;
 }

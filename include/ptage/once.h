@@ -45,6 +45,10 @@ inline constexpr Order<__ATOMIC_RELAXED> kRelaxed{};
 inline constexpr Order<__ATOMIC_ACQUIRE> kAcquire{};
 inline constexpr Order<__ATOMIC_RELEASE> kRelease{};
 inline constexpr Order<__ATOMIC_ACQ_REL> kAcqRel{};
+// For two threads of which each writes a word and then reads the other's, where
+// one of them must see what the other wrote. Acquire and release do not say so,
+// for each may read before its own write is out. All four accesses need it.
+inline constexpr Order<__ATOMIC_SEQ_CST> kSeqCst{};
 
 // What a shared word may hold.
 template <class T>
@@ -57,8 +61,8 @@ concept Shareable = std::is_trivially_copyable_v<T> &&
 // Each backend defines, in namespace ptage:
 //
 //   class Cell<T>             Cell(); explicit Cell(T)
-//   T    ReadOnce(cell, order)                 kRelaxed or kAcquire
-//   void WriteOnce(cell, value, order)         kRelaxed or kRelease
+//   T    ReadOnce(cell, order)                 kRelaxed, kAcquire or kSeqCst
+//   void WriteOnce(cell, value, order)         kRelaxed, kRelease or kSeqCst
 //   bool TryCmpxchg(cell, seen, desired, order)
 //                             strong: false only if the word was not `seen`;
 //                             then it is unchanged and the load was relaxed

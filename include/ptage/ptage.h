@@ -8,6 +8,7 @@
 // IWYU pragma: begin_exports
 #include "ptage/address_spaces.h"
 #include "ptage/core.h"
+#include "ptage/fault_lock.h"
 #include "ptage/invalidate.h"
 #include "ptage/memslot.h"
 #include "ptage/mmu.h"

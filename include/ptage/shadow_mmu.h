@@ -26,12 +26,9 @@
 //     the rmaps of small pages.
 //
 // Sites (order · partner)
-//   [shadow.1] relaxed counts of live entries, by atomic additions: an entry
-//              that is present for the whole of a question was counted before
-//              it
-//   [shadow.2] relaxed compare-and-swap in GrantMore: nothing is published
-//   [shadow.3] release store in AddGuest   · [shadow.4]
-//   [shadow.4] acquire load in guests      · [shadow.3]
+//   [shadow.1] relaxed compare-and-swap in GrantMore: nothing is published
+//   [shadow.2] release store in AddGuest   · [shadow.3]
+//   [shadow.3] acquire load in guests      · [shadow.2]
 
 #ifndef PTAGE_SHADOW_MMU_H_
 #define PTAGE_SHADOW_MMU_H_
@@ -48,12 +45,14 @@
 #include "ptage/memslot.h"
 #include "ptage/mmu.h"
 #include "ptage/once.h"
+#include "ptage/once/thread.h"
 #include "ptage/page_table.h"
 #include "ptage/prune.h"
 #include "ptage/prune_nested.h"
 #include "ptage/reclaim.h"
 #include "ptage/rmap.h"
 #include "ptage/rmap/range.h"
+#include "ptage/sharded_count.h"
 #include "ptage/spte.h"
 #include "ptage/types.h"
 
@@ -90,9 +89,7 @@ class ShadowMmu : public AgeQuestions<ShadowMmu<F, M, R, Fl, D, kInner>> {
         flusher_(flusher),
         rmaps_(rmaps),
         memslots_(memslots),
-        guests_(0),
-        live_(0),
-        large_(0) {
+        guests_(0) {
     (void)AddGuest();
   }
   ~ShadowMmu();
@@ -106,7 +103,7 @@ class ShadowMmu : public AgeQuestions<ShadowMmu<F, M, R, Fl, D, kInner>> {
   static constexpr std::uint32_t kMostGuests = 16;
   [[nodiscard]] std::optional<NestedGuest> AddGuest();
   [[nodiscard]] std::uint32_t guests() const {
-    // [shadow.4] acquire, pairs with [shadow.3].
+    // [shadow.3] acquire, pairs with [shadow.2].
     return ReadOnce(guests_, kAcquire);
   }
 
@@ -117,7 +114,7 @@ class ShadowMmu : public AgeQuestions<ShadowMmu<F, M, R, Fl, D, kInner>> {
     return *trees_[static_cast<std::uint32_t>(guest)];
   }
   // Leaves that are mapped.
-  [[nodiscard]] std::uint64_t live() const { return ReadOnce(live_, kRelaxed); }
+  [[nodiscard]] std::uint64_t live() const { return live_.Count(); }
 
   // Maps the page that `nested` lies in to the memory behind the frame of L1
   // that L1's tables name, which is in `slot`; accessed, and dirty if `access`
@@ -181,10 +178,6 @@ class ShadowMmu : public AgeQuestions<ShadowMmu<F, M, R, Fl, D, kInner>> {
   // Asks the large pages of `part`, which lies in the slot.
   void AgeLarge(Memslot<F>& slot, GfnRange part, AgeAction action, AgeMode mode,
                 const AgeOutput& output, AgeCounts& counts, AgeResult& result);
-  void CountLive(Level level, std::uint64_t by) {
-    FetchAdd(live_, by, kRelaxed);
-    if (level != kSmall) FetchAdd(large_, by, kRelaxed);
-  }
 
   // Zaps every entry of one rmap; `flush` grows to cover their frames.
   std::uint64_t ZapRmap(RmapHead& head, Gfn gfn, Level level, GfnRange& flush,
@@ -205,9 +198,10 @@ class ShadowMmu : public AgeQuestions<ShadowMmu<F, M, R, Fl, D, kInner>> {
   // Of the guests. Written under the MMU lock, before the number of them is.
   std::unique_ptr<Tree> trees_[kMostGuests];
   Cell<std::uint32_t> guests_;
-  // [shadow.1] all leaves, and the large ones.
-  Cell<std::uint64_t> live_;
-  Cell<std::uint64_t> large_;
+  // All leaves, and the large ones; each is counted from before it is present
+  // until after it is frozen for good.
+  ShardedCount<> live_;
+  ShardedCount<> large_;
 };
 
 // ---------------------------------------------------------------------------
@@ -221,7 +215,7 @@ std::optional<NestedGuest> ShadowMmu<F, M, R, Fl, D, kInner>::AddGuest() {
                                      TableKind::kIndirect);
   if (!tree->valid()) return std::nullopt;
   trees_[count] = std::move(tree);
-  // [shadow.3] release, pairs with [shadow.4]: who counts the guest finds its
+  // [shadow.2] release, pairs with [shadow.3]: who counts the guest finds its
   // tree.
   WriteOnce(guests_, count + 1, kRelease);
   return NestedGuest{count};
@@ -290,7 +284,7 @@ std::optional<FaultOutcome> ShadowMmu<F, M, R, Fl, D, kInner>::GrantMore(
   }
   // Nothing has to be flushed: a CPU that has the entry cached with fewer
   // rights faults once more, and finds it.
-  // [shadow.2] relaxed: the page's record is as old as the entry.
+  // [shadow.1] relaxed: the page's record is as old as the entry.
   return TryCmpxchg(*found.entry, found.word, more, kRelaxed)
              ? FaultOutcome::kMapped
              : FaultOutcome::kRetry;
@@ -345,7 +339,8 @@ std::optional<FaultOutcome> ShadowMmu<F, M, R, Fl, D, kInner>::Fault(
     Empty<F>(*entry);
     return FaultOutcome::kNoMemory;
   }
-  CountLive(level, 1);
+  live_.Add(ThisThreadNumber());
+  if (level != kSmall) large_.Add(ThisThreadNumber());
   Publish<F>(*entry,
              Used<F>(F::MakeLeaf(slot.FrameOf(gfn), level, granted), access));
   if constexpr (kInner == InnerAging::kSkipCold) {
@@ -362,13 +357,14 @@ AgeResult ShadowMmu<F, M, R, Fl, D, kInner>::Age(GfnRange range,
   if (live() == 0) return AgeResult{};
   const Walk walk(reclaimer_, EntryFor(mode));
   if (!walk) return Unanswered(range, output);
+  const bool large = large_.Count() != 0;
   AgeResult result;
   AgeCounts counts;
   memslots_.ForEach(walk, range, [&](Memslot<F>& slot, GfnRange part) {
     result |= AgeRange(rmaps_, &slot.HeadOf(part.begin, kSmall),
                        RmapFrame{part.begin, kSmall}, part.Frames(), action,
                        mode, output, counts);
-    if (ReadOnce(large_, kRelaxed) != 0) {
+    if (large) {
       AgeLarge(slot, part, action, mode, output, counts, result);
     }
   });
@@ -440,7 +436,8 @@ void ShadowMmu<F, M, R, Fl, D, kInner>::Unmap(RmapHead& head,
                   .dirty = IsDirty<F>(taken)});
   const bool removed = rmaps_.Remove(head, entry);
   PTAGE_ASSERT(removed);
-  CountLive(level, ~std::uint64_t{0});
+  live_.Take(ThisThreadNumber());
+  if (level != kSmall) large_.Take(ThisThreadNumber());
 }
 
 template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
@@ -487,13 +484,14 @@ std::uint64_t ShadowMmu<F, M, R, Fl, D, kInner>::ZapFrames(const Walk& walk,
                                                            GfnRange range,
                                                            ZapSink sink) {
   if (live() == 0) return 0;
+  const bool large = large_.Count() != 0;
   std::uint64_t zapped = 0;
   GfnRange flush;
   memslots_.ForEach(walk, range, [&](Memslot<F>& slot, GfnRange part) {
     for (Gfn gfn = part.begin; gfn < part.end; gfn = gfn + 1) {
       zapped += ZapRmap(slot.HeadOf(gfn, kSmall), gfn, kSmall, flush, sink);
     }
-    if (ReadOnce(large_, kRelaxed) == 0) return;
+    if (!large) return;
     for (Level level{2}; level <= F::kLargestLeaf; level = level.Above()) {
       const std::uint64_t frames = FramesAt<F>(level);
       for (Gfn from = part.begin; from < part.end;) {

@@ -35,6 +35,7 @@
 #include "absl/synchronization/mutex.h"
 #include "ptage/config.h"
 #include "ptage/fast_fault.h"
+#include "ptage/fault_lock.h"
 #include "ptage/guest_walk.h"
 #include "ptage/invalidate.h"
 #include "ptage/memory.h"
@@ -115,7 +116,7 @@ class Vm : public AgeQuestions<Vm<F, M, R, Fl, D>> {
 
   // One more nested guest; nothing if there are too many, or no memory.
   [[nodiscard]] std::optional<NestedGuest> AddNestedGuest() {
-    absl::MutexLock lock(&mmu_lock_);
+    const FaultLock::Exclusive hold(fault_lock_);
     return shadow_.AddGuest();
   }
 
@@ -136,7 +137,8 @@ class Vm : public AgeQuestions<Vm<F, M, R, Fl, D>> {
   [[nodiscard]] Tdp& tdp() { return tdp_; }
   [[nodiscard]] Shadow& shadow() { return shadow_; }
   [[nodiscard]] Memslots<F, R>& memslots() { return memslots_; }
-  [[nodiscard]] absl::Mutex& mmu_lock() { return mmu_lock_; }
+  // What faults hold while they install.
+  [[nodiscard]] FaultLock& fault_lock() { return fault_lock_; }
 
  private:
   // Zaps every entry that maps a frame of `range`, and flushes. Precondition:
@@ -153,12 +155,13 @@ class Vm : public AgeQuestions<Vm<F, M, R, Fl, D>> {
                               Rights access, NestedGuest guest,
                               std::uint64_t snapshot,
                               std::uint64_t nested_snapshot);
-  // The same under the MMU lock, which is held as `lock` says. Nothing: it is
-  // needed exclusively.
+  // The same under the MMU lock, which is `held`, as `lock` says. Nothing: it
+  // is needed exclusively.
   std::optional<FaultOutcome> InstallNested(
       const Walk& walk, NestedGfn nested, Memslot<F>& slot,
-      NestedMapping mapping, Rights access, MmuLock lock, NestedGuest guest,
-      std::uint64_t snapshot, std::uint64_t nested_snapshot);
+      NestedMapping mapping, Rights access, const FaultLock::Held& held,
+      MmuLock lock, NestedGuest guest, std::uint64_t snapshot,
+      std::uint64_t nested_snapshot);
 
   // Of a nested fault that finds no memory. Two batches of chunks wait at most,
   // and a grace period ends by the second walk after it began.
@@ -166,7 +169,8 @@ class Vm : public AgeQuestions<Vm<F, M, R, Fl, D>> {
 
   R& reclaimer_;
   Fl& flusher_;
-  absl::Mutex& mmu_lock_;
+  // The MMU lock.
+  FaultLock fault_lock_;
   const Level largest_leaf_;
   const std::function<void(const ZappedLeaf&)> fault_sink_;
   // Excludes changes of slots from each other.
@@ -188,12 +192,12 @@ Vm<F, M, R, Fl, D>::Vm(const Parts& parts, Level largest_leaf,
                        std::function<void(const ZappedLeaf&)> fault_sink)
     : reclaimer_(parts.reclaimer),
       flusher_(parts.flusher),
-      mmu_lock_(parts.mmu_lock),
+      fault_lock_(parts.mmu_lock),
       largest_leaf_(largest_leaf),
       fault_sink_(std::move(fault_sink)),
       memslots_(parts.reclaimer),
-      invalidations_(parts.mmu_lock),
-      nested_invalidations_(parts.mmu_lock),
+      invalidations_(fault_lock_),
+      nested_invalidations_(fault_lock_),
       tdp_(parts.memory, parts.reclaimer, parts.flusher),
       shadow_(parts.memory, parts.reclaimer, parts.flusher, parts.rmaps,
               memslots_) {}
@@ -223,8 +227,8 @@ FaultOutcome Vm<F, M, R, Fl, D>::Fault(Gfn gfn, Rights access) {
     const FastFaultOutcome fast = FastFault(tdp_.tree(), walk, gfn, access);
     if (!NeedsSlowPath(fast)) return OutcomeOf(fast);
   }
-  absl::ReaderMutexLock lock(&mmu_lock_);
-  if (invalidations_.MustRetry(snapshot, PageAround<F>(gfn, level))) {
+  const FaultLock::Shared hold(fault_lock_);
+  if (invalidations_.MustRetry(hold, snapshot, PageAround<F>(gfn, level))) {
     return FaultOutcome::kRetry;
   }
   return tdp_.Fault(walk, gfn, pfn, level, slot->rights(), access);
@@ -291,16 +295,16 @@ FaultOutcome Vm<F, M, R, Fl, D>::TryNestedFault(
   const FaultOutcome found = FindSlot(walk, mapping.gfn, access, slot);
   if (found != FaultOutcome::kMapped) return found;
   if constexpr (Shadow::kFaultLock == MmuLock::kShared) {
-    absl::ReaderMutexLock lock(&mmu_lock_);
+    const FaultLock::Shared hold(fault_lock_);
     const std::optional<FaultOutcome> outcome =
-        InstallNested(walk, nested, *slot, mapping, access, MmuLock::kShared,
-                      guest, snapshot, nested_snapshot);
+        InstallNested(walk, nested, *slot, mapping, access, hold,
+                      MmuLock::kShared, guest, snapshot, nested_snapshot);
     if (outcome.has_value()) return *outcome;
   }
-  absl::MutexLock lock(&mmu_lock_);
+  const FaultLock::Exclusive hold(fault_lock_);
   const std::optional<FaultOutcome> outcome =
-      InstallNested(walk, nested, *slot, mapping, access, MmuLock::kExclusive,
-                    guest, snapshot, nested_snapshot);
+      InstallNested(walk, nested, *slot, mapping, access, hold,
+                    MmuLock::kExclusive, guest, snapshot, nested_snapshot);
   PTAGE_ASSERT(outcome.has_value());
   return *outcome;
 }
@@ -309,13 +313,14 @@ template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
           RmapDiscipline D>
 std::optional<FaultOutcome> Vm<F, M, R, Fl, D>::InstallNested(
     const Walk& walk, NestedGfn nested, Memslot<F>& slot, NestedMapping mapping,
-    Rights access, MmuLock lock, NestedGuest guest, std::uint64_t snapshot,
-    std::uint64_t nested_snapshot) {
+    Rights access, const FaultLock::Held& held, MmuLock lock, NestedGuest guest,
+    std::uint64_t snapshot, std::uint64_t nested_snapshot) {
   // Not more than L1's page is mapped.
-  if (invalidations_.MustRetry(snapshot,
+  if (invalidations_.MustRetry(held, snapshot,
                                PageAround<F>(mapping.gfn, mapping.level)) ||
       nested_invalidations_.MustRetry(
-          nested_snapshot, PageAround<F>(Gfn{nested.value}, mapping.level))) {
+          held, nested_snapshot,
+          PageAround<F>(Gfn{nested.value}, mapping.level))) {
     return FaultOutcome::kRetry;
   }
   return shadow_.Fault(
@@ -341,7 +346,7 @@ std::uint64_t Vm<F, M, R, Fl, D>::ZapAll(GfnRange range, ZapSink sink) {
   std::uint64_t zapped = tdp_.Zap(walk, range, ZapFlush::kByCaller, sink);
   if (zapped != 0) flusher_.Flush(range);
   if (shadow_.live() != 0) {
-    absl::MutexLock lock(&mmu_lock_);
+    const FaultLock::Exclusive hold(fault_lock_);
     zapped += shadow_.ZapFrames(walk, range, sink);
   }
   return zapped;
@@ -393,7 +398,7 @@ std::uint64_t Vm<F, M, R, Fl, D>::InvalidateNested(
   std::uint64_t zapped = 0;
   {
     const Walk walk(reclaimer_, WalkEntry::kWait);
-    absl::MutexLock lock(&mmu_lock_);
+    const FaultLock::Exclusive hold(fault_lock_);
     zapped = shadow_.ZapNested(walk, range, sink, guest);
   }
   change();

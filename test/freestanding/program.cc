@@ -122,6 +122,18 @@ void CheckOnce() {
   WriteOnce(cell, 2, kRelease);
   Expect(TryCmpxchg(cell, 2, 3, kAcqRel) && !TryCmpxchg(cell, 2, 4, kRelaxed));
   Expect(FetchAdd(cell, 4, kAcqRel) == 3 && ReadOnce(cell, kAcquire) == 7);
+  ShardedCount<2> count;
+  count.Add();
+  Expect(count.Count() == 1);
+  count.Take();
+  Expect(count.Count() == 0);
+  Gate<2> gate;
+  const auto pass = gate.TryEnter();
+  Expect(static_cast<bool>(pass));
+  gate.Leave(pass);
+  gate.Close([] { Expect(false); });
+  Expect(!gate.TryEnter());
+  gate.Open();
   Expect(*cell.Raw() == 7 &&
          *static_cast<const Cell<std::uint32_t>&>(cell).Raw() == 7);
   Plain<int> plain(g_check);

@@ -12,7 +12,7 @@ the order of the text. There are three kinds.
 
 order    A named order is weakened by one step: acquire or release to relaxed,
          acquire-release to each of the two, sequentially consistent to
-         acquire-release.
+         acquire in a load, to release in a store, else to acquire-release.
 
 swap     Two adjacent shared writes are exchanged. A statement is a shared write
          if it calls one of SHARED_WRITES, wherever in it, a loop or a branch as a
@@ -56,6 +56,7 @@ WEAKER = {
     "kAcqRel": ["kAcquire", "kRelease"],
     "kSeqCst": ["kAcqRel"],
 }
+SEQ_CST_WEAKER = {"ReadOnce": ["kAcquire"], "WriteOnce": ["kRelease"]}
 
 # What another thread may see, or take for a sign that it may go on.
 SHARED_WRITES = {
@@ -509,7 +510,10 @@ class Lister:
                 opening -= 1
             begin = opening - 1
             closing = h.partner[opening]
-            for weaker in WEAKER[h.word(i)]:
+            weaker_orders = WEAKER[h.word(i)]
+            if h.word(i) == "kSeqCst":
+                weaker_orders = SEQ_CST_WEAKER.get(h.word(begin), weaker_orders)
+            for weaker in weaker_orders:
                 token = h.tokens[i]
                 call_start = h.tokens[begin].start
                 call_end = h.tokens[closing].end

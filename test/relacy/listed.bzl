@@ -11,6 +11,7 @@ mutants.bzl that writes the same.
 SEARCHES = {
     "dirty": ["dirty"],
     "fast_fault": ["fast_fault"],
+    "gate": ["gate"],
     "guest_walk": ["guest_walk"],
     "harvest": ["page_table", "type_stable"],
     "hot_tables": ["hot_tables"],
@@ -42,6 +43,7 @@ SEARCHES = {
     "rmap/single_entry_lockless": ["rmap"],
     "sim/vcpu": ["vcpu"],
     "sim/vcpu_set": ["vcpu"],
+    "sharded_count": ["sharded_count"],
     "spte": ["spte", "rmap", "page_table", "vcpu"],
 }
 
@@ -68,6 +70,16 @@ LISTED = {
             "FaultAgainst<Meanwhile::kZap>",
             "what was zapped does not come back",
         ),
+    },
+    "gate": {
+        "Close:order:1": ("Passers<2>", "DATA RACE"),
+        "Close:order:2": ("Passers<2>", "DATA RACE"),
+        "Close:recheck:1": ("Passers<2>", "DATA RACE"),
+        "Leave:order:1": ("Passers<2>", "DATA RACE"),
+        "Open:order:1": ("Passers<2>", "DATA RACE"),
+        "TryEnter:order:1": ("Passers<2>", "DATA RACE"),
+        "TryEnter:order:2": ("Passers<2>", "DATA RACE"),
+        "TryEnter:recheck:1": ("Passers<2>", "DATA RACE"),
     },
     "guest_walk": {
         "Walk:order:1": (
@@ -690,6 +702,10 @@ LISTED = {
             "OutAndBack<Asked::kData>",
             "what was written is visible after the flush",
         ),
+    },
+    "sharded_count": {
+        "Take:order:1": ("ComeAndGo", "what is there is counted"),
+        "Count:order:1": ("ComeAndGo", "what is there is counted"),
     },
     "spte": {
         "AgeEntry:order:1": (

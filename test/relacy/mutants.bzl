@@ -105,6 +105,32 @@ MUTANTS = {
             "return word & ~(kAccessed | kLive | kWrite << kGrantShift);",
         ),
     ],
+    "gate": [
+        (
+            "LooksBeforeItCounts",
+            "Passers<2>",
+            "DATA RACE",
+            "  FetchAdd(shards_[shard].inside, 1u, kSeqCst);\n" +
+            "  // [gate.2] sequentially consistent, pairs with [gate.3]; and as an acquire\n" +
+            "  // with [gate.5].\n" +
+            "  if (ReadOnce(closed_, kSeqCst) == 0) return Pass(shard);\n",
+            "  const bool open = ReadOnce(closed_, kSeqCst) == 0;\n" +
+            "  FetchAdd(shards_[shard].inside, 1u, kSeqCst);\n" +
+            "  if (open) return Pass(shard);\n",
+        ),
+        (
+            "LooksBeforeItCloses",
+            "Passers<2>",
+            "DATA RACE",
+            "  WriteOnce(closed_, 1u, kSeqCst);\n" +
+            "  for (Shard& shard : shards_) {",
+            "  for (Shard& shard : shards_) {\n" +
+            "    while (ReadOnce(shard.inside, kSeqCst) != 0) wait();\n" +
+            "  }\n" +
+            "  WriteOnce(closed_, 1u, kSeqCst);\n" +
+            "  if (false) for (Shard& shard : shards_) {",
+        ),
+    ],
     "lock": [
         (
             "TakenByAStore",
@@ -114,6 +140,19 @@ MUTANTS = {
             "         !TryCmpxchg(held_, 0u, 1u, kAcquire)) {\n",
             "  while (ReadOnce(held_, kAcquire) != 0 ||\n" +
             "         (WriteOnce(held_, 1u, kRelaxed), false)) {\n",
+        ),
+    ],
+    "sharded_count": [
+        (
+            "AdditionsAreReadFirst",
+            "ComeAndGo",
+            "what is there is counted",
+            "  std::uint64_t taken = 0;\n",
+            "  std::uint64_t early = 0;\n" +
+            "  for (const Shard& shard : shards_) early += ReadOnce(shard.added, kRelaxed);\n" +
+            "  std::uint64_t taken = 0;\n" +
+            "  for (const Shard& shard : shards_) taken += ReadOnce(shard.taken, kAcquire);\n" +
+            "  if (true) return early - taken;\n",
         ),
     ],
     "spte": [

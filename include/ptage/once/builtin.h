@@ -33,14 +33,16 @@ static_assert(std::is_trivially_copyable_v<Cell<std::uint64_t>>);
 
 template <class T, int kOrder>
 [[nodiscard]] inline T ReadOnce(const Cell<T>& cell, Order<kOrder>) {
-  static_assert(kOrder == __ATOMIC_RELAXED || kOrder == __ATOMIC_ACQUIRE);
+  static_assert(kOrder == __ATOMIC_RELAXED || kOrder == __ATOMIC_ACQUIRE ||
+                kOrder == __ATOMIC_SEQ_CST);
   return __atomic_load_n(cell.Raw(), kOrder);
 }
 
 template <class T, int kOrder>
 inline void WriteOnce(Cell<T>& cell, std::type_identity_t<T> value,
                       Order<kOrder>) {
-  static_assert(kOrder == __ATOMIC_RELAXED || kOrder == __ATOMIC_RELEASE);
+  static_assert(kOrder == __ATOMIC_RELAXED || kOrder == __ATOMIC_RELEASE ||
+                kOrder == __ATOMIC_SEQ_CST);
   __atomic_store_n(cell.Raw(), value, kOrder);
 }
 

@@ -23,6 +23,8 @@ constexpr rl::memory_order RelacyOrder(int order) {
       return rl::mo_acquire;
     case __ATOMIC_RELEASE:
       return rl::mo_release;
+    case __ATOMIC_SEQ_CST:
+      return rl::mo_seq_cst;
     default:
       return rl::mo_acq_rel;
   }

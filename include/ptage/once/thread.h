@@ -74,6 +74,10 @@ struct ThreadState {
 // A number that no other call returns; never 0.
 [[nodiscard]] inline std::uint64_t NewNumber();
 
+// The thread's own number, from the first call on: a hint for Gate and
+// ShardedCount that deals better than ThreadHint does.
+[[nodiscard]] inline unsigned ThisThreadNumber();
+
 // What is told. Each function is called with the list locked: it must not make
 // or destroy a watcher.
 class ThreadWatcher {
@@ -119,6 +123,7 @@ inline std::uint64_t NewNumber() {
   static std::uint64_t last = 0;
   return ++last;
 }
+inline unsigned ThisThreadNumber() { return ThreadHint(); }
 
 // What a search plays for the one watcher that it makes.
 struct PlayedThreads {
@@ -155,11 +160,20 @@ namespace internal {
 
 inline constinit Cell<std::uint64_t> last_number{0};
 
+// 0 until it is asked for.
+inline thread_local constinit unsigned this_number = 0;
+
 }  // namespace internal
 
 inline ThreadState& ThisThread() { return internal::this_thread; }
 inline std::uint64_t NewNumber() {
   return FetchAdd(internal::last_number, 1, kRelaxed) + 1;
+}
+inline unsigned ThisThreadNumber() {
+  if (internal::this_number == 0) {
+    internal::this_number = static_cast<unsigned>(NewNumber());
+  }
+  return internal::this_number;
 }
 inline void YieldThread() { sched_yield(); }
 

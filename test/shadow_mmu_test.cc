@@ -9,6 +9,7 @@
 #include "absl/synchronization/mutex.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "ptage/fault_lock.h"
 #include "ptage/memory.h"
 #include "ptage/mmu.h"
 #include "ptage/prune.h"
@@ -149,7 +150,7 @@ TYPED_TEST(ShadowMmuTest, WhatARemovedTableMapsIsHandedOverAndLeavesItsRmap) {
   std::vector<std::uint64_t> handed;
   {
     const LocklessWalk walk(this->machine_.domain);
-    absl::MutexLock lock(&this->machine_.vm->mmu_lock());
+    const FaultLock::Exclusive hold(this->machine_.vm->fault_lock());
     const auto sink = [&](const ZappedLeaf& leaf) {
       EXPECT_TRUE(leaf.accessed);
       EXPECT_EQ(leaf.dirty, leaf.gfn == Gfn{7});

@@ -48,6 +48,7 @@
 #include "bench/contender.h"
 #include "bench/locks.h"
 #include "bench/rmaps.h"
+#include "ptage/fault_lock.h"
 #include "ptage/memory.h"
 #include "ptage/memory/arena.h"
 #include "ptage/mmu.h"
@@ -488,7 +489,7 @@ void Guest<Fl>::ResizeNested(std::size_t number, ZapSink sink) {
     if (!becomes_large) return;
     // Faults retry until this is over: the table is empty.
     const Walk walk(domain_, WalkEntry::kWait);
-    absl::MutexLock lock(&mmu_lock_);
+    const ptage::FaultLock::Exclusive hold(vm_.fault_lock());
     vm_.shadow().RemoveTables(walk, range, sink);
   });
   FetchAdd(mapped_, -zapped, kRelaxed);

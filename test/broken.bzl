@@ -280,7 +280,7 @@ _ROWS = [
         "  if (rmaps_.Remove(head, entry)) {\n" +
         "    sink(ZappedLeaf{.gfn = gfn, .level = level, .pfn = F::FrameOf(taken),\n" +
         "                    .accessed = IsYoung<F>(taken), .dirty = IsDirty<F>(taken)});\n" +
-        "    WriteOnce(live_, live() - 1, kRelaxed);\n" +
+        "    live_.Take(ThisThreadNumber());\n" +
         "    return;\n" +
         "  }\n",
     ),
@@ -1207,7 +1207,11 @@ def broken_tests():
             srcs = list(of["srcs"]) + [mutant],
             # Before the shipped header, which is found by -I. What is broken may
             # leave a variable unused.
-            copts = COPTS + ["-iquote$(GENDIR)/test/" + broken + "_headers", "-w"],
+            copts = COPTS + [
+                "-DPTAGE_FEW_FORMATS=1",
+                "-iquote$(GENDIR)/test/" + broken + "_headers",
+                "-w",
+            ],
             tags = ["mutant"],
             deps = list(of["deps"]),
         )

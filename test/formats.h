@@ -259,6 +259,13 @@ struct Truth<WideFormat> : Truth<TinyFormat> {};
 // Each layout of an entry, and each shape of a tree: of 2, 3, 4 and 5 levels,
 // of 4, 512, 2,048 and 8,192 entries a table, of 1, 2 and 4 tables at the root.
 // Other formats differ from one of these in how many levels lie above.
+// One of each kind is enough to show what a broken line does, and compiles in a
+// fraction of the time.
+#if defined(PTAGE_FEW_FORMATS)
+using AllFormats = ::testing::Types<Ept, EptTracked>;
+using MarkedByFaults = ::testing::Types<EptTracked>;
+using Protectable = ::testing::Types<Ept>;
+#else
 using AllFormats =
     ::testing::Types<Ept, X86_64, X86_64La57, Arm64Stage2Of4KWith40Bits,
                      Arm64Stage2Of16K, Arm64Stage2Of64K, RiscvSv39, RiscvSv39x4,
@@ -272,6 +279,7 @@ using Protectable =
     ::testing::Types<Ept, X86_64, X86_64La57, Arm64Stage2Of4KWith40Bits,
                      Arm64Stage2Of16K, Arm64Stage2Of64K, RiscvSv39, RiscvSv39x4,
                      TinyFormat, WideFormat>;
+#endif
 
 // Tables of a tree that maps one page of the smallest size.
 template <SpteFormat F>

@@ -122,13 +122,13 @@ def ptage_test(name, deps = [], size = "small", copts = [], hosted = False, laye
         **kwargs
     )
 
-def ptage_relacy_test(name, deps = [], size = "medium", tags = [], copts = [], **kwargs):
+def ptage_relacy_test(name, deps = [], size = "medium", tags = [], copts = [], optimize = "-O2", **kwargs):
     """A search of shipped headers under Relacy. Sanitizers have nothing to add."""
     ptage_test(
         name = name,
         size = size,
         copts = [
-            "-O2",
+            optimize,
             "-DPTAGE_RELACY=1",
         ] + copts,
         tags = tags + ["relacy"],

@@ -5,6 +5,9 @@ load("//tools:ptage.bzl", "ptage_binary", "ptage_relacy_test")
 load(":listed.bzl", "LISTED", "SEARCHES")
 load(":mutants.bzl", "MUTANTS")
 
+# A mutant is refuted soon: to compile it takes longer than to run it.
+_OPTIMIZE = "-O0"
+
 _TEST = """\
 cat > $@ <<'END'
 #include "test/relacy/expect.h"
@@ -114,6 +117,7 @@ def listed_mutants():
             ],
             copts = _listed_copts(header),
             layering = False,
+            optimize = _OPTIMIZE,
             tags = ["mutant"],
             deps = _deps(searches),
         )
@@ -162,6 +166,7 @@ def mutant_tests():
                     "-w",
                 ],
                 layering = False,
+                optimize = _OPTIMIZE,
                 tags = ["mutant"],
                 deps = _deps(searches),
             )

@@ -216,9 +216,10 @@ class VmModelStressTest : public testing::Test {
       if (operation.op != Op::kAccess && operation.op != Op::kNestedAccess) {
         continue;
       }
-      const VmState state = real.State(std::nullopt);
       const Outcome outcome = real.Apply(operation);
       if (!outcome.hit) continue;
+      // It has changed nothing.
+      const VmState state = real.State(std::nullopt);
       const unsigned tree = operation.op == Op::kAccess
                                 ? test::kDirectTree
                                 : test::TreeOf(operation.guest % real.guests());
@@ -297,7 +298,7 @@ TYPED_TEST_SUITE(VmModelStressTest, Reals);
 
 TYPED_TEST(VmModelStressTest, NothingIsLostAndNothingIsStale) {
   constexpr std::size_t kRounds = 24;
-  constexpr std::size_t kOperations = 48;
+  constexpr std::size_t kOperations = 96;
   const auto end = std::chrono::steady_clock::now() + 6 * test::kStressTime;
   for (std::uint64_t seed = 1; std::chrono::steady_clock::now() < end; ++seed) {
     SCOPED_TRACE(seed);
@@ -328,6 +329,9 @@ TYPED_TEST(VmModelStressTest, NothingIsLostAndNothingIsStale) {
           (void)real->Apply(operation);
         } else {
           round.push_back(operation);
+        }
+        for (int more = 0; more < 3; ++more) {
+          round.push_back(generator.Touch());
         }
       }
       this->Round(*real, round);

@@ -43,6 +43,13 @@ class VmGenerator {
 
   // What was done before: to this guest, and to all before it.
   Operation Next(const VmCoverage& here, const VmCoverage& in_all);
+  // An access alone, likely of something that is mapped.
+  Operation Touch() {
+    Operation access{.rights = Access(), .guest = AnyGuest()};
+    if (chance_.OnceIn(2)) access.op = Op::kNestedAccess;
+    access.frame = Frame(IsNested(access.op), access.guest);
+    return access;
+  }
 
  private:
   // More leaves than this are not wanted.

@@ -166,9 +166,9 @@ class LegacyShadow : public AgeQuestions<LegacyShadow<F, M, R, Fl, D, G, L1>> {
   bool DropRoot(Gfn frame, ZapSink sink);
 
   // An access to page number `page` of the space, which is loaded, that the
-  // shadow tables did not allow. `walked` is what the guest's tables say: of kReflected why; of
-  // kGuestTable and kNoSlot, which frame it is. A page that is mapped is
-  // accessed, and dirty if `access` writes.
+  // shadow tables did not allow. `walked` is what the guest's tables say: of
+  // kReflected why; of kGuestTable and kNoSlot, which frame it is. A page that
+  // is mapped is accessed, and dirty if `access` writes.
   [[nodiscard]] FaultOutcome Fault(Root root, Gfn page, Rights access,
                                    GuestTranslation& walked);
 

@@ -22,8 +22,8 @@
 //     from them, as guest_walk.h says. A leaf of ours is writable only where
 //     the guest's is dirty.
 //   * A leaf grants what the guest's entries of its path and the slot grant.
-//     (Not among Rights is who may use a page, user or supervisor. A guest that
-//     tells them apart needs a space for each, as if of different roots.)
+//     Not among Rights is who may use a page, user or supervisor: a guest that
+//     tells them apart is not kept to it (docs/legacy_shadow.md).
 //   * Faults hold the MMU lock shared, and go on beside each other; a fault
 //     that needs a new table takes a second lock for it. All that takes entries
 //     away holds the MMU lock exclusively. So under that no entry is frozen by
@@ -165,16 +165,16 @@ class LegacyShadow : public AgeQuestions<LegacyShadow<F, M, R, Fl, D, G, L1>> {
   // loaded.
   bool DropRoot(Gfn frame, ZapSink sink);
 
-  // An access to page number `page` of the space that the shadow tables did not
-  // allow. `walked` is what the guest's tables say: of kReflected why; of
-  // kGuestTable and kNoSlot, which frame it is. A page that is mapped is
-  // accessed, and dirty if `access` writes.
+  // An access to page number `page` of the space, which is loaded, that the
+  // shadow tables did not allow. `walked` is what the guest's tables say: of
+  // kReflected why; of kGuestTable and kNoSlot, which frame it is. A page that
+  // is mapped is accessed, and dirty if `access` writes.
   [[nodiscard]] FaultOutcome Fault(Root root, Gfn page, Rights access,
                                    GuestTranslation& walked);
 
   // A CPU of the guest's writes `bytes` bytes at `offset` of `frame`, all in
   // it: zaps what was built from these, flushes, and calls `change()`, which
-  // writes them, before faults go on. It writes each entry of the guest's by
+  // writes them, under the MMU lock. It writes each entry of the guest's by
   // one atomic operation, for beside it faults set accessed and dirty bits.
   // Returns how many entries were zapped, not counting those below them.
   std::uint64_t GuestWrite(Gfn frame, std::size_t offset, std::size_t bytes,

@@ -296,12 +296,10 @@ void CheckRmap(D& rmaps, M& memory, SpinLock& mmu_lock) {
   if constexpr (OrderedRmaps<D>) {
     unsigned visited = 0;
     rmaps.Announce(head);
-    Expect(rmaps.Visit(head,
-                       [&](SpteCell<F>&) {
-                         ++visited;
-                         return true;
-                       }) &&
-           visited == 2);
+    Expect(rmaps.Visit(head, [&](SpteCell<F>&) {
+      ++visited;
+      return true;
+    }) && visited == 2);
     Expect(!rmaps.Visit(head, [](SpteCell<F>&) { return false; }));
   }
   AgeCounts counts;

@@ -8,6 +8,10 @@
 //   As tdp_mmu.h says of each. A question is answered for all spaces, one after
 //   the other; a frame that is mapped in several is young if it is in one. An
 //   entry that is present during the whole call is examined in its space.
+//
+//   A CPU that goes from one space to another keeps nothing of the first that
+//   is not tagged as its own; and whoever zaps flushes what CPUs have of all
+//   spaces, of those that they are not in too (vm.h, sim/space_cache.h).
 
 #ifndef PTAGE_ADDRESS_SPACES_H_
 #define PTAGE_ADDRESS_SPACES_H_

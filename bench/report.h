@@ -278,13 +278,16 @@ inline std::string FiguresJson(
   std::string text;
   for (const auto& [id, figure] : figures) {
     if (!chosen(id)) continue;
+    const bool lower =
+        id.find("/fault_p") != id.npos || id.find("/unanswered") != id.npos;
     absl::StrAppend(
         &text, text.empty() ? "[\n" : ",\n",
-        internal::JsonEntry(Judged{.metric = Metric{.id = id, .built = true},
-                                   .figure = figure,
-                                   .verdict = figure.summary.samples == 0
-                                                  ? Verdict::kUnmeasured
-                                                  : Verdict::kReported}));
+        internal::JsonEntry(Judged{
+            .metric =
+                Metric{.id = id, .higher_is_better = !lower, .built = true},
+            .figure = figure,
+            .verdict = figure.summary.samples == 0 ? Verdict::kUnmeasured
+                                                   : Verdict::kReported}));
   }
   return text.empty() ? text : text + "\n  ]";
 }

@@ -170,6 +170,10 @@ TEST(ReportTest, FiguresThatAreNoMetricsAreEntriesOfTheirOwn) {
   EXPECT_NE(json.find("\"ratio\": 1,"), json.npos);
   EXPECT_NE(json.find("\"error_message\": \"too few windows\""), json.npos);
   EXPECT_EQ(json.find("\"goal\""), json.npos);
+  EXPECT_NE(json.find("\"higher_is_better\": 1"), json.npos);
+  EXPECT_NE(FiguresJson({{"b/fault_p99", Measured(1)}}, of_b)
+                .find("\"higher_is_better\": 0"),
+            json.npos);
   EXPECT_EQ(FiguresJson({}, All), "");
 }
 

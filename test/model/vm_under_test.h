@@ -401,6 +401,13 @@ VmState VmUnderTest<F, Discipline>::State(std::optional<unsigned> l1_of) {
   }
   state.live = vm_.shadow().live();
   CheckRmaps(state);
+  const Walk walk = Enter();
+  for (const LeafState& leaf : state.leaves) {
+    const Memslot<F>* const slot = vm_.memslots().Find(walk, Gfn{leaf.gfn});
+    if (slot == nullptr || slot->FrameOf(Gfn{leaf.gfn}) != Pfn{leaf.pfn}) {
+      state.errors.push_back("in no slot: " + ToText(leaf));
+    }
+  }
   if (host_.stale() != 0) {
     state.errors.push_back("host frames were used that nobody had");
   }

@@ -156,8 +156,8 @@ _ROWS = [
         "dirty_test",
         "ALargeLeafThatReachesBeyondIsToldOfAndLeft",
         "dirty",
-        "    if (!range_.Contains(covers)) return seen;\n",
-        "",
+        "return range_.Contains(covers) ? Protected<F>(seen) : seen;",
+        "return Protected<F>(seen);",
     ),
     (
         "WhatMayNotBeWrittenIsSaidToBe",
@@ -165,8 +165,8 @@ _ROWS = [
         "dirty_test",
         "WhatMayNotBeWrittenStaysSo",
         "dirty",
-        "CanBeWritten<F>(seen) ? F::kMayWrite : Word{0};",
-        "true ? F::kMayWrite : Word{0};",
+        "(marked ? F::kMayWrite : typename F::Word{0})",
+        "(true ? F::kMayWrite : typename F::Word{0})",
     ),
     (
         "TheDirtyBitGoesUntoldWithThePermission",
@@ -484,8 +484,8 @@ _ROWS = [
         "vm_nested_test",
         "ALargePageWaitsForTheInvalidationOfAnyPart",
         "vm",
-        "MustRetry(snapshot, PageAround<F>(gfn, level))",
-        "MustRetry(snapshot, PageAround<F>(gfn, Level{1}))",
+        "MustRetry(hold, snapshot, PageAround<F>(gfn, level))",
+        "MustRetry(hold, snapshot, PageAround<F>(gfn, Level{1}))",
     ),
     (
         "ANestedEntryGrantsWhatTheSlotGrants",
@@ -872,7 +872,7 @@ _ROWS = [
         "vm_test",
         "AnInvalidationFlushesBothMmusBeforeItReturns",
         "vm",
-        "if (zapped != 0) flusher_.Flush(range);",
+        "if (zapped != 0 || invalidations_.OthersOpen()) flusher_.Flush(range);",
         "",
     ),
     (
@@ -1110,9 +1110,8 @@ _ROWS = [
         "page_table_history_test",
         "WhatAHarvestClearsIsInItsOutput",
         "spte",
-        "return TryCmpxchg(entry, seen, static_cast<typename F::Word>(seen & ~kBit),\n" +
-        "                    kRelaxed)",
-        "return (WriteOnce(entry, seen & ~kBit, kRelaxed), true)",
+        "return TryCmpxchg(entry, seen, cleared, kRelaxed) ?",
+        "return (WriteOnce(entry, cleared, kRelaxed), true) ?",
     ),
     (
         "EmptyIsReadBeforeTheRecord",
@@ -1169,7 +1168,7 @@ _ROWS = [
         "page_table_history_test",
         "ASplitOrPromotedPageIsNeverAnotherOne",
         "page_table/resize",
-        "if ((accessed[i / 64] >> i % 64 & 1) != 0) taken |= F::kAccessed;",
+        "      taken = Used<F>(taken, Rights::kRead);\n",
         "",
     ),
     (
@@ -1276,8 +1275,8 @@ _ROWS = [
         "vm_model_catch_test",
         "AFewOperationsAgree",
         "shadow_mmu",
-        "        Unmap(slot->HeadOf(gfn, leaf.level), leaf.entry, leaf.word, gfn,\n" +
-        "              leaf.level, sink);\n",
+        "  Unmap(slot->HeadOf(gfn, leaf.level), leaf.entry, leaf.word, gfn, leaf.level,\n" +
+        "        sink);\n",
         "        sink(ZappedLeaf{.gfn = gfn,\n" +
         "                        .level = leaf.level,\n" +
         "                        .pfn = F::FrameOf(leaf.word),\n" +
@@ -1386,9 +1385,9 @@ _ROWS = [
         "vm_model_catch_test",
         "AFewOperationsAgree",
         "vm",
-        "  return tdp_.Age(range, action, mode, output) |\n" +
-        "         shadow_.Age(range, action, mode, output);\n",
-        "  return tdp_.Age(range, action, mode, output);\n",
+        "    return spaces_.Age(range, action, mode, output) |\n" +
+        "           shadow_.Age(range, action, mode, output);\n",
+        "    return spaces_.Age(range, action, mode, output);\n",
     ),
     (
         "AnotherGuestIsInvalidated",
@@ -1396,8 +1395,8 @@ _ROWS = [
         "vm_model_catch_test",
         "AFewOperationsAgree",
         "vm",
-        "    zapped = shadow_.ZapNested(walk, range, sink, guest);\n",
-        "    zapped = shadow_.ZapNested(walk, range, sink);\n",
+        "return shadow_.ZapNested(walk, range, recorded, guest);",
+        "return shadow_.ZapNested(walk, range, recorded);",
     ),
     (
         "AMovedSlotsBitsAreLost",
@@ -1417,7 +1416,7 @@ _ROWS = [
         "vm_model_catch_test",
         "AFewOperationsAgree",
         "vm",
-        "  if (zapped != 0) flusher_.Flush(range);\n",
+        "  if (zapped != 0 || invalidations_.OthersOpen()) flusher_.Flush(range);\n",
         "",
     ),
     (

@@ -4,7 +4,8 @@
 The list is made from the headers (test/relacy/list_mutants.py). Each mutant needs a row
 in test/relacy/listed.bzl or mutants.bzl, which a test then holds to its word, or a proof in
 STRUCK that it is equivalent to what is shipped. A row or a proof about a mutant that
-is not listed fails here too, and so does a row whose property no search states.
+is not listed fails here too, and so does a row whose property no search states. What
+rows of test/broken.bzl and test/soak/controls.bzl quote must stand in the header once.
 """
 
 import pathlib
@@ -45,6 +46,24 @@ def problems():
     for name, verdict in rows:
         if verdict not in stated:
             yield f"{name}: no search states “{verdict}”"
+    for name, header, old in quoted():
+        if (count := list_mutants.text_of(header).count(old)) != 1:
+            yield f"{name}: {count} times, not once: {old}"
+
+
+def quoted():
+    """Rows beside the searches that quote headers: name, header, and what it says."""
+    def rows(path, variable):
+        # A .bzl file is also Python, but for what it loads.
+        scope = {"load": lambda *_: None}
+        # pylint: disable-next=exec-used
+        exec(pathlib.Path(path).read_text(), scope)
+        return scope[variable]
+
+    for name, _, _, _, header, old, _ in rows("test/broken.bzl", "_ROWS"):
+        yield f"broken.bzl: {name}", header, old
+    for name, header, old, _ in rows("test/soak/controls.bzl", "CONTROLS"):
+        yield f"controls.bzl: {name}", header, old
 
 
 def main():

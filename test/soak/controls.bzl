@@ -49,9 +49,8 @@ CONTROLS = [
     (
         "blind_clear",
         "spte",
-        "return TryCmpxchg(entry, seen, static_cast<typename F::Word>(seen & ~kBit),\n" +
-        "                    kRelaxed)",
-        "return (WriteOnce(entry, seen & ~kBit, kRelaxed), true)",
+        "return TryCmpxchg(entry, seen, cleared, kRelaxed) ?",
+        "return (WriteOnce(entry, cleared, kRelaxed), true) ?",
     ),
     # What was retired is freed under walks that hold it.
     (

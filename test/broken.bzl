@@ -1308,8 +1308,8 @@ _ROWS = [
     (
         "GrantingMoreLosesDirty",
         6,
-        "vm_model_catch_test",
-        "AFewOperationsAgree",
+        "vm_nested_test",
+        "WhatIsGivenMoreStaysDirty",
         "shadow_mmu",
         "      (found.word & F::kDirty);\n",
         "      typename F::Word{0};\n",

@@ -136,6 +136,18 @@ TYPED_TEST(VmNestedTest, ALargeEntryIsNotGivenWhatL1AllowsOfOneFrame) {
   EXPECT_EQ(this->live(), 1u);
 }
 
+TYPED_TEST(VmNestedTest, WhatIsGivenMoreStaysDirty) {
+  ASSERT_EQ(this->Fault(3000, NestedMapping(Gfn{7}, Rights::kReadWrite),
+                        Rights::kWrite),
+            FaultOutcome::kMapped);
+  ASSERT_EQ(this->Fault(3000, NestedMapping(Gfn{7}), Rights::kExecute),
+            FaultOutcome::kMapped);
+  const Ept::Word word = this->Find(3000).word;
+  EXPECT_EQ(Ept::RightsOf(word), Rights::kAll);
+  EXPECT_TRUE(IsDirty<Ept>(word));
+  EXPECT_TRUE(IsYoung<Ept>(word));
+}
+
 // A fault of another thread is under way all the time. Where writers of rmaps
 // keep each other apart, that holds no fault up.
 TYPED_TEST(VmNestedTest, FaultsThatZapNothingShareTheMmuLock) {

@@ -33,6 +33,7 @@ static_assert(std::is_trivially_copyable_v<Cell<std::uint64_t>>);
 
 template <class T, int kOrder>
 [[nodiscard]] inline T ReadOnce(const Cell<T>& cell, Order<kOrder>) {
+  // Sequentially consistent as one of four, see kSeqCst.
   static_assert(kOrder == __ATOMIC_RELAXED || kOrder == __ATOMIC_ACQUIRE ||
                 kOrder == __ATOMIC_SEQ_CST);
   return __atomic_load_n(cell.Raw(), kOrder);
@@ -41,6 +42,7 @@ template <class T, int kOrder>
 template <class T, int kOrder>
 inline void WriteOnce(Cell<T>& cell, std::type_identity_t<T> value,
                       Order<kOrder>) {
+  // Sequentially consistent as one of four, see kSeqCst.
   static_assert(kOrder == __ATOMIC_RELAXED || kOrder == __ATOMIC_RELEASE ||
                 kOrder == __ATOMIC_SEQ_CST);
   __atomic_store_n(cell.Raw(), value, kOrder);

@@ -23,6 +23,7 @@ constexpr rl::memory_order RelacyOrder(int order) {
       return rl::mo_acquire;
     case __ATOMIC_RELEASE:
       return rl::mo_release;
+    // For the sites that name kSeqCst, whose reason stands there.
     case __ATOMIC_SEQ_CST:
       return rl::mo_seq_cst;
     default:

@@ -162,6 +162,13 @@ TEST(BitmapTest, BitsLieLowestFirstInWordsOf64) {
   EXPECT_TRUE(bitmap.Wanted());
 }
 
+TEST(BitmapTest, AWordIsReadWhole) {
+  std::uint64_t words[2] = {5, 7};
+  const Bitmap bitmap(words, 66);
+  EXPECT_EQ(bitmap.Word(0), 5u);
+  EXPECT_EQ(bitmap.Word(1), 7u);
+}
+
 TEST(BitmapTest, SettingARangeLeavesItsNeighbours) {
   std::uint64_t words[2] = {0x1, 0};
   const Bitmap bitmap(words, 128);

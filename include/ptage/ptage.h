@@ -11,6 +11,8 @@
 #include "ptage/fault_lock.h"
 #include "ptage/invalidate.h"
 #include "ptage/legacy_shadow.h"
+#include "ptage/lru.h"
+#include "ptage/lru/aging.h"
 #include "ptage/memslot.h"
 #include "ptage/mmu.h"
 #include "ptage/notifier.h"

@@ -151,6 +151,11 @@ class Bitmap {
     PTAGE_ASSERT(bit < bits_);
     return (words_[bit / 64] >> (bit % 64) & 1) != 0;
   }
+  // Bits 64 * index … of them, lowest first. Precondition: there are some.
+  [[nodiscard]] constexpr std::uint64_t Word(std::uint64_t index) const {
+    PTAGE_ASSERT(64 * index < bits_);
+    return words_[index];
+  }
   constexpr void Set(std::uint64_t bit) const {
     if (!Wanted()) return;
     PTAGE_ASSERT(bit < bits_);

@@ -113,6 +113,7 @@ void CheckTypes() {
   bitmap.SetRange(8, 10);
   Expect(bitmap.Test(9) && !bitmap.Test(10) && bitmap.Wanted());
   Expect(bitmap.size() == 64 && !Bitmap().Wanted());
+  Expect(bitmap.Word(0) == 0x307);
   Expect(Allows(Rights::kRead | Rights::kWrite, Rights::kWrite));
   Expect((Rights::kAll & Rights::kReadExecute) == Rights::kReadExecute);
 }

@@ -12,7 +12,8 @@
 //   lists:
 //     an evictor looks at kSegment words at a time, ranks the pages among them
 //     that are in memory, and takes of the oldest generation those that rank
-//     lowest, a kBatchShare-th of all, before it looks again.
+//     lowest, a kBatchShare-th of all, before it looks again; of a small memory
+//     more, or the looks would cost more than they are worth.
 //   * Generations are kGenerations shares of a segment's pages, in the order of
 //     their ranks (reuse_model.h): a page's place follows from its tier and
 //     from when it was last found in use, so that aging a page is one
@@ -69,7 +70,11 @@ class Lru {
 
   // All are absent, and have never been in memory.
   explicit Lru(std::uint32_t pages)
-      : words_(pages, PageCell(0)), now_(1u), evicted_(0u), per_tick_(1u) {}
+      : words_(pages, PageCell(0)),
+        now_(1u),
+        evicted_(0u),
+        per_tick_(1u),
+        ranked_(std::min(pages, kSegment)) {}
   Lru(const Lru&) = delete;
   Lru& operator=(const Lru&) = delete;
 
@@ -128,7 +133,7 @@ class Lru {
   [[nodiscard]] std::uint32_t Now() const { return ReadOnce(now_, kRelaxed); }
   [[nodiscard]] const ReuseModel& model() const { return model_; }
   // The generation that a page of such a word was in, 0 the oldest, when an
-  // evictor last ranked.
+  // evictor last ranked; the youngest, if it was used since.
   [[nodiscard]] unsigned GenerationOf(PageWord word) const
       ABSL_LOCKS_EXCLUDED(evictors_);
   // Words that evictors looked at.
@@ -140,13 +145,14 @@ class Lru {
  private:
   // Ticks between two looks at what was learned, and until a fifth of it is
   // forgotten.
-  static constexpr std::uint32_t kRefreshTicks = 4;
+  static constexpr std::uint32_t kRefreshTicks = 16;
   static constexpr std::uint32_t kForgetTicks = 64;
   static constexpr std::uint32_t kTicksPerTurnover = 16;
+  static constexpr std::uint32_t kSmallBatch = 32;
 
   struct Candidate {
     LruPage page;
-    std::uint32_t rank;
+    std::uint32_t rank;  // at first, the page's word
   };
 
   [[nodiscard]] static LruPage Index(std::uint64_t i) {
@@ -180,12 +186,13 @@ class Lru {
   ReuseModel model_;
 
   mutable absl::Mutex evictors_;
-  // Of the last segment ranked: the pages in it, and the lowest of them in
-  // order, of which `given_` were given out.
+  // Of the last segment ranked: the pages in it, for which there is room, and
+  // the lowest of them in order, of which `given_` were given out.
   std::vector<Candidate> ranked_ ABSL_GUARDED_BY(evictors_);
   std::vector<LruPage> lowest_ ABSL_GUARDED_BY(evictors_);
   std::size_t given_ ABSL_GUARDED_BY(evictors_) = 0;
   LruPage next_ ABSL_GUARDED_BY(evictors_) = 0;
+  std::uint32_t ranked_at_ ABSL_GUARDED_BY(evictors_) = 0;
   // The least rank of each generation.
   std::uint32_t least_rank_[kGenerations] ABSL_GUARDED_BY(evictors_) = {};
   // Pages in memory that this turn through all of them has met so far.
@@ -289,20 +296,25 @@ bool Lru<kGenerations>::Refill() {
 template <unsigned kGenerations>
 bool Lru<kGenerations>::RankSegment(LruPage begin, LruPage end) {
   const std::uint32_t now = Now();
-  std::uint32_t count[ReuseModel::kRanks] = {};
-  ranked_.clear();
+  ranked_at_ = now;
+  // First those in memory, without a branch that is hard to foretell.
+  std::uint32_t met = 0;
   for (LruPage page = begin; page < end; ++page) {
     const PageWord word = Read(page);
-    if (word.state() != PageState::kResident) continue;
+    ranked_[met] = Candidate{page, word.raw()};
+    met += word.state() == PageState::kResident ? 1u : 0u;
+  }
+  std::uint32_t count[ReuseModel::kRanks] = {};
+  for (std::uint32_t i = 0; i < met; ++i) {
+    const PageWord word(ranked_[i].rank);
     const unsigned rank = model_.RankOf(word.tier(), word.AgeAt(now));
-    ranked_.push_back(Candidate{page, rank});
+    ranked_[i].rank = rank;
     ++count[rank];
   }
   examined_ += end - begin;
   given_ = 0;
   lowest_.clear();
-  if (ranked_.empty()) return false;
-  const auto met = static_cast<std::uint32_t>(ranked_.size());
+  if (met == 0) return false;
   met_ += met;
 
   // By rank, where the pages of each begin; and in which ranks the generations
@@ -317,11 +329,13 @@ bool Lru<kGenerations>::RankSegment(LruPage begin, LruPage end) {
     }
     before += std::exchange(count[rank], before);
   }
-  const std::uint32_t wanted = std::max(met / kBatchShare, std::uint32_t{1});
+  const std::uint32_t few = std::min(met / 4, kSmallBatch);
+  const std::uint32_t wanted =
+      std::max({met / kBatchShare, few, std::uint32_t{1}});
   lowest_.resize(wanted);
-  for (const Candidate& candidate : ranked_) {
-    const std::uint32_t place = count[candidate.rank]++;
-    if (place < wanted) lowest_[place] = candidate.page;
+  for (std::uint32_t i = 0; i < met; ++i) {
+    const std::uint32_t place = count[ranked_[i].rank]++;
+    if (place < wanted) lowest_[place] = ranked_[i].page;
   }
   return true;
 }
@@ -329,7 +343,9 @@ bool Lru<kGenerations>::RankSegment(LruPage begin, LruPage end) {
 template <unsigned kGenerations>
 unsigned Lru<kGenerations>::GenerationOf(PageWord word) const {
   absl::MutexLock lock(&evictors_);
-  const unsigned rank = model_.RankOf(word.tier(), word.AgeAt(Now()));
+  const std::uint32_t since = Now() - ranked_at_;
+  if (word.AgeAt(Now()) < since) return kGenerations - 1;
+  const unsigned rank = model_.RankOf(word.tier(), word.AgeAt(ranked_at_));
   unsigned generation = kGenerations;
   while (--generation != 0 && least_rank_[generation] > rank) {
   }

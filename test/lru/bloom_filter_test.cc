@@ -34,8 +34,10 @@ TEST_F(BloomFiltersTest, WhatWasInsertedIsFoundInTheNextPassAndInNoOther) {
   filters().Turn();
   EXPECT_TRUE(filters().Contains(7));
   EXPECT_FALSE(filters().Contains(8));
-  filters().Turn();
-  EXPECT_FALSE(filters().Contains(7));
+  for (int pass = 0; pass < 2; ++pass) {
+    filters().Turn();
+    EXPECT_FALSE(filters().Contains(7));
+  }
 }
 
 TEST_F(BloomFiltersTest, NothingThatWasInsertedIsMissed) {

@@ -229,7 +229,8 @@ inline bool MarkPage(PageCell& cell) {
         seen.state() != PageState::kClaimed) {
       return false;
     }
-    if (seen.marked()) return true;
+    // Also where there is a mark already: a load may return what an evictor has
+    // taken meanwhile, a compare-and-swap may not.
     if (internal::Replace(cell, seen, seen.Marked(true), kRelaxed)) return true;
   }
 }
@@ -237,9 +238,9 @@ inline bool MarkPage(PageCell& cell) {
 inline bool TakeMark(PageCell& cell) {
   for (;;) {
     const PageWord seen = internal::ReadPage(cell);
-    if (!seen.marked()) return false;
+    // Also where there is none, which a load may say of one just made.
     if (internal::Replace(cell, seen, seen.Marked(false), kRelaxed)) {
-      return true;
+      return seen.marked();
     }
   }
 }
@@ -258,7 +259,8 @@ inline bool UsePage(PageCell& cell, std::uint32_t now, PageUse& use) {
         (news ? seen.UsedAt(now, use.after) : seen.UsedAt(now, seen.tier()))
             .Fresh(false)
             .Marked(seen.marked() || claimed);
-    if (next.raw() == seen.raw()) return false;
+    // Of a claimed page the mark must not be one that its evictor has taken.
+    if (next.raw() == seen.raw() && !claimed) return false;
     if (internal::Replace(cell, seen, next, kRelaxed)) return news;
   }
 }

@@ -299,7 +299,7 @@ MUTANTS = {
         (
             "AFreedPageIsTakenFromItsEvictor",
             "EvictorsAgainstOwner",
-            "a page has one evictor",
+            "assertion: seen.state() == PageState::kClaimed || seen.state() == PageState::kDoomed",
             "claimed ? seen.In(PageState::kDoomed).Marked(false) : PageWord();",
             "PageWord();",
         ),
@@ -309,13 +309,6 @@ MUTANTS = {
             "a marked page is not claimed",
             "    if (seen.marked()) {\n",
             "    if (false) {\n",
-        ),
-        (
-            "AMarkIsRead",
-            "MarkAgainstEvictor",
-            "a mark made before is taken",
-            "    // Also where there is none, which a load may say of one just made.\n",
-            "    if (!seen.marked()) return false;\n",
         ),
         (
             "AMarkThatIsThereIsEnough",

@@ -1544,7 +1544,7 @@ _ROWS = [
         "lru_test",
         "RandomStepsEndAsASimpleModelSays",
         "lru/page_word",
-        "    if (seen.state() == PageState::kClaimed) {\n      next =",
+        "    if (claimed) {\n      next =",
         "    {\n      next =",
     ),
 ]

@@ -4,6 +4,8 @@
 
 #include <cstdint>
 #include <set>
+#include <thread>
+#include <utility>
 #include <vector>
 
 #include "gtest/gtest.h"
@@ -159,7 +161,7 @@ TEST_F(AgingTest, AThreadAgesWhenMemoryIsLow) {
   thread.FreeFrames(11);
   thread.WaitUntilIdle();
   EXPECT_EQ(thread.passes(), 0u);
-  thread.FreeFrames(10);
+  std::thread([&] { thread.FreeFrames(10); }).join();
   thread.WaitUntilIdle();
   EXPECT_EQ(thread.passes(), 1u);
   EXPECT_EQ(AgeOf(3), 1u);

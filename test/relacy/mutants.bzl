@@ -299,7 +299,7 @@ MUTANTS = {
         (
             "AFreedPageIsTakenFromItsEvictor",
             "EvictorsAgainstOwner",
-            "assertion: seen.state() == PageState::kClaimed || seen.state() == PageState::kDoomed",
+            "assertion: claimed || seen.state() == PageState::kDoomed",
             "claimed ? seen.In(PageState::kDoomed).Marked(false) : PageWord();",
             "PageWord();",
         ),

@@ -295,10 +295,10 @@ inline ClaimOutcome ClaimPage(PageCell& cell) {
 inline PageState ReleasePage(PageCell& cell, EvictionVerdict verdict) {
   for (;;) {
     const PageWord seen = internal::ReadPage(cell);
-    PTAGE_ASSERT(seen.state() == PageState::kClaimed ||
-                 seen.state() == PageState::kDoomed);
+    const bool claimed = seen.state() == PageState::kClaimed;
+    PTAGE_ASSERT(claimed || seen.state() == PageState::kDoomed);
     PageWord next;
-    if (seen.state() == PageState::kClaimed) {
+    if (claimed) {
       next = verdict == EvictionVerdict::kEvicted
                  ? seen.In(PageState::kAbsent).Marked(false).Fresh(false)
                  : seen.In(PageState::kResident);

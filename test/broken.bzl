@@ -1539,6 +1539,15 @@ _ROWS = [
         "        ReuseModel::kRanks - 1 - model_.RankOf(word.tier(), word.AgeAt(now));",
     ),
     (
+        "AFreedPageIsTakenFromItsEvictor",
+        7,
+        "lru/page_word_test",
+        "APageThatIsFreedWhileClaimedGoesWhenItIsReleased",
+        "lru/page_word",
+        "claimed ? seen.In(PageState::kDoomed).Marked(false) : PageWord();",
+        "PageWord();",
+    ),
+    (
         "ADoomedPageComesBack",
         7,
         "lru_test",

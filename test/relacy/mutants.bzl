@@ -297,13 +297,6 @@ MUTANTS = {
     ],
     "lru/page_word@lru": [
         (
-            "AFreedPageIsTakenFromItsEvictor",
-            "EvictorsAgainstOwner",
-            "assertion: claimed || seen.state() == PageState::kDoomed",
-            "claimed ? seen.In(PageState::kDoomed).Marked(false) : PageWord();",
-            "PageWord();",
-        ),
-        (
             "AMarkDoesNotStopAClaim",
             "MarkAgainstEvictor",
             "a marked page is not claimed",

@@ -116,13 +116,11 @@ TEST(ReuseModelTest, ARankIsTheMostUsesForTheTimeThatAPageIsKept) {
     ReuseModel model;
     const unsigned tier = 1 + static_cast<unsigned>(round) % 15;
     std::vector<double> uses(ReuseModel::kAges);
-    unsigned all = 0;
     for (unsigned age = 0; age < ReuseModel::kAges; ++age) {
       const auto count =
           random() % 3 == 0 ? static_cast<unsigned>(random() % 200) : 0;
       UsedAgain(model, tier, ReuseModel::LeastAge(age), count);
       uses[age] = count + 0.02 / (1 + age);
-      all += count;
     }
     const auto left = static_cast<unsigned>(random() % 300);
     Left(model, tier, left);

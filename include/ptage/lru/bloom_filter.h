@@ -44,7 +44,8 @@ class BloomFilters {
   // For the next pass.
   void Insert(std::uint64_t key) {
     const std::uint32_t turn = ReadOnce(turn_, kRelaxed);
-    for (const std::uint32_t bit : {First(key), Second(key)}) {
+    const std::uint32_t bits[] = {First(key), Second(key)};
+    for (const std::uint32_t bit : bits) {
       SetBit(words_[(turn + 1) % 2][bit / 64], std::uint64_t{1} << bit % 64);
     }
   }
@@ -52,7 +53,8 @@ class BloomFilters {
   [[nodiscard]] bool Contains(std::uint64_t key) const {
     const std::uint32_t turn = ReadOnce(turn_, kRelaxed);
     if (turn == 0) return true;
-    for (const std::uint32_t bit : {First(key), Second(key)}) {
+    const std::uint32_t bits[] = {First(key), Second(key)};
+    for (const std::uint32_t bit : bits) {
       const std::uint64_t word = ReadOnce(words_[turn % 2][bit / 64], kRelaxed);
       if ((word >> bit % 64 & 1) == 0) return false;
     }

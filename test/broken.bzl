@@ -1542,7 +1542,7 @@ _ROWS = [
         "AFreedPageIsTakenFromItsEvictor",
         7,
         "lru/page_word_test",
-        "APageThatIsFreedWhileClaimedGoesWhenItIsReleased",
+        "AFreedPageStaysWithItsEvictor",
         "lru/page_word",
         "claimed ? seen.In(PageState::kDoomed).Marked(false) : PageWord();",
         "PageWord();",

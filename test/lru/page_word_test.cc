@@ -168,6 +168,13 @@ TEST_F(PageWordTest, APageThatIsReleasedYoungOrBusyStays) {
   EXPECT_EQ(Read().tick(), 1u);
 }
 
+TEST_F(PageWordTest, AFreedPageStaysWithItsEvictor) {
+  MustAdd(5);
+  MustClaim();
+  EXPECT_FALSE(FreePage(cell_));
+  EXPECT_EQ(Read().state(), PageState::kDoomed);
+}
+
 TEST_F(PageWordTest, APageThatIsFreedWhileClaimedGoesWhenItIsReleased) {
   for (const auto verdict : {EvictionVerdict::kYoung, EvictionVerdict::kBusy,
                              EvictionVerdict::kEvicted}) {

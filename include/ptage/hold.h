@@ -75,13 +75,11 @@ class HeldLeaves {
   // behalf of `page`; it covers the page at `level` from `gfn` on.
   TakeOutcome Take(GfnRange page, SpteCell<F>& entry, typename F::Word seen,
                    Gfn gfn, Level level);
-  // Puts back all, or the last.
+  // Puts all back.
   void GiveBack() {
-    while (held_ != 0) GiveLastBack();
-  }
-  void GiveLastBack() {
-    const Leaf& leaf = room_[--held_];
-    Restore<F>(*leaf.entry, leaf.word);
+    for (; held_ != 0; --held_) {
+      Restore<F>(*room_[held_ - 1].entry, room_[held_ - 1].word);
+    }
   }
   // Calls `sink(const TakenLeaf<F>&)` for each, and empties it. Precondition:
   // CPUs were flushed.
@@ -146,18 +144,15 @@ TakeOutcome FreezeLeaves(const Tree& tree, const typename Tree::Walk& walk,
                          GfnRange page,
                          HeldLeaves<typename Tree::Format>& held) {
   using F = typename Tree::Format;
+  static_assert(!Tree::Tables::kStable,
+                "FreezeLeaves: under a type-stable reclaimer an entry may be "
+                "another place's by the time that it is frozen");
   TakeOutcome outcome = TakeOutcome::kTaken;
   std::uint64_t budget = ~std::uint64_t{0};
   (void)tree.Visit(
       walk, page, budget,
       [&](SpteCell<F>& entry, typename F::Word seen, Gfn gfn, Level level) {
         outcome = held.Take(page, entry, seen, gfn, level);
-        if (outcome != TakeOutcome::kTaken) return false;
-        // The same word may stand for another place of the same frame by now.
-        if (!tree.tables().IsHere(entry, gfn, level)) {
-          held.GiveLastBack();
-          outcome = TakeOutcome::kInUse;
-        }
         return outcome == TakeOutcome::kTaken;
       });
   return outcome;

@@ -14,9 +14,11 @@ SEARCHES = {
     "gate": ["gate"],
     "guest_walk": ["guest_walk"],
     "harvest": ["page_table", "type_stable"],
+    "hold": ["eviction"],
     "hot_tables": ["hot_tables"],
     "legacy_shadow/protected_frames": ["protected_frames"],
     "lock": ["lock"],
+    "lru/eviction": ["eviction"],
     "memory": ["spte", "rmap"],
     "once/block": ["page_table"],
     "once/vector": ["rmap", "page_table"],
@@ -372,6 +374,24 @@ LISTED = {
         "StillIn:recheck:1": (
             "IdentityAgainstReuse<Differs::kFrame, RandomInterleavings(200'000)>",
             "no page is charged with another's access",
+        ),
+    },
+    "hold": {
+        "FreezeLeaves:recheck:1": (
+            "EvictorAgainstEvictor<Which::kFirst, Which::kFirst>",
+            "what is evicted is mapped nowhere",
+        ),
+        "HandOver:swap:1": (
+            "EvictorAgainstZap",
+            "who finds nothing mapped has it told",
+        ),
+        "Take:recheck:1": (
+            "EvictorAgainstEvictor<Which::kFirst, Which::kLast>",
+            "assertion: !IsFrozen<F>(seen)",
+        ),
+        "Take:recheck:2": (
+            "EvictorAgainstUser",
+            "no write is lost",
         ),
     },
     "hot_tables": {

@@ -49,7 +49,7 @@ def _shell(text):
     return "'" + text.replace("'", "'\\''").replace("$", "$$") + "'"
 
 def _deps(searches):
-    own = ["dirty", "page_history", "protected_frames"]
+    own = ["dirty", "eviction", "page_history", "protected_frames"]
     return [":searches"] + ([":" + searches + "_searches"] if searches in own else [])
 
 def _folder(header):

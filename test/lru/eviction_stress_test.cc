@@ -133,11 +133,12 @@ class EvictionStressTest : public testing::Test {
       }
       const sim::NotRunning<Vcpu> out(vcpu);
       if (!at) {
-        const FaultOutcome outcome = RetryMarking(
+        // No memory, perhaps: the chunks of rmaps that were emptied wait for
+        // walks. Then it comes again.
+        (void)RetryMarking(
             marks_, {Gfn{page}, Gfn{page + 1}},
             [&] { return Fault(writer, name); },
             [] { std::this_thread::yield(); });
-        ASSERT_NE(outcome, FaultOutcome::kNoMemory);
       }
       std::this_thread::yield();
     }

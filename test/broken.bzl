@@ -1550,7 +1550,7 @@ _ROWS = [
     (
         "NestedEntriesAreNotFlushed",
         7,
-        "lru/eviction_test",
+        "lru/nested_eviction_test",
         "AnIdlePageIsFlushedHandedOverEmptiedAndStored",
         "vm",
         "[&] { shadow_.Flush(held); },",
@@ -1559,7 +1559,7 @@ _ROWS = [
     (
         "NestedEntriesAreNotFrozen",
         7,
-        "lru/eviction_test",
+        "lru/nested_eviction_test",
         "AnAccessBehindTheFilterKeepsThePage",
         "vm",
         "held, shadow_.Freeze(walk, page, held), direct,",
@@ -1591,6 +1591,15 @@ _ROWS = [
         "vm",
         "(may_map_ && !may_map_(frames))",
         "false",
+    ),
+    (
+        "WhatAPlainNotifierSaysLastIsNotHeeded",
+        7,
+        "lru/eviction_test",
+        "WhoCanOnlyInvalidateIsToldLast",
+        "notifier",
+        "if (asked.young || !asked.complete) return TakeOutcome::kInUse;",
+        "",
     ),
     (
         "WhoCanOnlyInvalidateIsToldFirst",

@@ -385,12 +385,9 @@ TakeOutcome PrimaryMmu<F, M, R, Fl, C>::TakeIfIdle(GfnRange page, ZapSink sink,
   PTAGE_ASSERT(HasOneLock(page));
   const Walk walk(reclaimer_, WalkEntry::kWait);
   const TableLock hold = LockTable(page.begin);
-  bool special = false;
-  for (const Mapping& mapping : Current(walk)) {
-    special |=
-        mapping.kind == MappingKind::kSpecial && mapping.frames.Overlaps(page);
-  }
-  if (special) return TakeOutcome::kInUse;
+  GfnRange ordinary;
+  ForEachAged(walk, page, [&](GfnRange part) { ordinary = part; });
+  if (ordinary != page) return TakeOutcome::kInUse;
   std::vector<typename Held::Leaf> room(page.Frames());
   Held held(room.data(), room.size());
   return TakeHeld(

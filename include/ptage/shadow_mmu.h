@@ -5,12 +5,12 @@
 // set of rmaps.
 //
 // Contract
-//   * Fault, ZapFrames, ZapNested and RemoveTables change entries and rmaps;
-//     the caller holds the MMU lock, exclusively, or, for Fault, shared where
-//     the discipline's writers keep each other apart. So an entry is frozen
-//     only by a thread that holds the lock, no entry goes away while it is
-//     shared, and none is waited for under it. A fault that has to zap answers
-//     that it needs the lock exclusively.
+//   * Fault, ZapFrames, ZapNested, RemoveTables, and Freeze with what follows
+//     it, change entries and rmaps; the caller holds the MMU lock, exclusively,
+//     or, for Fault, shared where the discipline's writers keep each other
+//     apart. So an entry is frozen only by a thread that holds the lock, no
+//     entry goes away while it is shared, and none is waited for under it. A
+//     fault that has to zap answers that it needs the lock exclusively.
 //   * Age: any thread, not holding the MMU lock. It asks every entry of every
 //     rmap of the range by the rules of the discipline: fast-only is wait-free
 //     and leaves unknown what the discipline cannot answer; slow waits as the

@@ -32,6 +32,8 @@
 //     what a nested guest writes is written to L1's memory. They take the MMU
 //     lock where there are nested entries (shadow_dirty.h), flush once, at the
 //     end, and disturb no aging.
+//   * TakeIfIdle takes a page from all MMUs, or leaves everything as it was. A
+//     fault of the page answers kRetry meanwhile.
 //   * Age takes no lock in fast-only mode, and is wait-free. Slow waits as
 //     ShadowMmu's discipline says; the direct MMU never does.
 

@@ -21,7 +21,8 @@
 //      in one leaf table and one mapping; those that were young are cleared and
 //      reported.
 //
-//   Progress: 1 and 3 … 5 never wait; 2 as the secondary MMUs' slow question.
+//   Progress: 1 waits for a place to begin its walk, 2 as the secondary MMUs'
+//   slow question does; the rest waits for nothing.
 
 #ifndef PTAGE_LRU_LOOK_AROUND_H_
 #define PTAGE_LRU_LOOK_AROUND_H_

@@ -103,6 +103,27 @@ TEST_F(LargeEvictionTest, ALargeLeafIsSplitFirstOrTakenWhole) {
   EXPECT_EQ(events_, (std::vector<std::string>{"clean", "clean", "store"}));
 }
 
+// A fault would map a nested guest's large page again at once.
+TEST_F(LargeEvictionTest, ANestedGuestsLargePageIsTakenWholeOrNotAtAll) {
+  // L2's frame 10240 + n is L1's frame n.
+  ASSERT_EQ(vm().NestedFault(NestedGfn{10240 + 7}, Rights::kWrite,
+                             [](NestedGfn) {
+                               return std::optional(NestedMapping(
+                                   Gfn{7}, Rights::kAll, Level{2}));
+                             }),
+            FaultOutcome::kMapped);
+  MakeOld();
+  const auto word = [&] { return NestedEntry(10240 + 7 - kNested).word; };
+  const Ept::Word before = word();
+  EXPECT_EQ(EvictPage(7).outcome, EvictOutcome::kLarge);
+  EXPECT_EQ(word(), before);
+  EXPECT_EQ(events_, std::vector<std::string>{});
+  const Eviction whole = EvictRange({Gfn{0}, Gfn{512}});
+  EXPECT_EQ(whole.outcome, EvictOutcome::kEvicted);
+  EXPECT_TRUE(whole.dirty);
+  EXPECT_EQ(word(), Ept::kEmpty);
+}
+
 TEST_F(LargeEvictionTest, WithoutMemoryForASplitThePageStays) {
   process_.level = Level{2};
   ASSERT_EQ(process_.Fault(600), FaultOutcome::kMapped);

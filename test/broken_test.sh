@@ -1,22 +1,73 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT OR Apache-2.0
 #
-# broken_test.sh BINARY CASE: BINARY is a test with a line broken on purpose.
-# Passes if CASE fails by an expectation: a crash is no catch.
+# broken_test.sh CHOSEN ROW…: CHOSEN is a test in which one of several broken lines can
+# be chosen, or "none". A row is NAME:CASE:NUMBER, of a line that is chosen there by its
+# number, or NAME:CASE:BINARY, of a test with just this line broken. Passes if of each
+# row CASE fails by an expectation (a crash is no catch), and if the cases pass where
+# nothing is chosen. Reports each row as a test case.
 
 set -uo pipefail
 
-# Its own report would be taken for that of this test.
+report=${XML_OUTPUT_FILE:-/dev/null}
+# A binary's own report would be taken for that of this test.
 unset XML_OUTPUT_FILE
-output=$("$1" --gtest_filter="*.$2" 2>&1)
-status=$?
-if [ "$status" -eq 0 ]; then
-  echo "$2 passes with the line broken" >&2
-  exit 1
+
+escaped() {
+  sed -e 's/&/\&amp;/g' -e 's/</\&lt;/g' -e 's/>/\&gt;/g' -e 's/"/\&quot;/g' |
+    LC_ALL=C tr -cd '\11\12\15\40-\176'
+}
+
+cases=
+failed=0
+# NAME FAILURE: the failure is empty if there is none.
+add() {
+  cases+="<testcase classname=\"Broken\" name=\"$1\" status=\"run\">"
+  if [ -n "$2" ]; then
+    failed=$((failed + 1))
+    printf '%s: %s\n' "$1" "$2" >&2
+    cases+="<failure message=\"$(head -n 1 <<<"$2" | escaped)\">$(escaped <<<"$2")</failure>"
+  fi
+  cases+=$'</testcase>\n'
+}
+
+chosen=$1
+shift
+filter=
+for row in "$@"; do
+  IFS=: read -r name case how <<<"$row"
+  if [[ $how == */* ]]; then
+    output=$("$how" --gtest_filter="*.$case" 2>&1)
+  else
+    filter+=":*.$case"
+    output=$(PTAGE_CHOSEN_MUTANT=$how "$chosen" --gtest_filter="*.$case" 2>&1)
+  fi
+  status=$?
+  if [ "$status" -eq 0 ]; then
+    add "$name" "$case passes with the line broken"
+  elif ! grep -Eq "^\[  FAILED  \] [^ ]+\.$case" <<<"$output"; then
+    add "$name" "$case did not fail by an expectation; exit status $status
+$(tail -n 20 <<<"$output")"
+  else
+    add "$name" ""
+    echo "--- $name"
+    grep -m 1 -A 3 'Failure$' <<<"$output"
+  fi
+done
+
+if [ -n "$filter" ]; then
+  output=$(PTAGE_CHOSEN_MUTANT=0 "$chosen" --gtest_filter="${filter#:}" 2>&1)
+  if [ $? -eq 0 ] && grep -q '^\[  PASSED  \] [1-9]' <<<"$output"; then
+    add NothingChosen ""
+  else
+    add NothingChosen "fails with no line broken
+$(tail -n 20 <<<"$output")"
+  fi
 fi
-if ! grep -Eq "^\[  FAILED  \] [^ ]+\.$2" <<<"$output"; then
-  echo "$2 did not fail by an expectation; exit status $status" >&2
-  tail -n 20 <<<"$output" >&2
-  exit 1
-fi
-grep -m 1 -A 3 'Failure$' <<<"$output"
+
+cat >"$report" <<END
+<?xml version="1.0" encoding="UTF-8"?>
+<testsuites><testsuite name="Broken">
+$cases</testsuite></testsuites>
+END
+[ "$failed" -eq 0 ]

@@ -15,7 +15,7 @@ What a mutant changes is widened until both versions can stand side by side:
 - the condition of an `if` or a loop: both are converted to bool, and one is evaluated;
 - what initialises a local whose type is written there: both are converted to that;
 - else whole statements of one block: one list of them or the other. Where they declare
-  what is used further on, the rest of the block is part of both. Statements that are
+  anything, the rest of the block, in which it lives, is part of both. Statements that are
   inserted, or taken away, stand beside nothing.
 
 What two mutants change may be the same stretch, or lie one in the other: then one choice
@@ -234,13 +234,12 @@ class Change:
                     return None
                 high = further[0].last
                 continue
-            later = h.names(high, end)
-            declared = [_declared(h, s) for s in run] + [
-                _declared(self.mutant, s) for s in made]
-            if not any(names is None or names & later for names in declared):
+            if not any(_binds(self.shipped, s) for s in run) and not any(
+                    _binds(self.mutant, s) for s in made):
                 return low, high, "statements"
+            # Used further on, or of a destructor that does something.
             if not further:
-                return None if later else (low, high, "statements")
+                return (low, high, "statements") if high == end else None
             high = block[-1].last
 
     def _made(self, low, high):
@@ -277,26 +276,9 @@ def _together(statements, first, last):
     return first == last
 
 
-def _declared(h, statement):
-    """The names that a statement declares, or None if that is not known."""
-    i = statement.first
-    if h.word(i) in DECLARES:
-        return None
-    if not statement.declares:
-        return set()
-    while h.word(i) not in ("=", "(", "{", ";"):
-        if h.word(i) == "[":
-            return None
-        if h.word(i) == "<":
-            i = h._past_template(i)  # pylint: disable=protected-access
-        else:
-            i += 1
-    names = {h.word(i - 1)}
-    while i < statement.last:
-        if h.word(i) == ",":
-            names.add(h.word(i + 1))
-        i = h.partner[i] + 1 if h.word(i) in list_mutants.OPEN else i + 1
-    return names
+def _binds(h, statement):
+    """Whether what follows may depend on what the statement declares."""
+    return statement.declares or h.word(statement.first) in DECLARES
 
 
 def places(changes):

@@ -68,15 +68,14 @@ class Places(unittest.TestCase):
             "const int x = (?1 ? static_cast<int>(a - b) : static_cast<int>(a + b)); "
             "return x;")
 
-    def test_a_declaration_takes_along_what_uses_it(self):
+    def test_a_declaration_takes_along_the_rest_of_its_block(self):
         self.assertEqual(
             made("Go();\nconst auto x = a + b;\nGo();\nreturn x;", ("+", "-")),
             "Go(); { if (?1) { const auto x = a - b; Go(); return x; } else "
             "{ const auto x = a + b; Go(); return x; } }")
         self.assertEqual(
-            made("const auto x = a + b;\nUse(x);\nGo();",
-                 ("const auto x = a + b;\nUse(x);", "Use(1);")),
-            "{ if (?1) { Use(1); } else { const auto x = a + b; Use(x); } } Go();")
+            made("Go();\nconst Guard guard(a);\nGo();", ("const Guard guard(a);", "")),
+            "Go(); { if (?1) { Go(); } else { const Guard guard(a); Go(); } }")
 
     def test_a_branch_without_braces_stays_one_statement(self):
         self.assertEqual(

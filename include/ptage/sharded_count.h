@@ -43,6 +43,10 @@ class ShardedCount {
 
   // `hint` differs between threads that run at the same time, as far as it can.
   void Add(unsigned hint = ThreadHint()) {
+    // Read first: what every asker reads is written once, not by each addition.
+    if (ReadOnce(ever_, kRelaxed) == 0) {
+      WriteOnce(ever_, std::uint32_t{1}, kRelaxed);
+    }
     FetchAdd(shards_[hint % kShards].added, std::uint64_t{1}, kRelaxed);
   }
   void Take(unsigned hint = ThreadHint()) {
@@ -59,6 +63,8 @@ class ShardedCount {
     Cell<std::uint64_t> taken;
   };
 
+  // 1 from before the first addition: "none yet" takes one load.
+  alignas(64) Cell<std::uint32_t> ever_{0};
   Shard shards_[kShards];
 };
 
@@ -66,6 +72,8 @@ class ShardedCount {
 
 template <unsigned kShards>
 std::uint64_t ShardedCount<kShards>::Count() const {
+  // An addition that happened before this call wrote this word before.
+  if (ReadOnce(ever_, kRelaxed) == 0) return 0;
   std::uint64_t taken = 0;
   for (const Shard& shard : shards_) {
     // [count.2] acquire, pairs with [count.1].

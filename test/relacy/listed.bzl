@@ -725,6 +725,7 @@ LISTED = {
     "sharded_count": {
         "Take:order:1": ("ComeAndGo", "what is there is counted"),
         "Count:order:1": ("ComeAndGo", "what is there is counted"),
+        "Count:recheck:1": ("ComeAndGo", "what is there is counted"),
     },
     "spte": {
         "AgeEntry:order:1": (
@@ -816,6 +817,15 @@ LISTED = {
 
 # (why no execution can tell, [mutants]). Each is equivalent to what is shipped.
 STRUCK = [
+    (
+        "Both are relaxed, and an asker owes nothing to an addition that did not happen before " +
+        "it was asked: of one that did it sees both.",
+        ["sharded_count:Add:swap:1"],
+    ),
+    (
+        "The word is then written with each addition, and says the same.",
+        ["sharded_count:Add:recheck:1"],
+    ),
     (
         "The frame is a table already, so that nothing of it is writable: a second scan finds " +
         "nothing to do.",

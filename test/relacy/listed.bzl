@@ -482,7 +482,7 @@ LISTED = {
             "DATA RACE",
         ),
         "BeginSlowly:order:2": (
-            "PlaceHandedOn<kStore>",
+            "PlaceHandedOn<kStore, RandomInterleavings(1'000'000)>",
             "DATA RACE",
         ),
         "FindOrClaim:recheck:1": (

@@ -1102,6 +1102,7 @@ MUTANTS = {
             "no page is charged with another's access",
             "                                           : ColdEntries::kChecked;",
             "                                           : ColdEntries::kUnchecked;",
+            "outside",
         ),
     ],
     "page_table@type_stable": [

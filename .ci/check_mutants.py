@@ -5,13 +5,15 @@ The list is made from the headers (test/relacy/list_mutants.py). Each mutant nee
 in test/relacy/listed.bzl or mutants.bzl, which a test then holds to its word, or a proof in
 STRUCK that it is equivalent to what is shipped. A row or a proof about a mutant that
 is not listed fails here too, and so does a row whose property no search states. What
-rows of test/broken.bzl and test/soak/controls.bzl quote must stand in the header once.
+rows of test/broken.bzl and test/soak/controls.bzl quote must stand in the header once. A
+row that cannot be chosen among others (test/relacy/choose.py) must say so, and no other may.
 """
 
 import pathlib
 import sys
 
 sys.path.insert(0, str(pathlib.Path("test/relacy").absolute()))
+import choose  # pylint: disable=wrong-import-position
 import list_mutants  # pylint: disable=wrong-import-position
 
 
@@ -39,30 +41,53 @@ def problems():
             yield "listed.bzl: struck without a proof"
     for key, mutants in planted.items():
         text = list_mutants.text_of(key.split("@")[0])
-        for name, _, verdict, old, _ in mutants:
+        for name, _, verdict, old, _, *_ in mutants:
             rows.append((f"mutants.bzl: {name}", verdict))
             if text.count(old) != 1:
                 yield f"mutants.bzl: {name}: {text.count(old)} times, not once: {old}"
     for name, verdict in rows:
         if verdict not in stated:
             yield f"{name}: no search states “{verdict}”"
+    yield from ways(planted)
     for name, header, old in quoted():
         if (count := list_mutants.text_of(header).count(old)) != 1:
             yield f"{name}: {count} times, not once: {old}"
 
 
+def rows_of(path, variable):
+    # A .bzl file is also Python, but for what it loads.
+    scope = {"load": lambda *_: None}
+    # pylint: disable-next=exec-used
+    exec(pathlib.Path(path).read_text(), scope)
+    return scope[variable]
+
+
+def ways(planted):
+    """Rows that are not compiled as they must be: chosen among others, or alone."""
+    rows = [(f"mutants.bzl: {name}", key.split("@")[0], old, new, alone)
+            for key, mutants in planted.items()
+            for name, _, _, old, new, *alone in mutants]
+    rows += [(f"broken.bzl: {name}", header, old, new, alone)
+             for name, _, _, _, header, old, new, *alone in
+             rows_of("test/broken.bzl", "_ROWS")]
+    for name, header, old, new, alone in rows:
+        text = list_mutants.text_of(header)
+        if alone and (len(alone) > 1 or alone[0] not in choose.ALONE):
+            yield f"{name}: not a reason to be compiled alone: {alone}"
+        if text.count(old) != 1:
+            continue  # said elsewhere
+        why = choose.why_alone(header, text, old, new)
+        if why and alone != ["outside"]:
+            yield f"{name} {why}: it must say \"outside\""
+        elif not why and alone == ["outside"]:
+            yield f"{name} can be chosen: it must not say \"outside\""
+
+
 def quoted():
     """Rows beside the searches that quote headers: name, header, and what it says."""
-    def rows(path, variable):
-        # A .bzl file is also Python, but for what it loads.
-        scope = {"load": lambda *_: None}
-        # pylint: disable-next=exec-used
-        exec(pathlib.Path(path).read_text(), scope)
-        return scope[variable]
-
-    for name, _, _, _, header, old, _ in rows("test/broken.bzl", "_ROWS"):
+    for name, _, _, _, header, old, _, *_ in rows_of("test/broken.bzl", "_ROWS"):
         yield f"broken.bzl: {name}", header, old
-    for name, header, old, _ in rows("test/soak/controls.bzl", "CONTROLS"):
+    for name, header, old, _ in rows_of("test/soak/controls.bzl", "CONTROLS"):
         yield f"controls.bzl: {name}", header, old
 
 

@@ -2,10 +2,13 @@
 """Lines broken on purpose, contract by contract, and the test that then fails.
 
 A row is (name, contract of the design, test, test case, header, what the header
-says, what it says instead). What the header says must occur in it exactly once.
+says, what it says instead). What the header says must occur in it exactly once. All rows
+of a test stand in one copy of each header, of which the program chooses one
+(test/relacy/choose.py); a row with a field more cannot be chosen, and is compiled alone.
 test/relacy/mutants.bzl does the same for orders between threads.
 """
 
+load("//test/relacy:headers.bzl", "chosen_header", "mutated_header")
 load("//tools:ptage.bzl", "COPTS")
 
 _ROWS = [
@@ -194,6 +197,7 @@ _ROWS = [
         "spte/ept",
         "kAccessed = Word{1} << 8;",
         "kAccessed = Word{1} << 10;",
+        "outside",
     ),
     (
         "WriteIsNotParked",
@@ -212,6 +216,7 @@ _ROWS = [
         "spte/ept_tracked",
         "static constexpr Word kPresentBits = kGranted;",
         "static constexpr Word kPresentBits = kLive;",
+        "outside",
     ),
     (
         "FixedWhateverIsGranted",
@@ -414,6 +419,7 @@ _ROWS = [
         "foreign",
         "tables_left_(limits.most_tables)",
         "tables_left_(limits.most_tables + 1)",
+        "outside",
     ),
     (
         "ACycleIsFollowed",
@@ -1027,6 +1033,7 @@ _ROWS = [
         "vm",
         "Record(*history, leaf);\n",
         "\n",
+        "outside",
     ),
     (
         "ASlotIsSeenEverywhere",
@@ -1555,51 +1562,236 @@ _ROWS = [
         "lru/page_word",
         "    if (claimed) {\n      next =",
         "    {\n      next =",
+        "SpecialMappingsAreAged",
+        7,
+        "primary_mmu_test",
+        "SpecialMappingsAreNotAged",
+        "primary_mmu",
+        "if (at->kind != MappingKind::kSpecial) continue;",
+        "continue;",
+    ),
+    (
+        "TheOthersAreSparedAYoungPage",
+        7,
+        "primary_mmu_test",
+        "TheOwnEntryIsAskedAndThenTheOthersOnceEach",
+        "primary_mmu",
+        "    result |= AgeOthers(part, action, mode, output);",
+        "    if (!result.young) result |= AgeOthers(part, action, mode, output);",
+    ),
+    (
+        "UnmapLeavesTheOthersMapped",
+        7,
+        "primary_mmu_test",
+        "UnmapHandsOnAccessedAndDirtyOfAll",
+        "primary_mmu",
+        "return zapped + chain_.Invalidate(range, sink);",
+        "return zapped;",
+    ),
+    (
+        "UnmapTakesNoLock",
+        7,
+        "primary_mmu_test",
+        "UnmapWaitsForTheLockOfTheTable",
+        "primary_mmu",
+        "      const TableLock hold = LockTable(from);\n",
+        "",
+    ),
+    (
+        "ALargePageBeyondItsMapping",
+        7,
+        "primary_mmu_test",
+        "ALargePageIsMappedWhereItFits",
+        "primary_mmu",
+        "!mapping->frames.Contains(PageAround<F>(gfn, level)) ||",
+        "",
+    ),
+    (
+        "ContendedIsNotYoung",
+        7,
+        "lru/look_around_test",
+        "AContendedLockLeavesTheNeighboursOutAndThePageYoung",
+        "lru/look_around",
+        "if (!hold) return leave_out(LeftOut::kContended);",
+        "result.page.young = static_cast<bool>(hold);\n" +
+        "if (!hold) return leave_out(LeftOut::kContended);",
+    ),
+    (
+        "ASlowAnswerIsEnough",
+        7,
+        "lru/look_around_test",
+        "ASlowAnswerIsYoungAndLeavesTheNeighboursOut",
+        "lru/look_around",
+        "if (!result.page.was_fast) return leave_out(LeftOut::kNotFast);",
+        "",
+    ),
+    (
+        "NeighboursOfASpecialMapping",
+        7,
+        "lru/look_around_test",
+        "ASpecialMappingLeavesTheNeighboursOutAndThePageYoung",
+        "lru/look_around",
+        "mapping->kind == MappingKind::kSpecial",
+        "false",
+    ),
+    (
+        "AYoungOwnEntryIsEnough",
+        7,
+        "lru/look_around_test",
+        "TheOthersAreAskedByTheSlowQuestionThenFastOnly",
+        "lru/look_around",
+        "result.page |= mmu.AgeOthers(",
+        "if (!result.page.young) result.page |= mmu.AgeOthers(",
+    ),
+    (
+        "NeighboursInAnotherMapping",
+        7,
+        "lru/look_around_test",
+        "ItStaysInOneMapping",
+        "lru/look_around",
+        "mapping->frames.Clip(GfnRange{first, first + kFrames})",
+        "GfnRange{first, first + kFrames}",
+    ),
+    (
+        "NestedEntriesAreNotFlushed",
+        7,
+        "lru/nested_eviction_test",
+        "AnIdlePageIsFlushedHandedOverEmptiedAndStored",
+        "vm",
+        "[&] { shadow_.Flush(held); },",
+        "[] {},",
+    ),
+    (
+        "NestedEntriesAreNotFrozen",
+        7,
+        "lru/nested_eviction_test",
+        "AnAccessBehindTheFilterKeepsThePage",
+        "vm",
+        "held, shadow_.Freeze(walk, page, held), direct,",
+        "held, TakeOutcome::kTaken, direct,",
+    ),
+    (
+        "TheHistoryIsNotAsked",
+        7,
+        "lru/eviction_test",
+        "AnAccessThatAnUnmapTookIsOneToThePage",
+        "vm",
+        "return used ? TakeOutcome::kInUse : rest();",
+        "return rest();",
+    ),
+    (
+        "FaultsAreNotKeptOut",
+        7,
+        "lru/eviction_test",
+        "FaultsMeanwhileRetryAndKeepThePage",
+        "vm",
+        "  const ScopedInvalidation open(invalidations_, page);\n",
+        "",
+    ),
+    (
+        "AFaultMapsWhatItMayNot",
+        7,
+        "lru/eviction_test",
+        "AVmMapsOnlyWhatItMay",
+        "vm",
+        "(may_map_ && !may_map_(frames))",
+        "false",
+    ),
+    (
+        "WhatAPlainNotifierSaysLastIsNotHeeded",
+        7,
+        "lru/eviction_test",
+        "WhoCanOnlyInvalidateIsToldLast",
+        "notifier",
+        "if (asked.young || !asked.complete) return TakeOutcome::kInUse;",
+        "",
+    ),
+    (
+        "WhoCanOnlyInvalidateIsToldFirst",
+        7,
+        "lru/eviction_test",
+        "WhoCanOnlyInvalidateIsToldLast",
+        "notifier",
+        "  const TakeOutcome outcome = rest();\n",
+        "  for (Notifier* const notifier : list.notifiers) {\n" +
+        "    if (!notifier->takes()) (void)notifier->Invalidate(page, sink);\n" +
+        "  }\n" +
+        "  const TakeOutcome outcome = rest();\n",
+    ),
+    (
+        "ALargeLeafIsNotSplit",
+        7,
+        "lru/eviction_test",
+        "ALargeLeafIsSplitFirstOrTakenWhole",
+        "lru/eviction",
+        "if (taken == TakeOutcome::kLarge && mmu.Split(page)) {",
+        "if (taken == TakeOutcome::kInUse && mmu.Split(page)) {",
     ),
 ]
 
-def _quoted(text):
-    json = "\"" + text.replace("\\", "\\\\").replace("\"", "\\\"").replace("\n", "\\n") + "\""
+def _names(contract, name):
+    return "contract%d_%s" % (contract, name)
 
-    # For the shell, and for the expansion of "$" that comes before it.
-    return "'" + json.replace("'", "'\\''").replace("$", "$$") + "'"
+def _broken_binary(name, of, headers, folder):
+    native.cc_binary(
+        name = name,
+        testonly = True,
+        srcs = list(of["srcs"]) + headers + ["//test/relacy:chosen.h"],
+        # Before the shipped header, which is found by -I. What is broken may leave
+        # a variable unused.
+        copts = COPTS + [
+            "-DPTAGE_FEW_FORMATS=1",
+            "-iquote$(GENDIR)/test/" + folder,
+            "-w",
+        ],
+        tags = ["mutant"],
+        deps = list(of["deps"]),
+    )
+
+def _broken_test(test, rows):
+    """One test that runs each of `rows`; they are of one test."""
+    broken = "broken/" + test
+    of = native.existing_rule(test)
+    args = []
+    data = []
+    chosen = {}
+    for name, contract, _, case, header, old, new in [row for row in rows if len(row) == 7]:
+        number = len(args) + 1
+        args.append("%s:%s:%d" % (_names(contract, name), case, number))
+        chosen.setdefault(header, []).append((number, old, new))
+    folder = broken + "_headers"
+    headers = []
+    for header in chosen:
+        out = folder + "/ptage/" + header + ".h"
+        chosen_header(broken + "_" + header.replace("/", "_") + "_header", header, out, chosen[header])
+        headers.append(out)
+    if chosen:
+        _broken_binary(broken + "_binary", of, headers, folder)
+        data.append(broken + "_binary")
+        args = ["$(location :%s_binary)" % broken] + args
+    else:
+        args = ["none"]
+    for name, contract, _, case, header, old, new in [row[:7] for row in rows if len(row) > 7]:
+        alone = "broken/" + _names(contract, name)
+        folder = alone + "_headers"
+        out = folder + "/ptage/" + header + ".h"
+        mutated_header(alone + "_header", header, out, old, new)
+        _broken_binary(alone + "_binary", of, [out], folder)
+        data.append(alone + "_binary")
+        args.append("%s:%s:$(location :%s_binary)" % (_names(contract, name), case, alone))
+    native.sh_test(
+        name = broken,
+        size = "medium",
+        srcs = ["broken_test.sh"],
+        args = args,
+        data = data,
+        tags = ["mutant"],
+    )
 
 def broken_tests():
-    """Declares one for each row; call it after the tests that they name."""
-    for name, contract, test, case, header, old, new in _ROWS:
-        broken = "broken/contract%d_%s" % (contract, name)
-        mutant = broken + "_headers/ptage/" + header + ".h"
-        of = native.existing_rule(test)
-        native.genrule(
-            name = broken + "_header",
-            srcs = ["//include/ptage:" + header + ".h"],
-            outs = [mutant],
-            cmd = "python3 $(location //test/relacy:mutate.py) $< %s %s > $@" % (
-                _quoted(old),
-                _quoted(new),
-            ),
-            tags = ["mutant"],
-            tools = ["//test/relacy:mutate.py"],
-        )
-        native.cc_binary(
-            name = broken + "_binary",
-            testonly = True,
-            srcs = list(of["srcs"]) + [mutant],
-            # Before the shipped header, which is found by -I. What is broken may
-            # leave a variable unused.
-            copts = COPTS + [
-                "-DPTAGE_FEW_FORMATS=1",
-                "-iquote$(GENDIR)/test/" + broken + "_headers",
-                "-w",
-            ],
-            tags = ["mutant"],
-            deps = list(of["deps"]),
-        )
-        native.sh_test(
-            name = broken,
-            size = "small",
-            srcs = ["broken_test.sh"],
-            args = ["$(location :%s_binary)" % broken, case],
-            data = [broken + "_binary"],
-            tags = ["mutant"],
-        )
+    """Declares one for each test that rows name; call it after these tests."""
+    tests = {}
+    for row in _ROWS:
+        tests.setdefault(row[2], []).append(row)
+    for test, rows in tests.items():
+        _broken_test(test, rows)

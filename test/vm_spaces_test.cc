@@ -12,6 +12,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "ptage/address_spaces.h"
+#include "ptage/hold.h"
 #include "ptage/memory.h"
 #include "ptage/memslot.h"
 #include "ptage/mmu.h"
@@ -104,6 +105,29 @@ TEST(VmSpacesTest, AGfnNamesOnePageWhoeverSeesIt) {
                     SpaceSet::Only(AddressSpace{2}));
   EXPECT_EQ(none.code(), absl::StatusCode::kInvalidArgument);
   EXPECT_THAT(none.message(), testing::HasSubstr("[300, 301)"));
+}
+
+TEST(VmSpacesTest, APageIsTakenFromAllSpacesOrFromNone) {
+  Guest<test::RecordingFlusher> guest;
+  auto& vm = guest.vm();
+  ASSERT_EQ(vm.Fault(Gfn{5}, Rights::kRead), FaultOutcome::kMapped);
+  const GfnRange page{Gfn{5}, Gfn{6}};
+  (void)vm.TestClearYoung(page);
+  ASSERT_EQ(vm.Fault(Gfn{5}, Rights::kWrite, kManagement),
+            FaultOutcome::kMapped);
+  const auto take = [] { return TakeOutcome::kTaken; };
+  const F::Word idle = guest.Find(kNormal, 5).word;
+  EXPECT_EQ(vm.TakeIfIdle(page, kDrop, take), TakeOutcome::kInUse);
+  EXPECT_EQ(guest.Find(kNormal, 5).word, idle);
+  (void)vm.TestClearYoung(page);
+  int dirty = 0;
+  EXPECT_EQ(
+      vm.TakeIfIdle(
+          page, [&](const ZappedLeaf& leaf) { dirty += leaf.dirty; }, take),
+      TakeOutcome::kTaken);
+  EXPECT_EQ(dirty, 1);
+  EXPECT_EQ(guest.Find(kNormal, 5).word, F::kEmpty);
+  EXPECT_EQ(guest.Find(kManagement, 5).word, F::kEmpty);
 }
 
 TEST(VmSpacesTest, QuestionsAndInvalidationsAreAboutAllSpaces) {

@@ -22,6 +22,7 @@
 #include <utility>
 
 #include "ptage/config.h"
+#include "ptage/hold.h"
 #include "ptage/mmu.h"
 #include "ptage/page_table.h"
 #include "ptage/types.h"
@@ -82,6 +83,17 @@ class AddressSpaces : public AgeQuestions<AddressSpaces<Mmu, kSpaces>> {
       removed += space.RemoveTables(walk, range, sink);
     }
     return removed;
+  }
+  // Of all spaces; not kTaken: some leaves may be held all the same.
+  template <class Held>
+  TakeOutcome Freeze(const Walk& walk, GfnRange page, Held& held) {
+    TakeOutcome outcome = TakeOutcome::kTaken;
+    for (Mmu& space : spaces_) {
+      if (outcome == TakeOutcome::kTaken) {
+        outcome = space.Freeze(walk, page, held);
+      }
+    }
+    return outcome;
   }
   // `flusher…`: as of Mmu, nothing or another one.
   template <class... Fl>

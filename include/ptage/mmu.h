@@ -12,6 +12,7 @@
 
 #include "absl/functional/function_ref.h"
 #include "ptage/fast_fault.h"
+#include "ptage/hold.h"
 #include "ptage/reclaim.h"
 #include "ptage/types.h"
 
@@ -92,6 +93,9 @@ struct ZappedLeaf {
 // Called while the entry is frozen. It must not wait for a fault or an
 // invalidation.
 using ZapSink = absl::FunctionRef<void(const ZappedLeaf&)>;
+
+// What is asked of whoever comes next while entries are frozen (hold.h).
+using TakeRest = absl::FunctionRef<TakeOutcome()>;
 
 // A Flusher that flushes nothing yet: it collects ranges, of whichever address
 // space, for one flush that covers them all.

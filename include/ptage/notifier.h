@@ -35,17 +35,25 @@
 //   * One that is under way may tell of a page that is mapped nowhere by then.
 //     It asks one after the other: young is what it found, at its time, in one.
 //
+//   TakeIfIdle is hold.h's of all notifiers, one inside the other, always in
+//   one order: who holds what he has frozen in one, waits for those behind it
+//   only. A notifier that can only invalidate comes last. It is asked once more
+//   whether the page is young, by the slow question; but if it is not, and all
+//   others agree, it is told to unmap the page, and there is no way back: an
+//   access that it finds then goes to the sink, of a page that is taken.
+//
 //   Progress: Age fast-only is wait-free if every notifier's is. Register and
 //   Unregister wait for the questions and invalidations that were under way.
 //
 // Sites (order · partner)
 //   [chain.1] release store in Replace  · [chain.2]
-//   [chain.2] acquire load in ForEach   · [chain.1]
+//   [chain.2] acquire load in Current   · [chain.1]
 
 #ifndef PTAGE_NOTIFIER_H_
 #define PTAGE_NOTIFIER_H_
 
 #include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <utility>
@@ -54,6 +62,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_format.h"
 #include "absl/synchronization/mutex.h"
+#include "ptage/hold.h"
 #include "ptage/mmu.h"
 #include "ptage/once.h"
 #include "ptage/reclaim.h"
@@ -74,6 +83,14 @@ class Notifier {
   virtual std::uint64_t Invalidate(GfnRange range, ZapSink sink) = 0;
   // Whether fast-only answers for every entry: a constant.
   [[nodiscard]] virtual bool fast() const = 0;
+
+  // Whether it has a TakeIfIdle (hold.h): a constant.
+  [[nodiscard]] virtual bool takes() const { return false; }
+  virtual TakeOutcome TakeIfIdle(GfnRange, ZapSink, TakeRest) {
+    return TakeOutcome::kInUse;
+  }
+  // Splits leaves larger than the page. False: not all.
+  virtual bool Split(GfnRange) { return false; }
 };
 
 // A Vm as a notifier.
@@ -93,6 +110,11 @@ class VmNotifier final : public Notifier {
   [[nodiscard]] bool fast() const override {
     return V::Tdp::kFastAging && V::Shadow::kFastAging;
   }
+  [[nodiscard]] bool takes() const override { return true; }
+  TakeOutcome TakeIfIdle(GfnRange page, ZapSink sink, TakeRest rest) override {
+    return vm_.TakeIfIdle(page, sink, rest);
+  }
+  bool Split(GfnRange page) override { return vm_.Split(page); }
 
  private:
   V& vm_;
@@ -120,6 +142,10 @@ class NotifierChain : public AgeQuestions<NotifierChain<R>> {
                 const AgeOutput& output);
   // Returns the entries zapped by all.
   std::uint64_t Invalidate(GfnRange range, ZapSink sink);
+  // As hold.h says. `rest` is asked when all that can be is frozen.
+  TakeOutcome TakeIfIdle(GfnRange page, ZapSink sink, TakeRest rest);
+  // Of each that can. False: one could not.
+  bool Split(GfnRange page);
   // Whether every notifier in the chain is fast.
   [[nodiscard]] bool fast();
 
@@ -131,14 +157,21 @@ class NotifierChain : public AgeQuestions<NotifierChain<R>> {
     std::vector<Notifier*> notifiers;
   };
 
-  template <class Visitor>
-  void ForEach(const Walk& walk, Visitor&& visit) const {
+  const List& Current(const Walk& walk) const {
     PTAGE_ASSERT(static_cast<bool>(walk));
     // [chain.2] acquire, pairs with [chain.1].
-    for (Notifier* const notifier : ReadOnce(current_, kAcquire)->notifiers) {
-      visit(*notifier);
-    }
+    return *ReadOnce(current_, kAcquire);
   }
+  template <class Visitor>
+  void ForEach(const Walk& walk, Visitor&& visit) const {
+    for (Notifier* const notifier : Current(walk).notifiers) visit(*notifier);
+  }
+  // TakeIfIdle, of the notifiers from number `from` on.
+  static TakeOutcome TakeFrom(const List& list, std::size_t from, GfnRange page,
+                              ZapSink sink, TakeRest rest);
+  // The same, of those that can only invalidate.
+  static TakeOutcome TakeLast(const List& list, GfnRange page, ZapSink sink,
+                              TakeRest rest);
   // Precondition: writer_ is held.
   void Replace(std::vector<Notifier*> notifiers);
 
@@ -216,6 +249,56 @@ std::uint64_t NotifierChain<R>::Invalidate(GfnRange range, ZapSink sink) {
     zapped += notifier.Invalidate(range, sink);
   });
   return zapped;
+}
+
+template <SynchronizingReclaimer R>
+TakeOutcome NotifierChain<R>::TakeIfIdle(GfnRange page, ZapSink sink,
+                                         TakeRest rest) {
+  const Walk walk(reclaimer_, WalkEntry::kWait);
+  return TakeFrom(Current(walk), 0, page, sink, rest);
+}
+
+template <SynchronizingReclaimer R>
+TakeOutcome NotifierChain<R>::TakeFrom(const List& list, std::size_t from,
+                                       GfnRange page, ZapSink sink,
+                                       TakeRest rest) {
+  while (from != list.notifiers.size() && !list.notifiers[from]->takes()) {
+    ++from;
+  }
+  if (from == list.notifiers.size()) return TakeLast(list, page, sink, rest);
+  return list.notifiers[from]->TakeIfIdle(
+      page, sink, [&] { return TakeFrom(list, from + 1, page, sink, rest); });
+}
+
+template <SynchronizingReclaimer R>
+TakeOutcome NotifierChain<R>::TakeLast(const List& list, GfnRange page,
+                                       ZapSink sink, TakeRest rest) {
+  for (Notifier* const notifier : list.notifiers) {
+    if (notifier->takes()) continue;
+    const AgeResult asked =
+        notifier->Age(page, AgeAction::kTest, AgeMode::kSlow, AgeOutput{});
+    if (asked.young || !asked.complete) return TakeOutcome::kInUse;
+  }
+  const TakeOutcome outcome = rest();
+  // Were they told before that:
+  //   evictor: has them unmap the page  | its user: is about to use it again
+  //   evictor: finds it in use by others, and puts back what it froze
+  // and the users of one MMU have to fault for the users of another.
+  if (outcome != TakeOutcome::kTaken) return outcome;
+  for (Notifier* const notifier : list.notifiers) {
+    if (!notifier->takes()) (void)notifier->Invalidate(page, sink);
+  }
+  return outcome;
+}
+
+template <SynchronizingReclaimer R>
+bool NotifierChain<R>::Split(GfnRange page) {
+  const Walk walk(reclaimer_, WalkEntry::kWait);
+  bool done = true;
+  ForEach(walk, [&](Notifier& notifier) {
+    if (notifier.takes()) done = notifier.Split(page) && done;
+  });
+  return done;
 }
 
 template <SynchronizingReclaimer R>

@@ -5,12 +5,12 @@
 // set of rmaps.
 //
 // Contract
-//   * Fault, ZapFrames, ZapNested and RemoveTables change entries and rmaps;
-//     the caller holds the MMU lock, exclusively, or, for Fault, shared where
-//     the discipline's writers keep each other apart. So an entry is frozen
-//     only by a thread that holds the lock, no entry goes away while it is
-//     shared, and none is waited for under it. A fault that has to zap answers
-//     that it needs the lock exclusively.
+//   * Fault, ZapFrames, ZapNested, RemoveTables, and Freeze with what follows
+//     it, change entries and rmaps; the caller holds the MMU lock, exclusively,
+//     or, for Fault, shared where the discipline's writers keep each other
+//     apart. So an entry is frozen only by a thread that holds the lock, no
+//     entry goes away while it is shared, and none is waited for under it. A
+//     fault that has to zap answers that it needs the lock exclusively.
 //   * Age: any thread, not holding the MMU lock. It asks every entry of every
 //     rmap of the range by the rules of the discipline: fast-only is wait-free
 //     and leaves unknown what the discipline cannot answer; slow waits as the
@@ -34,6 +34,7 @@
 #define PTAGE_SHADOW_MMU_H_
 
 #include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -43,6 +44,7 @@
 #include "ptage/dirty.h"
 #include "ptage/fast_fault.h"
 #include "ptage/fault_lock.h"
+#include "ptage/hold.h"
 #include "ptage/memory.h"
 #include "ptage/memslot.h"
 #include "ptage/mmu.h"
@@ -147,6 +149,15 @@ class ShadowMmu : public AgeQuestions<ShadowMmu<F, M, R, Fl, D, kInner>> {
   // many.
   std::uint64_t ZapFrames(const Walk& walk, GfnRange range, ZapSink sink);
 
+  // As hold.h says, for every entry that maps a frame of a page of L1.
+  // EntriesOf counts them. Precondition of all: the MMU lock is held,
+  // exclusively, from the first one on until nothing is held any more.
+  [[nodiscard]] std::size_t EntriesOf(const Walk& walk, GfnRange page);
+  TakeOutcome Freeze(const Walk& walk, GfnRange page, HeldLeaves<F>& held)
+    requires EnumerableRmaps<D>;
+  void Flush(const HeldLeaves<F>& held);
+  void UnmapLeaf(const Walk& walk, const TakenLeaf<F>& leaf, ZapSink sink);
+
   // Zaps every entry for these frames of L2, and flushes. Returns how many.
   std::uint64_t ZapNested(const Walk& walk, NestedRange range, ZapSink sink,
                           NestedGuest guest = NestedGuest::kFirst);
@@ -204,8 +215,9 @@ class ShadowMmu : public AgeQuestions<ShadowMmu<F, M, R, Fl, D, kInner>> {
                         ZapSink sink);
   void Unmap(RmapHead& head, SpteCell<F>& entry, typename F::Word taken,
              Gfn gfn, Level level, ZapSink sink);
-  // The same of a leaf that is found by its place in the tree.
-  void UnmapLeaf(const Walk& walk, const TakenLeaf<F>& leaf, ZapSink sink);
+  // Calls `visit(head, first frame, level)` for each rmap of `range`.
+  template <class Visitor>
+  void ForEachRmap(const Walk& walk, GfnRange range, Visitor&& visit);
   void FlushCollected(GfnRange flush) {
     if (!flush.Empty()) flusher_.Flush(flush);
   }
@@ -536,6 +548,61 @@ std::uint64_t ShadowMmu<F, M, R, Fl, D, kInner>::ZapFrames(const Walk& walk,
   });
   FlushCollected(flush);
   return zapped;
+}
+
+template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
+          RmapDiscipline D, InnerAging kInner>
+template <class Visitor>
+void ShadowMmu<F, M, R, Fl, D, kInner>::ForEachRmap(const Walk& walk,
+                                                    GfnRange range,
+                                                    Visitor&& visit) {
+  const Level largest = large_.Count() != 0 ? F::kLargestLeaf : kSmall;
+  memslots_.ForEach(walk, range, [&](Memslot<F>& slot, GfnRange part) {
+    for (Level level = kSmall; level <= largest; level = level.Above()) {
+      for (Gfn from = part.begin; from < part.end;) {
+        const GfnRange page = PageAround<F>(from, level);
+        visit(slot.HeadOf(from, level), page.begin, level);
+        from = page.end;
+      }
+    }
+  });
+}
+
+template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
+          RmapDiscipline D, InnerAging kInner>
+std::size_t ShadowMmu<F, M, R, Fl, D, kInner>::EntriesOf(const Walk& walk,
+                                                         GfnRange page) {
+  std::size_t count = 0;
+  ForEachRmap(walk, page,
+              [&](RmapHead& head, Gfn, Level) { count += rmaps_.Count(head); });
+  return count;
+}
+
+template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
+          RmapDiscipline D, InnerAging kInner>
+TakeOutcome ShadowMmu<F, M, R, Fl, D, kInner>::Freeze(const Walk& walk,
+                                                      GfnRange page,
+                                                      HeldLeaves<F>& held)
+  requires EnumerableRmaps<D>
+{
+  TakeOutcome outcome = TakeOutcome::kTaken;
+  ForEachRmap(walk, page, [&](RmapHead& head, Gfn gfn, Level level) {
+    rmaps_.ForEach(head, [&](SpteCell<F>& entry) {
+      if (outcome != TakeOutcome::kTaken) return;
+      outcome = held.Take(page, entry, ReadOnce(entry, kRelaxed), gfn, level);
+    });
+  });
+  return outcome;
+}
+
+template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
+          RmapDiscipline D, InnerAging kInner>
+void ShadowMmu<F, M, R, Fl, D, kInner>::Flush(const HeldLeaves<F>& held) {
+  FlushLater flush;
+  for (const auto& leaf : held) {
+    flush.Flush(NestedFramesOf(*leaf.entry, FramesAt<F>(leaf.level)));
+  }
+  flush.FlushAll(flusher_);
 }
 
 template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,

@@ -25,6 +25,7 @@
 #include "ptage/dirty.h"
 #include "ptage/fast_fault.h"
 #include "ptage/harvest.h"
+#include "ptage/hold.h"
 #include "ptage/memory.h"
 #include "ptage/mmu.h"
 #include "ptage/once.h"
@@ -103,6 +104,18 @@ class TdpMmu : public AgeQuestions<TdpMmu<F, M, R, Fl, kInner>> {
   // rights, none write-protected.
   Resized PromoteSmall(const Walk& walk, GfnRange range, Level level);
 
+  // As hold.h says, for the leaves of a page.
+  TakeOutcome Freeze(const Walk& walk, GfnRange page, HeldLeaves<F>& held) {
+    return FreezeLeaves(tree_, walk, page, held);
+  }
+  static ZappedLeaf Zapped(const TakenLeaf<F>& leaf) {
+    return ZappedLeaf{.gfn = leaf.gfn,
+                      .level = leaf.level,
+                      .pfn = F::FrameOf(leaf.word),
+                      .accessed = IsYoung<F>(leaf.word),
+                      .dirty = IsDirty<F>(leaf.word)};
+  }
+
   // As dirty.h says, for the leaves in `range`.
   AgeCounts ClearDirty(const Walk& walk, GfnRange range,
                        const AgeOutput& output) {
@@ -134,14 +147,6 @@ class TdpMmu : public AgeQuestions<TdpMmu<F, M, R, Fl, kInner>> {
   }
 
  private:
-  static ZappedLeaf Zapped(const TakenLeaf<F>& leaf) {
-    return ZappedLeaf{.gfn = leaf.gfn,
-                      .level = leaf.level,
-                      .pfn = F::FrameOf(leaf.word),
-                      .accessed = IsYoung<F>(leaf.word),
-                      .dirty = IsDirty<F>(leaf.word)};
-  }
-
   // A fault that found an entry there.
   FaultOutcome FaultOnPresent(const Walk& walk, Gfn gfn, Rights access);
 

@@ -32,6 +32,8 @@
 //     what a nested guest writes is written to L1's memory. They take the MMU
 //     lock where there are nested entries (shadow_dirty.h), flush once, at the
 //     end, and disturb no aging.
+//   * TakeIfIdle takes a page from all MMUs, or leaves everything as it was. A
+//     fault of the page answers kRetry meanwhile.
 //   * Age takes no lock in fast-only mode, and is wait-free. Slow waits as
 //     ShadowMmu's discipline says; the direct MMU never does.
 
@@ -43,6 +45,7 @@
 #include <functional>
 #include <optional>
 #include <utility>
+#include <vector>
 
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
@@ -54,6 +57,7 @@
 #include "ptage/fast_fault.h"
 #include "ptage/fault_lock.h"
 #include "ptage/guest_walk.h"
+#include "ptage/hold.h"
 #include "ptage/invalidate.h"
 #include "ptage/memory.h"
 #include "ptage/memory/foreign_ram.h"
@@ -93,6 +97,10 @@ class Vm : public AgeQuestions<Vm<F, M, R, Fl, D, kSpaces>> {
     // Gets what zaps hand over, and is asked with the tables. It outlives the
     // VM, too. Without one, there is nothing to pay for it.
     PageHistory* history = nullptr;
+    // Whether these frames are where the slot says: not of a page that was
+    // evicted, or is being. Faults ask under the MMU lock, and answer kRetry if
+    // not. It must not wait. Without one, they are there always.
+    std::function<bool(GfnRange)> may_map = nullptr;
   };
 
   // `largest_leaf` bounds what Fault maps in the direct MMU. `fault_sink`, if
@@ -165,6 +173,17 @@ class Vm : public AgeQuestions<Vm<F, M, R, Fl, D, kSpaces>> {
   // Zaps every entry that maps a frame of `range`. Returns how many.
   std::uint64_t Invalidate(GfnRange range, ZapSink sink);
 
+  // As hold.h says, of all entries that map a frame of the page; a history that
+  // knows of an access to it is one that uses it. Waits for the MMU lock, and
+  // holds it meanwhile where there are nested entries.
+  TakeOutcome TakeIfIdle(GfnRange page, ZapSink sink, TakeRest rest)
+    requires EnumerableRmaps<D>;
+
+  // Splits what the direct MMUs map by leaves larger than the page. Waits as
+  // PageTable's Split does. False: there was no memory, or an invalidation kept
+  // it out. A large page of a nested guest stays: faults would map it again.
+  bool Split(GfnRange page);
+
   // L1 is changing its tables for these frames of L2: calls `change()`, which
   // writes them, between zapping and letting faults in again. Returns the
   // entries zapped.
@@ -185,6 +204,13 @@ class Vm : public AgeQuestions<Vm<F, M, R, Fl, D, kSpaces>> {
   // Zaps every entry that maps a frame of `range`, and flushes. Precondition:
   // an invalidation of it is open.
   std::uint64_t ZapAll(GfnRange range, ZapSink sink);
+
+  // Of a fault that holds the lock: the frames that it would map.
+  bool MustRetry(const FaultLock::Held& held, std::uint64_t snapshot,
+                 GfnRange frames) const {
+    return invalidations_.MustRetry(held, snapshot, frames) ||
+           (may_map_ && !may_map_(frames));
+  }
 
   // `zap(sink)`, where the sink has the history as a witness.
   template <class Zap>
@@ -228,6 +254,7 @@ class Vm : public AgeQuestions<Vm<F, M, R, Fl, D, kSpaces>> {
   // The MMU lock.
   FaultLock fault_lock_;
   PageHistory* const history_;
+  const std::function<bool(GfnRange)> may_map_;
   const Level largest_leaf_;
   const std::function<void(const ZappedLeaf&)> fault_sink_;
   // Excludes changes of slots from each other.
@@ -251,6 +278,7 @@ Vm<F, M, R, Fl, D, kSpaces>::Vm(const Parts& parts, Level largest_leaf,
       flusher_(parts.flusher),
       fault_lock_(parts.mmu_lock),
       history_(parts.history),
+      may_map_(parts.may_map),
       largest_leaf_(largest_leaf),
       fault_sink_(history_ == nullptr
                       ? std::move(fault_sink)
@@ -315,7 +343,7 @@ FaultOutcome Vm<F, M, R, Fl, D, kSpaces>::Fault(Gfn gfn, Rights access,
     if (!NeedsSlowPath(fast)) return OutcomeOf(fast);
   }
   const FaultLock::Shared hold(fault_lock_);
-  if (invalidations_.MustRetry(hold, snapshot, PageAround<F>(gfn, level))) {
+  if (MustRetry(hold, snapshot, PageAround<F>(gfn, level))) {
     return FaultOutcome::kRetry;
   }
   return mmu.Fault(walk, gfn, pfn, level, slot->rights(), access);
@@ -403,8 +431,7 @@ std::optional<FaultOutcome> Vm<F, M, R, Fl, D, kSpaces>::InstallNested(
     Rights access, const FaultLock::Held& held, MmuLock lock, NestedGuest guest,
     std::uint64_t snapshot, std::uint64_t nested_snapshot) {
   // Not more than L1's page is mapped.
-  if (invalidations_.MustRetry(held, snapshot,
-                               PageAround<F>(mapping.gfn, mapping.level)) ||
+  if (MustRetry(held, snapshot, PageAround<F>(mapping.gfn, mapping.level)) ||
       nested_invalidations_.MustRetry(
           held, nested_snapshot,
           PageAround<F>(Gfn{nested.value}, mapping.level))) {
@@ -534,6 +561,62 @@ std::uint64_t Vm<F, M, R, Fl, D, kSpaces>::Invalidate(GfnRange range,
                                                       ZapSink sink) {
   const ScopedInvalidation open(invalidations_, range);
   return ZapAll(range, sink);
+}
+
+template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
+          RmapDiscipline D, std::size_t kSpaces>
+TakeOutcome Vm<F, M, R, Fl, D, kSpaces>::TakeIfIdle(GfnRange page, ZapSink sink,
+                                                    TakeRest rest)
+  requires EnumerableRmaps<D>
+{
+  using Held = HeldLeaves<F>;
+  const ScopedInvalidation open(invalidations_, page);
+  const Walk walk(reclaimer_, WalkEntry::kWait);
+  const auto hand_over = [&](const ZappedLeaf& leaf) {
+    if (history_ != nullptr) Record(*history_, leaf);
+    sink(leaf);
+  };
+  const auto unused = [&] {
+    // After the entries were frozen: who zapped one has recorded its access.
+    const bool used =
+        history_ != nullptr &&
+        history_->Accessed(page, AgeAction::kTest, AgeOutput{}).young;
+    return used ? TakeOutcome::kInUse : rest();
+  };
+  const auto direct = [&] {
+    std::vector<typename Held::Leaf> room(kSpaces * page.Frames());
+    Held held(room.data(), room.size());
+    return TakeHeld(
+        held, spaces_.Freeze(walk, page, held), unused,
+        [&] { flusher_.Flush(page); },
+        [&](const TakenLeaf<F>& leaf) { hand_over(Tdp::Zapped(leaf)); });
+  };
+  if (shadow_.live() == 0) return direct();
+  // Nested entries are frozen under the lock alone. It is taken before anything
+  // is frozen: whoever has it may wait for another's entries.
+  const FaultLock::Exclusive hold(fault_lock_);
+  std::vector<typename Held::Leaf> room(shadow_.EntriesOf(walk, page));
+  Held held(room.data(), room.size());
+  return TakeHeld(
+      held, shadow_.Freeze(walk, page, held), direct,
+      [&] { shadow_.Flush(held); },
+      [&](const TakenLeaf<F>& leaf) {
+        shadow_.UnmapLeaf(walk, leaf, hand_over);
+      });
+}
+
+template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
+          RmapDiscipline D, std::size_t kSpaces>
+bool Vm<F, M, R, Fl, D, kSpaces>::Split(GfnRange page) {
+  const Walk walk(reclaimer_, WalkEntry::kWait);
+  const std::uint64_t snapshot = invalidations_.Snapshot();
+  const FaultLock::Shared hold(fault_lock_);
+  if (invalidations_.MustRetry(hold, snapshot, page)) return false;
+  bool done = true;
+  for (std::size_t i = 0; i < kSpaces; ++i) {
+    done &= !spaces_[i].SplitLarge(walk, page, LevelWithin<F>(page)).no_memory;
+  }
+  return done;
 }
 
 template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,

@@ -15,6 +15,7 @@ PROGRAM = """\
 #include <cstdlib>
 #include <cstring>
 
+#include "test/relacy/chosen.h"
 #include "test/relacy/{unit}_searches.h"
 #include "test/relacy/search.h"
 

@@ -200,10 +200,11 @@ struct NestedBesideAnother : rl::test_suite<NestedBesideAnother<kReaders>, 2> {
 };
 
 // Two threads that hand on the only place. One begins its walk in the place
-// that it has, the other takes it in Begin.
-template <EpochReaders kReaders>
-struct PlaceHandedOn : rl::test_suite<PlaceHandedOn<kReaders>, 3> {
-  static constexpr Plan kPlan = UpToPreemptions(3);
+// that it has, the other takes it in Begin. `kHow` is for mutants that a random
+// search meets sooner.
+template <EpochReaders kReaders, Plan kHow = UpToPreemptions(3)>
+struct PlaceHandedOn : rl::test_suite<PlaceHandedOn<kReaders, kHow>, 3> {
+  static constexpr Plan kPlan = kHow;
 
   EpochNodes<1, kReaders> linked;
   unsigned inside = 0;

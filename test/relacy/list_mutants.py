@@ -5,7 +5,6 @@
     list_mutants.py              the list: where, what, and the row that meets it
     list_mutants.py --missing    those that no row of mutants.bzl or listed.bzl meets
     list_mutants.py --show ID    what the header says, and what the mutant says
-    list_mutants.py --header H   header H with all its mutants, one chosen when it runs
 
 A mutant is called HEADER:FUNCTION:KIND:NUMBER, numbered from 1 in each function in
 the order of the text. There are three kinds.
@@ -136,9 +135,6 @@ class Mutant:
     what: str
     # (start, end, new text) of the header's text, in order.
     edits: list
-    # (position, text) to add so that the mutant can be chosen; {} is the choice.
-    # `inside` orders what is added at one position: shorter stretches inside.
-    added: list
 
     @property
     def id(self):
@@ -459,7 +455,7 @@ class Lister:
 
     def __init__(self, header):
         self.header = header
-        self.found = []  # (position, function, kind, what, edits, added)
+        self.found = []  # (position, function, kind, what, edits)
 
     def list(self):
         for name, first, last in self.header.functions:
@@ -475,21 +471,20 @@ class Lister:
         counts = {}
         mutants = []
         self.found.sort(key=lambda f: f[0])
-        for position, function, kind, what, edits, added in self.found:
+        for position, function, kind, what, edits in self.found:
             number = counts.get((function, kind), 0) + 1
             counts[(function, kind)] = number
             line = self.header.text.count("\n", 0, position) + 1
             mutants.append(Mutant(self.header.name, function, kind, number, line,
-                                  what, edits, added))
+                                  what, edits))
         return mutants
 
-    def _add(self, function, kind, what, first, last, new, wrap=None):
+    def _add(self, function, kind, what, first, last, new):
         """Tokens first … last - 1 become `new`, an expression."""
         tokens = self.header.tokens
         start, end = tokens[first].start, tokens[last - 1].end
         what = " ".join(what.split())
-        self.found.append((start, function, kind, what, [(start, end, new)],
-                           [(start, end, wrap or new)]))
+        self.found.append((start, function, kind, what, [(start, end, new)]))
 
     def _asserts(self, first, last):
         return [(o, c) for _, _, o, c in self.header.calls(
@@ -522,8 +517,7 @@ class Lister:
                 self.found.append((
                     token.start, function, "order",
                     f"{h.word(i)} -> {weaker}: {' '.join(mutated.split())}",
-                    [(token.start, token.end, weaker)],
-                    [(call_start, call_end, mutated)]))
+                    [(token.start, token.end, weaker)]))
 
     # --- swaps
 
@@ -565,12 +559,10 @@ class Lister:
         if later.declares:
             # The earlier one moves down.
             edits = [(a[0], a[1], ""), (b[1], b[1], "\n" + first)]
-            added = [("unless", a[0], a[1]), ("when", b[1], first)]
         else:
             edits = [(a[0], a[0], second + "\n"), (b[0], b[1], "")]
-            added = [("when", a[0], second), ("unless", b[0], b[1])]
         what = f"{_short(second)} before {_short(first)}"
-        self.found.append((a[0], function, "swap", what, edits, added))
+        self.found.append((a[0], function, "swap", what, edits))
 
     # --- re-checks
 
@@ -740,45 +732,6 @@ def mutants_of(name, text):
     return Lister(Header(name, text)).list()
 
 
-def choosable(text, mutants):
-    """`text` with every mutant in it, of which the program chooses one, or none."""
-    here = "::ptage::relacy::chosen_mutant == {}"
-    # (position, outermost first, text)
-    added = []
-    for number, mutant in enumerate(mutants, 1):
-        chosen = here.format(number)
-        for kind, at, other in [a if isinstance(a[0], str) else ("replace", a, None)
-                                for a in mutant.added]:
-            if kind == "replace":
-                start, end, new = at
-                added.append((start, 1, -(end - start), number,
-                              f"({chosen} ? {new} : "))
-                added.append((end, 0, end - start, -number, ")"))
-            elif kind == "when":
-                # Before whatever begins here, behind whatever ends here.
-                added.append((at, 0, 1 << 40, number, f" if ({chosen}) {{ {other} }} "))
-            else:
-                start, end = at, other
-                # A declaration is never of this kind.
-                added.append((start, 1, -(end - start) - (1 << 30), number,
-                              f"if (!({chosen})) {{ "))
-                added.append((end, 0, end - start + (1 << 30), -number, " }"))
-    for position, _, _, _, new in sorted(added, reverse=True):
-        text = text[:position] + new + text[position:]
-    names = "".join(
-        f"inline constexpr unsigned {identifier(m)} = {number};\n"
-        for number, m in enumerate(mutants, 1))
-    head = ("namespace ptage::relacy {\n// None.\ninline unsigned chosen_mutant = 0;\n"
-            f"namespace listed {{\n{names}}}\n}}\n")
-    # Behind the include guard.
-    guard = re.search(r"^#define \w+\n", text, re.M)
-    return text[:guard.end()] + head + text[guard.end():]
-
-
-def identifier(mutant):
-    return mutant.local_id.replace(":", "_")
-
-
 def headers():
     """Names, without ".h", of the headers that are to be listed."""
     include = TOP / "include" / "ptage"
@@ -819,7 +772,7 @@ def planted():
     for key, rows in starlark("mutants.bzl")["MUTANTS"].items():
         header = key.split("@")[0]
         text = text_of(header)
-        for name, _, _, old, new in rows:
+        for name, _, _, old, new, *_ in rows:
             made.setdefault(header, []).append((name, text.replace(old, new)))
     return made
 
@@ -885,13 +838,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--missing", action="store_true")
     parser.add_argument("--show", metavar="ID")
-    parser.add_argument("--header", nargs=2, metavar=("H", "PATH"))
     options = parser.parse_args()
-    if options.header:
-        name, path = options.header
-        text = pathlib.Path(path).read_text()
-        sys.stdout.write(choosable(text, mutants_of(name, text)))
-        return 0
     if options.show:
         mutant = meet()[options.show][0]
         before = text_of(mutant.header)

@@ -178,16 +178,6 @@ int Line<F, kN>::Go(F&& f) const {
             [m.id for m in list_mutants.mutants_of("a/b", self.HEADER)],
             ["a/b:Go:swap:1", "a/b:Go:order:1", "a/b:Go:order:2"])
 
-    def test_a_mutant_can_be_chosen(self):
-        made = list_mutants.mutants_of("a/b", self.HEADER)
-        text = list_mutants.choosable(self.HEADER, made)
-        self.assertIn("inline constexpr unsigned Go_swap_1 = 1;", text)
-        self.assertIn(
-            "(::ptage::relacy::chosen_mutant == 2 ? WriteOnce(word, 1, kRelaxed) : "
-            "WriteOnce(word, 1, kRelease))", text)
-        self.assertIn(
-            "if (!(::ptage::relacy::chosen_mutant == 1)) { word.Set(2); }", text)
-
     def test_the_shipped_headers_can_be_read(self):
         for header, made in list_mutants.all_mutants().items():
             text = list_mutants.text_of(header)

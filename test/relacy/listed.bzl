@@ -14,9 +14,11 @@ SEARCHES = {
     "gate": ["gate"],
     "guest_walk": ["guest_walk"],
     "harvest": ["page_table", "type_stable"],
+    "hold": ["eviction"],
     "hot_tables": ["hot_tables"],
     "legacy_shadow/protected_frames": ["protected_frames"],
     "lock": ["lock"],
+    "lru/eviction": ["eviction"],
     "memory": ["spte", "rmap"],
     "once/block": ["page_table"],
     "once/vector": ["rmap", "page_table"],
@@ -374,6 +376,24 @@ LISTED = {
             "no page is charged with another's access",
         ),
     },
+    "hold": {
+        "FreezeLeaves:recheck:1": (
+            "EvictorAgainstEvictor<Which::kFirst, Which::kFirst>",
+            "what is evicted is mapped nowhere",
+        ),
+        "HandOver:swap:1": (
+            "EvictorAgainstZap",
+            "who finds nothing mapped has it told",
+        ),
+        "Take:recheck:1": (
+            "EvictorAgainstEvictor<Which::kFirst, Which::kLast>",
+            "assertion: !IsFrozen<F>(seen)",
+        ),
+        "Take:recheck:2": (
+            "EvictorAgainstUser",
+            "no write is lost",
+        ),
+    },
     "hot_tables": {
         "ClearTable:recheck:1": (
             "TallOwnerAgainstRounds",
@@ -462,7 +482,7 @@ LISTED = {
             "DATA RACE",
         ),
         "BeginSlowly:order:2": (
-            "PlaceHandedOn<kStore>",
+            "PlaceHandedOn<kStore, RandomInterleavings(1'000'000)>",
             "DATA RACE",
         ),
         "FindOrClaim:recheck:1": (

@@ -1,7 +1,13 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
-"""One test for each row of mutants.bzl, and for each header of listed.bzl."""
+"""For each unit of searches, one test of all mutants that it refutes.
+
+All its rows of mutants.bzl and listed.bzl stand in one copy of each header, where a test
+chooses one (choose.py): so they are one program, and one compilation. A row with a field
+more cannot be chosen, and is a test of its own.
+"""
 
 load("//tools:ptage.bzl", "ptage_binary", "ptage_relacy_test")
+load(":headers.bzl", "chosen_header", "mutated_header")
 load(":listed.bzl", "LISTED", "SEARCHES")
 load(":mutants.bzl", "MUTANTS")
 
@@ -10,21 +16,7 @@ _OPTIMIZE = "-O0"
 
 _TEST = """\
 cat > $@ <<'END'
-#include "test/relacy/expect.h"
-#include "test/relacy/{searches}_searches.h"
-
-namespace ptage::relacy {{
-
-TEST(Mutant, {mutant}) {{
-  ExpectRefuted<{search}>("{verdict}");
-}}
-
-}}  // namespace ptage::relacy
-END
-"""
-
-_LISTED_TEST = """\
-cat > $@ <<'END'
+#include "test/relacy/chosen.h"
 #include "test/relacy/expect.h"
 #include "test/relacy/{searches}_searches.h"
 
@@ -35,46 +27,133 @@ END
 """
 
 _CASE = """
-TEST(Listed, {unit}_{mutant}) {{
-  chosen_mutant = listed::{mutant};
+TEST({suite}, {name}) {{
+  chosen_mutant = {number};
   ExpectRefuted<{search}>("{verdict}");
 }}
 """
 
-def _json(text):
-    return "\"" + text.replace("\\", "\\\\").replace("\"", "\\\"").replace("\n", "\\n") + "\""
-
-def _shell(text):
-    # For the shell, and for the expansion of "$" that comes before it.
-    return "'" + text.replace("'", "'\\''").replace("$", "$$") + "'"
-
 def _deps(searches):
-    own = ["dirty", "lru", "page_history", "protected_frames"]
+    own = ["dirty", "eviction", "lru", "page_history", "protected_frames"]
     return [":searches"] + ([":" + searches + "_searches"] if searches in own else [])
 
-def _folder(header):
-    return "listed/" + header.replace("/", "_")
+def _copts(folder):
+    # Before the shipped header, which is found by -I. A mutant may leave a variable
+    # unused.
+    return ["-iquote$(GENDIR)/test/relacy/" + folder, "-w"]
 
-def _listed_copts(header):
-    # Before the shipped header, which is found by -I.
-    return ["-iquote$(GENDIR)/test/relacy/" + _folder(header), "-w"]
+def _last(header):
+    return header.split("/")[-1]
 
-def listed_mutants():
-    """For each searched header, one with all its listed mutants in it, of which a
-    program chooses one: so a header's mutants are one test, and one compilation."""
+def _unit(key):
+    """The header of a key, and the searches."""
+    header = key.split("@")[0]
+    return header, key.split("@")[1] if "@" in key else SEARCHES[header][0]
+
+def _mutant_test(name, searches, cases, folder, headers):
+    native.genrule(
+        name = name + "_cc",
+        outs = [name + ".cc"],
+        cmd = _TEST.format(searches = searches, cases = "".join(cases)),
+    )
+    ptage_relacy_test(
+        name = name,
+        srcs = [
+            name + ".cc",
+            "chosen.h",
+        ] + headers,
+        copts = _copts(folder),
+        layering = False,
+        optimize = _OPTIMIZE,
+        tags = ["mutant"],
+        deps = _deps(searches),
+    )
+
+def _chosen_tests():
+    # searches: {header: ([row], [listed])}, and the cases.
+    rows = {}
+    listed = {}
+    cases = {}
+    for key in MUTANTS:
+        header, searches = _unit(key)
+        for name, search, verdict, old, new in [row for row in MUTANTS[key] if len(row) == 5]:
+            of = cases.setdefault(searches, [])
+            number = len(of) + 1
+            of.append(_CASE.format(
+                suite = "Mutant",
+                name = _last(header) + "_" + name,
+                number = number,
+                search = search,
+                verdict = verdict,
+            ))
+            rows.setdefault(searches, {}).setdefault(header, []).append((number, old, new))
+    for key in LISTED:
+        header, searches = _unit(key)
+        for name, row in LISTED[key].items():
+            of = cases.setdefault(searches, [])
+            number = len(of) + 1
+            of.append(_CASE.format(
+                suite = "Listed",
+                name = _last(header) + "_" + name.replace(":", "_"),
+                number = number,
+                search = row[0],
+                verdict = row[1],
+            ))
+            listed.setdefault(searches, {}).setdefault(header, []).append((number, name))
+    for searches in cases:
+        name = "mutants_by_" + searches
+        headers = []
+        folder = "chosen/" + searches
+        of_rows = rows.get(searches, {})
+        of_listed = listed.get(searches, {})
+        for header in of_rows.keys() + [header for header in of_listed if header not in of_rows]:
+            out = folder + "/ptage/" + header + ".h"
+            chosen_header(
+                name = name + "_in_" + header.replace("/", "_"),
+                header = header,
+                out = out,
+                rows = of_rows.get(header, []),
+                listed = of_listed.get(header, []),
+            )
+            headers.append(out)
+        _mutant_test(name + "_test", searches, cases[searches], folder, headers)
+
+def _tests_alone():
+    for key in MUTANTS:
+        header, searches = _unit(key)
+        for name, search, verdict, old, new in [row[:5] for row in MUTANTS[key] if len(row) > 5]:
+            mutant = _last(header) + "_" + name
+            folder = "mutants/" + mutant
+            out = folder + "/ptage/" + header + ".h"
+            mutated_header(mutant + "_header", header, out, old, new)
+            case = _CASE.format(
+                suite = "Mutant",
+                name = mutant,
+                number = 0,
+                search = search,
+                verdict = verdict,
+            )
+            _mutant_test(mutant + "_test", searches, [case], folder, [out])
+
+def _catch_programs():
+    """For tools/find_catch: each listed mutant of a header, chosen by its number."""
     for header in SEARCHES:
+        flat = header.replace("/", "_")
+        folder = "listed/" + flat
+        out = folder + "/ptage/" + header + ".h"
         native.genrule(
-            name = "listed_" + header.replace("/", "_") + "_header",
+            name = "listed_" + flat + "_header",
             srcs = ["//include/ptage:" + header + ".h"],
-            outs = [_folder(header) + "/ptage/" + header + ".h"],
-            cmd = "python3 $(location list_mutants.py) --header %s $< > $@" % header,
-            tags = ["mutant"],
-            tools = ["list_mutants.py"],
+            outs = [out],
+            cmd = "python3 $(location choose.py) --listed %s $< > $@" % header,
+            tags = ["manual"],
+            tools = [
+                "choose.py",
+                "list_mutants.py",
+            ],
         )
-
-        # For tools/find_catch.
         for searches in SEARCHES[header]:
-            name = "catch_" + header.replace("/", "_") + "_by_" + searches
+            name = "catch_" + flat + "_by_" + searches
             native.genrule(
                 name = name + "_cc",
                 srcs = [searches + "_search_test.cc"],
@@ -86,87 +165,18 @@ def listed_mutants():
             ptage_binary(
                 name = name,
                 testonly = True,
-                srcs = [name + ".cc", _folder(header) + "/ptage/" + header + ".h"],
-                copts = ["-O2", "-DPTAGE_RELACY=1"] + _listed_copts(header),
+                srcs = [
+                    name + ".cc",
+                    "chosen.h",
+                    out,
+                ],
+                copts = ["-O2", "-DPTAGE_RELACY=1"] + _copts(folder),
                 tags = ["manual"],
                 deps = _deps(searches) + ["@relacy"],
             )
 
-    for key in LISTED:
-        header = key.split("@")[0]
-        searches = key.split("@")[1] if "@" in key else SEARCHES[header][0]
-        name = "listed_" + header.replace("/", "_") + "_by_" + searches
-        native.genrule(
-            name = name + "_cc",
-            outs = [name + "_test.cc"],
-            cmd = _LISTED_TEST.format(
-                searches = searches,
-                cases = "".join([_CASE.format(
-                    unit = header.split("/")[-1],
-                    mutant = mutant.replace(":", "_"),
-                    search = row[0],
-                    verdict = row[1],
-                ) for mutant, row in LISTED[key].items()]),
-            ),
-        )
-        ptage_relacy_test(
-            name = name + "_test",
-            srcs = [
-                name + "_test.cc",
-                _folder(header) + "/ptage/" + header + ".h",
-            ],
-            copts = _listed_copts(header),
-            layering = False,
-            optimize = _OPTIMIZE,
-            tags = ["mutant"],
-            deps = _deps(searches),
-        )
-
 def mutant_tests():
-    """Declares one for each row of mutants.bzl, and the listed ones."""
-    listed_mutants()
-    for key, mutants in MUTANTS.items():
-        header = key.split("@")[0]
-        searches = key.split("@")[1] if "@" in key else SEARCHES[header][0]
-        unit = header.split("/")[-1]
-        for name, search, verdict, old, new in mutants:
-            mutant = unit + "_" + name
-            folder = "mutants/" + mutant
-            native.genrule(
-                name = mutant + "_header",
-                srcs = ["//include/ptage:" + header + ".h"],
-                outs = [folder + "/ptage/" + header + ".h"],
-                cmd = "python3 $(location mutate.py) $< %s %s > $@" % (
-                    _shell(_json(old)),
-                    _shell(_json(new)),
-                ),
-                tags = ["mutant"],
-                tools = ["mutate.py"],
-            )
-            native.genrule(
-                name = mutant + "_cc",
-                outs = [mutant + "_test.cc"],
-                cmd = _TEST.format(
-                    mutant = mutant,
-                    search = search,
-                    searches = searches,
-                    verdict = verdict,
-                ),
-            )
-            ptage_relacy_test(
-                name = mutant + "_test",
-                srcs = [
-                    mutant + "_test.cc",
-                    folder + "/ptage/" + header + ".h",
-                ],
-                # Before the shipped header, which is found by -I. A mutant may
-                # leave a variable unused.
-                copts = [
-                    "-iquote$(GENDIR)/test/relacy/" + folder,
-                    "-w",
-                ],
-                layering = False,
-                optimize = _OPTIMIZE,
-                tags = ["mutant"],
-                deps = _deps(searches),
-            )
+    """Declares them; call it after the libraries of searches."""
+    _chosen_tests()
+    _tests_alone()
+    _catch_programs()

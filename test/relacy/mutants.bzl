@@ -43,6 +43,88 @@ MUTANTS = {
             "(word & ~(F::kWritable | F::kDirty | F::kAccessed)) |",
         ),
     ],
+    "hold": [
+        (
+            "FlushedWhenItIsHandedOver",
+            "EvictorAgainstCachedWriter",
+            "no CPU uses what is handed over",
+            "  flush();\n" +
+            "  held.HandOver(sink);\n",
+            "  held.HandOver(sink);\n" +
+            "  flush();\n",
+        ),
+        (
+            "EmptiedWithoutHandingItsBitsOn",
+            "EvictorAgainstCachedWriter",
+            "no write is lost",
+            "    sink(taken);\n",
+            "",
+        ),
+        (
+            "NotPutBack",
+            "EvictorAgainstEvictor<Which::kLast, Which::kLast>",
+            "nothing stays frozen",
+            "  void GiveBack() {\n",
+            "  void GiveBack() {\n" +
+            "    held_ = 0;\n",
+        ),
+        (
+            "PutBackEmpty",
+            "EvictorAgainstEvictor<Which::kLast, Which::kLast>",
+            "no write is lost",
+            "Restore<F>(*room_[held_ - 1].entry, room_[held_ - 1].word);",
+            "Empty<F>(*room_[held_ - 1].entry);",
+        ),
+        (
+            "AYoungEntryIsTaken",
+            "EvictorAgainstUser",
+            "what was used is kept",
+            "IsFrozen<F>(seen) || IsYoung<F>(seen)",
+            "IsFrozen<F>(seen)",
+        ),
+        (
+            "ALargeLeafIsTakenForAPart",
+            "EvictorAgainstChange<Reshape::kSplit>",
+            "no write is lost",
+            "return TakeOutcome::kLarge;",
+            ";",
+        ),
+    ],
+    "lru/eviction": [
+        (
+            "TheMarkIsNotAsked",
+            "EvictorAgainstZap",
+            "what was used is kept",
+            "return marks.TakeReferenced(page) ? TakeOutcome::kInUse\n" +
+            "                                      : TakeOutcome::kTaken;",
+            "return TakeOutcome::kTaken;",
+        ),
+        (
+            "TheMarkIsAskedBeforeTheFreeze",
+            "EvictorAgainstZap",
+            "what was used is kept",
+            "  const auto decide = [&] {\n" +
+            "    return marks.TakeReferenced(page) ? TakeOutcome::kInUse\n",
+            "  const bool marked = marks.TakeReferenced(page);\n" +
+            "  const auto decide = [&] {\n" +
+            "    return marked                     ? TakeOutcome::kInUse\n",
+        ),
+        (
+            "StoredBeforeTheFlush",
+            "EvictorAgainstCachedWriter",
+            "what is stored is what was written last",
+            "  const auto decide = [&] {\n",
+            "  const auto decide = [&] {\n" +
+            "    store(false);\n",
+        ),
+        (
+            "TheFilterIsNotHeeded",
+            "EvictorAgainstUser",
+            "what was used is kept",
+            "if (filter.young || !filter.complete) return result;",
+            "",
+        ),
+    ],
     "fast_fault": [
         (
             "ReadAgain",
@@ -1064,6 +1146,7 @@ MUTANTS = {
             "no page is charged with another's access",
             "                                           : ColdEntries::kChecked;",
             "                                           : ColdEntries::kUnchecked;",
+            "outside",
         ),
     ],
     "page_table@type_stable": [

@@ -5,6 +5,7 @@ A row is (name, header, what the header says, what it says instead). What the
 header says must occur in it exactly once.
 """
 
+load("//test/relacy:headers.bzl", "mutated_header")
 load("//tools:ptage.bzl", "COPTS")
 
 CONTROLS = [
@@ -61,29 +62,12 @@ CONTROLS = [
     ),
 ]
 
-def _json(text):
-    return "\"" + text.replace("\\", "\\\\").replace("\"", "\\\"").replace("\n", "\\n") + "\""
-
-def _shell(text):
-    # For the shell, and for the expansion of "$" that comes before it.
-    return "'" + text.replace("'", "'\\''").replace("$", "$$") + "'"
-
 def control_binaries(srcs, deps):
     """Declares control_NAME for each row."""
     for name, header, old, new in CONTROLS:
         control = "control_" + name
         mutant = control + "_headers/ptage/" + header + ".h"
-        native.genrule(
-            name = control + "_header",
-            srcs = ["//include/ptage:" + header + ".h"],
-            outs = [mutant],
-            cmd = "python3 $(location //test/relacy:mutate.py) $< %s %s > $@" % (
-                _shell(_json(old)),
-                _shell(_json(new)),
-            ),
-            tags = ["mutant"],
-            tools = ["//test/relacy:mutate.py"],
-        )
+        mutated_header(control + "_header", header, mutant, old, new)
         native.cc_binary(
             name = control,
             testonly = True,

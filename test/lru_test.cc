@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "gtest/gtest.h"
+#include "ptage/lru/eviction.h"
 #include "ptage/lru/page_word.h"
 #include "ptage/types.h"
 
@@ -141,6 +142,18 @@ TEST(LruTest, NeighboursArePromotedAndKeptByBitmaps) {
   }
   EXPECT_FALSE(lru.Read(103).fresh());
   EXPECT_TRUE(lru.Read(104).fresh());
+}
+
+TEST(LruTest, AnEvictionFindsMarksByFrames) {
+  static_assert(PageMarks<LruMarks<>>);
+  Lru<> lru(4);
+  LruMarks<> marks(lru, Gfn{100});
+  for (LruPage page = 0; page < 4; ++page) lru.Add(page);
+  marks.MarkReferenced(GfnRange{Gfn{102}, Gfn{104}});
+  EXPECT_FALSE(marks.TakeReferenced(GfnRange{Gfn{100}, Gfn{102}}));
+  EXPECT_TRUE(marks.TakeReferenced(GfnRange{Gfn{101}, Gfn{103}}));
+  EXPECT_FALSE(lru.Read(2).marked());
+  EXPECT_TRUE(lru.Read(3).marked());
 }
 
 // Half of the pages are used in every pass, the others never again: those go,

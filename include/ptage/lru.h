@@ -202,6 +202,38 @@ class Lru {
   std::uint64_t examined_ ABSL_GUARDED_BY(evictors_) = 0;
 };
 
+// The marks of an LRU whose page 0 is the frame `first`, for evictions, which
+// name pages by frames (PageMarks of lru/eviction.h). Any threads.
+template <class LruType = Lru<>>
+class LruMarks {
+ public:
+  // `lru` outlives the marks.
+  LruMarks(LruType& lru, Gfn first) : lru_(lru), first_(first) {}
+
+  // Precondition of both: the frames are pages of the LRU.
+  void MarkReferenced(GfnRange frames) {
+    for (Gfn gfn = frames.begin; gfn < frames.end; gfn = gfn + 1) {
+      (void)lru_.MarkReferenced(PageOf(gfn));
+    }
+  }
+  // Takes the marks of all. True if there was one.
+  bool TakeReferenced(GfnRange frames) {
+    bool any = false;
+    for (Gfn gfn = frames.begin; gfn < frames.end; gfn = gfn + 1) {
+      any |= lru_.TakeReferenced(PageOf(gfn));
+    }
+    return any;
+  }
+
+ private:
+  [[nodiscard]] LruPage PageOf(Gfn gfn) const {
+    return static_cast<LruPage>(gfn - first_);
+  }
+
+  LruType& lru_;
+  const Gfn first_;
+};
+
 // ---------------------------------------------------------------------------
 
 template <unsigned kGenerations>

@@ -1562,6 +1562,8 @@ _ROWS = [
         "lru/page_word",
         "    if (claimed) {\n      next =",
         "    {\n      next =",
+    ),
+    (
         "SpecialMappingsAreAged",
         7,
         "primary_mmu_test",

@@ -6,6 +6,6 @@
 
 set -euo pipefail
 
-last=$("$1" --control="$2" --seconds=60 --json | tail -n 1)
+last=$("$1" --control="$2" --seconds=60 | tail -n 1)
 echo "$last"
 grep -q '"verdict":"caught"' <<<"$last"

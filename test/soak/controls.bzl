@@ -62,10 +62,10 @@ CONTROLS = [
     ),
 ]
 
-def control_binaries(srcs, deps):
-    """Declares control_NAME for each row."""
-    for name, header, old, new in CONTROLS:
-        control = "control_" + name
+def control_binaries(srcs, deps, rows = CONTROLS, prefix = "control_"):
+    """Declares PREFIX + NAME for each row."""
+    for name, header, old, new in rows:
+        control = prefix + name
         mutant = control + "_headers/ptage/" + header + ".h"
         mutated_header(control + "_header", header, mutant, old, new)
         native.cc_binary(

@@ -69,8 +69,10 @@ class Checks {
     // As many entries are in rmaps as there are: so no others are.
     std::uint64_t entries = 0;
     for (std::size_t page = 0; page < kPages; ++page) {
-      entries += world_.vm.shadow().CountEntries(
-          *world_.vm.memslots().Find(walk, Gfn{page}), Gfn{page}, Level{1});
+      Memslot<Ept>* const slot = world_.vm.memslots().Find(walk, Gfn{page});
+      Expect(slot != nullptr, wrong_.corrupt);
+      if (slot == nullptr) continue;
+      entries += world_.vm.shadow().CountEntries(*slot, Gfn{page}, Level{1});
     }
     Expect(entries == nested, wrong_.corrupt);
     Expect(world_.vm.shadow().live() == nested, wrong_.corrupt);
@@ -97,10 +99,11 @@ class Checks {
   void CheckInRmap(const Walk& walk, SpteCell<Ept>& entry, std::size_t page) {
     const Gfn gfn{page};
     Memslot<Ept>* const slot = world_.vm.memslots().Find(walk, gfn);
-    Expect(RecordedFrame<Ept>(world_.machine.arena, entry) == gfn,
-           wrong_.corrupt);
-    Expect(world_.machine.rmaps.Contains(slot->HeadOf(gfn, Level{1}), entry),
-           wrong_.corrupt);
+    Expect(
+        slot != nullptr &&
+            RecordedFrame<Ept>(world_.machine.arena, entry) == gfn &&
+            world_.machine.rmaps.Contains(slot->HeadOf(gfn, Level{1}), entry),
+        wrong_.corrupt);
   }
   void CheckPage(std::size_t page, const Mapped& mapped) {
     Pages& pages = world_.pages;

@@ -30,6 +30,8 @@ struct Plan {
   std::chrono::milliseconds round{500};
   // Stops after the round in which something was found wrong.
   bool until_failure = false;
+  // Goes on, but not without end, until everything has happened once.
+  bool until_everything = false;
   // After each round.
   std::function<void(double seconds, const Tallies&)> progress;
 };
@@ -66,8 +68,7 @@ class Driver {
                             std::chrono::steady_clock::now() - begun)
                             .count();
       if (plan_.progress) plan_.progress(outcome.seconds, outcome.total);
-    } while (outcome.seconds < plan_.seconds &&
-             (!plan_.until_failure || outcome.total.Lost() == 0));
+    } while (GoesOn(outcome));
     return outcome;
   }
 
@@ -75,6 +76,15 @@ class Driver {
   static constexpr std::uint64_t kLowWatermark = 40;
   // Pages of a step of aging.
   static constexpr std::uint64_t kBudget = 64;
+
+  static constexpr double kPatience = 40;  // seconds
+
+  [[nodiscard]] bool GoesOn(const Outcome& outcome) const {
+    if (plan_.until_failure && outcome.total.Lost() != 0) return false;
+    if (outcome.seconds < plan_.seconds) return true;
+    return plan_.until_everything && outcome.seconds < kPatience &&
+           !Starved(outcome.total).empty();
+  }
 
   template <class R>
   static void Repeat(R& role, const test::StopSign& stop) {

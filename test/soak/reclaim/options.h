@@ -35,8 +35,9 @@ JSON. Exit 1: something was lost, or something never happened.
   --seconds N        so long (default 60)
   --seed N           of the random choices (default 1)
   --control NAME     soaks a header with an error planted, which must be caught.
-                     One of no_flush, mark_not_asked, young_is_taken,
-                     dirty_forgotten, claim_not_exclusive, shown_while_claimed
+                     One of no_flush, stored_before_flush, mark_not_asked,
+                     young_is_taken, young_not_told, dirty_forgotten,
+                     claim_not_exclusive, shown_while_claimed
   --tsan             builds with the thread sanitizer
   --help             prints this
 )";

@@ -70,6 +70,8 @@ class Evictor : public Role {
   void EvictClaimed(LruPage page) {
     Uses& uses = world_.uses;
     const std::uint64_t claim = world_.claims.Begin(page);
+    // Much may happen between a claim and the first freeze.
+    if (Below(4) == 0) std::this_thread::yield();
     const bool judges = uses.NobodyAsks();
     const Eviction done = Evict(
         world_.process.mmu, RangeOf(page), world_.marks,

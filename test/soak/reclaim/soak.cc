@@ -12,6 +12,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/string_view.h"
+#include "absl/synchronization/notification.h"
+#include "absl/time/time.h"
 #include "test/soak/reclaim/driver.h"
 #include "test/soak/reclaim/options.h"
 #include "test/soak/reclaim/tallies.h"
@@ -89,6 +91,9 @@ int Main(const std::vector<std::string>& arguments) {
 }  // namespace ptage::reclaim_soak
 
 int main(int argc, char** argv) {
+  // As test/hosted_main.cc does, and for its reason.
+  absl::Notification never;
+  never.WaitForNotificationWithTimeout(absl::Microseconds(1));
   return ptage::reclaim_soak::Main(
       std::vector<std::string>(argv + 1, argv + argc));
 }

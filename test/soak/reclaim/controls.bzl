@@ -82,4 +82,25 @@ RECLAIM_CONTROLS = [
         "           (may_map_ && !may_map_(frames));\n",
         "           (may_map_ && false);\n",
     ),
+    # A zapper empties an entry before it hands over what was in it.
+    (
+        "emptied_before_told",
+        "spte",
+        """\
+  sink(seen);
+  // Were the entry emptied before the sink was called:
+""",
+        """\
+  Empty<F>(entry);
+  sink(seen);
+  return true;
+""",
+    ),
+    # A zap of the direct tables does not say that the page was written.
+    (
+        "zap_forgets_dirty",
+        "tdp_mmu",
+        ".dirty = IsDirty<F>(leaf.word)};",
+        ".dirty = false};",
+    ),
 ]

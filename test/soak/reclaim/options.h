@@ -37,7 +37,8 @@ JSON. Exit 1: something was lost, or something never happened.
   --control NAME     soaks a header with an error planted, which must be caught.
                      One of no_flush, stored_before_flush, mark_not_asked,
                      young_is_taken, young_not_told, dirty_forgotten,
-                     claim_not_exclusive, shown_while_claimed
+                     claim_not_exclusive, shown_while_claimed,
+                     emptied_before_told, zap_forgets_dirty
   --tsan             builds with the thread sanitizer
   --help             prints this
 )";

@@ -6,9 +6,11 @@
 #ifndef PTAGE_TEST_SOAK_RECLAIM_WORLD_H_
 #define PTAGE_TEST_SOAK_RECLAIM_WORLD_H_
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <thread>
 #include <vector>
 
 #include "ptage/lru.h"
@@ -44,9 +46,30 @@ inline std::size_t PageOf(Gfn gfn) {
 }
 inline GfnRange RangeOf(std::size_t page) { return {Gfn{page}, Gfn{page + 1}}; }
 
+// Now and then its caller is off for a while, so that much may happen between
+// two steps of what it does.
+class Pauses {
+ public:
+  void MayPause(std::uint64_t one_in) {
+    if (FetchAdd(turns_, std::uint64_t{1}, kRelaxed) % one_in != 0) return;
+    std::this_thread::sleep_for(std::chrono::microseconds(100));
+  }
+
+ private:
+  Cell<std::uint64_t> turns_{0};
+};
+
 // Of either set; CPUs of the other one never run in it.
-struct Cpus : sim::VcpuSet {
+class Cpus : public sim::VcpuSet {
+ public:
   Cpus() : VcpuSet(kCpus) {}
+  void Flush(GfnRange range) {
+    pauses_.MayPause(16);
+    VcpuSet::Flush(range);
+  }
+
+ private:
+  Pauses pauses_;
 };
 
 // The number of a page's claim, odd while an evictor has it. A zap that marks
@@ -105,6 +128,7 @@ struct World {
   }
   // What a zap finds: the entry is frozen, and nobody can evict the page.
   void HandOver(const ZappedLeaf& leaf) {
+    pauses.MayPause(64);
     const std::size_t page = PageOf(leaf.gfn);
     if (leaf.dirty) pages.MarkDirty(page);
     if (!leaf.accessed) return;
@@ -136,6 +160,7 @@ struct World {
     });
   }
 
+  Pauses pauses;
   Pages pages;
   Uses uses{kPages, kCpus};
   Claims claims;

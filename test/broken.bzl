@@ -1721,6 +1721,15 @@ _ROWS = [
         "  const TakeOutcome outcome = rest();\n",
     ),
     (
+        "OnlyWhatWasFrozenIsFlushed",
+        7,
+        "lru/eviction_test",
+        "APageThatNobodyMapsIsFlushedBeforeItIsStored",
+        "hold",
+        "  // Also where nothing was mapped: who unmapped it may yet have to flush.\n  flush();\n",
+        "  if (held.begin() != held.end()) flush();\n",
+    ),
+    (
         "ALargeLeafIsNotSplit",
         7,
         "lru/eviction_test",

@@ -44,6 +44,17 @@ TEST_F(EvictionTest, APageThatWasNotWrittenIsStoredAsClean) {
   EXPECT_EQ(EvictPage(8).outcome, EvictOutcome::kEvicted);
 }
 
+// Who unmapped it may have yet to flush.
+TEST_F(EvictionTest, APageThatNobodyMapsIsFlushedBeforeItIsStored) {
+  const auto flush = [&](GfnRange) { events_.push_back("flush"); };
+  process_.flusher.hook = flush;
+  machine_.flusher.hook = flush;
+  EXPECT_EQ(EvictPage(8).outcome, EvictOutcome::kEvicted);
+  EXPECT_EQ(events_, (std::vector<std::string>{"flush", "flush", "store"}));
+  process_.flusher.hook = nullptr;
+  machine_.flusher.hook = nullptr;
+}
+
 // An entry that somebody keeps for ever.
 TEST_F(EvictionTest, AFrozenEntryIsNotWaitedFor) {
   Map(7, Rights::kWrite);

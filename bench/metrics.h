@@ -258,7 +258,7 @@ inline void AddOthers(std::vector<Metric>& metrics) {
            Counted(AtMost("policy/geomean/misses_vs_best_bits", 1.00)),
            Counted(AtMost("policy/geomean/misses_vs_best_all", 1.10)),
            Reported("policy/<trace>/<size>/…", false),
-           AtMost("policy/nested/refaults", 0.5),
+           Counted(AtMost("policy/nested/refaults", 0.5)),
            AtMost("policy/cost", 1.5),
        }) {
     metrics.push_back(std::move(metric));

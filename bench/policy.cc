@@ -178,7 +178,7 @@ int PolicyMain(const std::vector<std::string>& arguments,
   suite.AddFigures(figures);
   nested.AddFigures(figures);
   std::vector<Metric> metrics = AllMetrics();
-  for (Metric& metric : metrics) metric.built = figures.contains(metric.id);
+  for (Metric& metric : metrics) metric.built = true;
   const auto is_ours = [&](const std::string& id) {
     return id.rfind("policy/", 0) == 0 && id.find('<') == id.npos;
   };

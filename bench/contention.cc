@@ -43,6 +43,7 @@
 #include "bench/team.h"
 #include "bench/trace_folder.h"
 #include "bench/walk_suite.h"
+#include "ptage/lru.h"
 
 namespace ptage::bench {
 namespace {
@@ -420,6 +421,8 @@ int Main(const std::vector<std::string>& arguments,
     of_reclaim.End();
   }
   if (interrupted != 0) return kInterrupted;
+  figures["memory/lru/bytes_per_frame"].summary =
+      Summary{.median = double{Lru<>::kBytesPerPage}, .samples = 1};
 
   PrintTables(result, replays);
   const std::string rmaps = rmap_suite.Table();

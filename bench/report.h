@@ -85,6 +85,8 @@ struct Context {
       return "missed";
     case Verdict::kUnmeasured:
       return "unmeasured";
+    case Verdict::kElsewhere:
+      return "elsewhere";
     case Verdict::kNotBuilt:
       return "not built";
   }
@@ -99,7 +101,8 @@ inline std::vector<Judged> JudgeAll(
     if (!wanted(metric.id)) continue;
     const auto found = figures.find(metric.id);
     Figure figure;
-    Verdict verdict = Verdict::kNotBuilt;
+    Verdict verdict =
+        metric.elsewhere.empty() ? Verdict::kNotBuilt : Verdict::kElsewhere;
     if (found != figures.end()) {
       figure = found->second;
       if (metric.counts_goal && figure.goal.has_value()) {
@@ -194,10 +197,11 @@ inline std::string JsonEntry(const Judged& judged) {
   };
   if (summary.samples == 0) {
     fields.emplace_back("error_occurred", "true");
-    const std::string why = judged.verdict == Verdict::kNotBuilt ? "not built"
-                            : judged.figure.missing.empty()
-                                ? "not measured in this run"
-                                : judged.figure.missing;
+    const std::string why =
+        judged.verdict == Verdict::kNotBuilt    ? "not built"
+        : judged.verdict == Verdict::kElsewhere ? "by " + metric.elsewhere
+        : judged.figure.missing.empty()         ? "not measured in this run"
+                                                : judged.figure.missing;
     fields.emplace_back("error_message", Quoted(why));
   } else {
     add("ratio", summary.median);
@@ -233,12 +237,14 @@ inline std::string MetricsTable(const std::vector<Judged>& all) {
       interval = absl::StrCat(internal::Number(summary.interval->low), " … ",
                               internal::Number(summary.interval->high));
     }
-    table.Add({judged.metric.id,
-               measured ? internal::Number(summary.median)
-               : judged.figure.missing.empty() ? "-"
-                                               : judged.figure.missing,
-               interval, absl::StrCat(summary.samples),
-               internal::GoalText(judged), VerdictName(judged.verdict)});
+    table.Add(
+        {judged.metric.id,
+         measured                        ? internal::Number(summary.median)
+         : judged.figure.missing.empty() ? "-"
+                                         : judged.figure.missing,
+         interval, absl::StrCat(summary.samples), internal::GoalText(judged),
+         judged.verdict == Verdict::kElsewhere ? "by " + judged.metric.elsewhere
+                                               : VerdictName(judged.verdict)});
   }
   return table.ToString();
 }

@@ -88,7 +88,14 @@ enum class GoalKind {
   kExactly,
 };
 
-enum class Verdict { kReported, kMet, kMissed, kUnmeasured, kNotBuilt };
+enum class Verdict {
+  kReported,
+  kMet,
+  kMissed,
+  kUnmeasured,
+  kElsewhere,  // another program measures it
+  kNotBuilt,
+};
 
 // What a figure is.
 enum class Evidence {

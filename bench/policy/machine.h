@@ -43,6 +43,27 @@ inline constexpr Sampling kSamplings[] = {{"none", 0, 0},
                                           {"continuous", 128, 64}};
 inline constexpr Sampling kDefaultSampling = kSamplings[1];
 
+// When the next sample of so many frames is due.
+class SampleClock {
+ public:
+  SampleClock(Sampling sampling, std::uint32_t frames)
+      : every_(sampling.references == 0 ? ~std::uint64_t{0}
+                                        : sampling.references),
+        share_(
+            sampling.frames_share == 0
+                ? ~std::uint64_t{0}
+                : std::max(frames / sampling.frames_share, std::uint32_t{1})) {}
+
+  // Since the last one there were so many references, and misses.
+  [[nodiscard]] bool Due(std::uint64_t references, std::uint64_t misses) const {
+    return references >= every_ || misses >= share_;
+  }
+
+ private:
+  const std::uint64_t every_;
+  const std::uint64_t share_;
+};
+
 struct PolicyCost {
   std::uint64_t misses = 0;
   std::uint64_t evictions = 0;
@@ -123,12 +144,7 @@ class Machine {
   template <class Policy>
   PolicyCost Run(Policy& policy, const std::vector<Page>& references,
                  Sampling sampling) {
-    const std::uint64_t share =
-        sampling.frames_share == 0
-            ? ~std::uint64_t{0}
-            : std::max(frames_ / sampling.frames_share, std::uint32_t{1});
-    const std::uint64_t every =
-        sampling.references == 0 ? ~std::uint64_t{0} : sampling.references;
+    const SampleClock clock(sampling, frames_);
     std::uint64_t since = 0;
     std::uint64_t missed = 0;
     std::uint32_t used = 0;
@@ -149,7 +165,7 @@ class Machine {
         policy.Insert(page);
         Count(mapped);
       }
-      if (++since >= every || missed >= share) {
+      if (clock.Due(++since, missed)) {
         since = 0;
         missed = 0;
         const std::uint64_t begin = Ticks();

@@ -25,12 +25,15 @@ struct Workload {
   std::vector<Page> references = {};
   // Whether constants of the library's policy were chosen by it.
   bool tuned = true;
+  // Not generated.
+  bool recorded = false;
 };
 
 // The records of a trace, in order. A record that repeats the page of the one
 // before it is left out: no policy could tell.
 [[nodiscard]] inline Workload FromTrace(std::string name, const Trace& trace) {
-  Workload workload{.name = std::move(name), .pages = trace.pages};
+  Workload workload{
+      .name = std::move(name), .pages = trace.pages, .recorded = true};
   for (const Record& record : trace.records) {
     if (workload.references.empty() ||
         workload.references.back() != record.page) {

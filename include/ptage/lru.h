@@ -149,6 +149,8 @@ class Lru {
   static constexpr std::uint32_t kForgetTicks = 64;
   static constexpr std::uint32_t kTicksPerTurnover = 16;
   static constexpr std::uint32_t kSmallBatch = 32;
+  // Evictions, at least, between two looks at what was learned.
+  static constexpr std::uint32_t kRefreshGiven = 256;
 
   struct Candidate {
     LruPage page;
@@ -198,6 +200,8 @@ class Lru {
   // Pages in memory that this turn through all of them has met so far.
   std::uint32_t met_ ABSL_GUARDED_BY(evictors_) = 0;
   std::uint32_t learned_ ABSL_GUARDED_BY(evictors_) = 0;
+  // Pages given out since.
+  std::uint64_t given_since_ ABSL_GUARDED_BY(evictors_) = 0;
   std::uint32_t forgot_ ABSL_GUARDED_BY(evictors_) = 0;
   std::uint64_t examined_ ABSL_GUARDED_BY(evictors_) = 0;
 };
@@ -282,9 +286,10 @@ void Lru<kGenerations>::Learn(std::uint32_t now) {
     model_.Forget();
     forgot_ = now;
   }
-  if (now - learned_ >= kRefreshTicks) {
+  if (now - learned_ >= kRefreshTicks && given_since_ >= kRefreshGiven) {
     model_.Refresh();
     learned_ = now;
+    given_since_ = 0;
   }
 }
 
@@ -307,6 +312,7 @@ std::optional<LruPage> Lru<kGenerations>::Claim() {
 
 template <unsigned kGenerations>
 bool Lru<kGenerations>::Refill() {
+  given_since_ += std::exchange(given_, 0);
   Learn(Now());
   const LruPage all = pages();
   for (LruPage asked = 0; asked < all;) {
@@ -337,14 +343,17 @@ bool Lru<kGenerations>::RankSegment(LruPage begin, LruPage end) {
     met += word.state() == PageState::kResident ? 1u : 0u;
   }
   std::uint32_t count[ReuseModel::kRanks] = {};
+  unsigned lowest = ReuseModel::kRanks;
+  unsigned highest = 0;
   for (std::uint32_t i = 0; i < met; ++i) {
     const PageWord word(ranked_[i].rank);
     const unsigned rank = model_.RankOf(word.tier(), word.AgeAt(now));
     ranked_[i].rank = rank;
     ++count[rank];
+    lowest = std::min(lowest, rank);
+    highest = std::max(highest, rank);
   }
   examined_ += end - begin;
-  given_ = 0;
   lowest_.clear();
   if (met == 0) return false;
   met_ += met;
@@ -353,7 +362,7 @@ bool Lru<kGenerations>::RankSegment(LruPage begin, LruPage end) {
   // begin.
   std::uint32_t before = 0;
   unsigned generation = 0;
-  for (unsigned rank = 0; rank < ReuseModel::kRanks; ++rank) {
+  for (unsigned rank = lowest; rank <= highest; ++rank) {
     while (generation < kGenerations &&
            before + count[rank] >
                std::uint64_t{generation} * met / kGenerations) {

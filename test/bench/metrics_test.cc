@@ -88,11 +88,25 @@ TEST(MetricsTest, TheGoalsOfTheSliceAreThoseOfTheSpecification) {
 
 TEST(MetricsTest, WhatIsNotBuiltIsListedAsSuch) {
   const std::map<std::string, Metric> metrics = ById();
-  for (const char* id : {"memory/table_info/share", "policy/cost"}) {
+  for (const char* id :
+       {"memory/table_info/share", "memory/rmap/bytes_per_frame"}) {
     const auto found = metrics.find(id);
     ASSERT_NE(found, metrics.end()) << id;
     EXPECT_FALSE(found->second.built) << id;
+    EXPECT_EQ(found->second.elsewhere, "") << id;
   }
+}
+
+TEST(MetricsTest, ThePolicyGroupSaysWhoMeasuresIt) {
+  int policies = 0;
+  for (const Metric& metric : AllMetrics()) {
+    if (metric.id.rfind("policy/", 0) != 0) continue;
+    ++policies;
+    EXPECT_FALSE(metric.built) << metric.id;
+    EXPECT_EQ(metric.elsewhere, "tools/bench policy") << metric.id;
+  }
+  EXPECT_EQ(policies, 6);
+  EXPECT_TRUE(ById().at("memory/lru/bytes_per_frame").built);
 }
 
 TEST(MetricsTest, FaultFiguresExistOnlyWithEviction) {

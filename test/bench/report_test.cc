@@ -50,6 +50,17 @@ TEST(ReportTest, EveryMetricIsListedWhetherMeasuredOrNot) {
   EXPECT_NE(table.find("not built"), table.npos);
 }
 
+TEST(ReportTest, WhatAnotherProgramMeasuresSaysWhich) {
+  Metric metric = internal::AtLeast("a/elsewhere", 2);
+  metric.elsewhere = "tools/other";
+  const std::vector<Judged> all = JudgeAll({metric}, {}, All);
+  EXPECT_EQ(all[0].verdict, Verdict::kElsewhere);
+  EXPECT_NE(MetricsTable(all).find("by tools/other"), std::string::npos);
+  EXPECT_NE(ToJson(Context(), all).find("\"by tools/other\""),
+            std::string::npos);
+  EXPECT_FALSE(AnyMissed(all));
+}
+
 TEST(ReportTest, OnlyMissedGoalsFailACheck) {
   const std::vector<Metric> metrics = {
       Built(internal::AtLeast("a/unmeasured", 2)),

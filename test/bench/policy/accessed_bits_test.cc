@@ -18,6 +18,7 @@
 #include "bench/policy/ours.h"
 #include "bench/policy/workloads.h"
 #include "gtest/gtest.h"
+#include "test/bench/policy/recorded.h"
 
 namespace ptage::bench {
 namespace {
@@ -143,6 +144,20 @@ TEST(MachineTest, ClockMissesAsASecondImplementationDoesHoweverItIsSampled) {
       for (const Sampling& sampling : kSamplings) {
         EXPECT_EQ(Misses<ClockHand>(workload, frames, sampling), naive)
             << workload.name << " " << sampling.name;
+      }
+    }
+  }
+}
+
+TEST(MachineTest, ClockMissesAsASecondImplementationDoesOnRecordedTraces) {
+  for (const Workload& workload : RecordedWorkloads()) {
+    SCOPED_TRACE(workload.name);
+    for (const std::uint32_t frames : {13u, 40u}) {
+      const std::uint64_t naive = NaiveClock(workload, frames);
+      EXPECT_GT(naive, workload.pages);
+      for (const Sampling& sampling : kSamplings) {
+        EXPECT_EQ(Misses<ClockHand>(workload, frames, sampling), naive)
+            << sampling.name;
       }
     }
   }

@@ -16,6 +16,7 @@
 
 #include "bench/policy/workloads.h"
 #include "gtest/gtest.h"
+#include "test/bench/policy/recorded.h"
 
 namespace ptage::bench {
 namespace {
@@ -283,6 +284,24 @@ std::uint64_t NaiveBelady(const References& references, std::size_t frames) {
   return misses;
 }
 
+// Both, of so many pages.
+void ExpectTheSame(const References& references, Page pages,
+                   std::uint32_t frames) {
+  EXPECT_EQ(Replayed(ExactLru(pages, frames), references),
+            Replayed(NaiveLru{frames}, references));
+  EXPECT_EQ(Replayed(Lfu(pages, frames), references),
+            Replayed(NaiveLfu{frames}, references));
+  EXPECT_EQ(Replayed(Arc(pages, frames), references),
+            Replayed(NaiveArc{frames}, references));
+  EXPECT_EQ(Replayed(S3Fifo(pages, frames), references),
+            Replayed(NaiveS3Fifo{frames}, references));
+  EXPECT_EQ(Replayed(Sieve(pages, frames), references),
+            Replayed(NaiveSieve{frames}, references));
+  const std::string bound =
+      Replayed(Belady(pages, frames, references), references);
+  EXPECT_EQ(MissesOf(bound), NaiveBelady(references, frames));
+}
+
 TEST(EveryAccessTest, ASecondImplementationMissesTheSame) {
   for (const Workload& workload : GeneratedWorkloads(1500)) {
     // A few pages, so that the second ones are done soon.
@@ -290,19 +309,16 @@ TEST(EveryAccessTest, ASecondImplementationMissesTheSame) {
     for (Page& page : references) page = page % 61;
     for (const std::uint32_t frames : {11u, 30u}) {
       SCOPED_TRACE(workload.name);
-      EXPECT_EQ(Replayed(ExactLru(61, frames), references),
-                Replayed(NaiveLru{frames}, references));
-      EXPECT_EQ(Replayed(Lfu(61, frames), references),
-                Replayed(NaiveLfu{frames}, references));
-      EXPECT_EQ(Replayed(Arc(61, frames), references),
-                Replayed(NaiveArc{frames}, references));
-      EXPECT_EQ(Replayed(S3Fifo(61, frames), references),
-                Replayed(NaiveS3Fifo{frames}, references));
-      EXPECT_EQ(Replayed(Sieve(61, frames), references),
-                Replayed(NaiveSieve{frames}, references));
-      const std::string bound =
-          Replayed(Belady(61, frames, references), references);
-      EXPECT_EQ(MissesOf(bound), NaiveBelady(references, frames));
+      ExpectTheSame(references, 61, frames);
+    }
+  }
+}
+
+TEST(EveryAccessTest, ASecondImplementationMissesTheSameOnRecordedTraces) {
+  for (const Workload& workload : RecordedWorkloads()) {
+    SCOPED_TRACE(workload.name);
+    for (const std::uint32_t frames : {13u, 40u}) {
+      ExpectTheSame(workload.references, workload.pages, frames);
     }
   }
 }

@@ -10,6 +10,9 @@
 //   * Count says no less than how many things are there during the whole call,
 //     and no more than were ever added.
 //   * What happens by itself is counted exactly.
+//   * Before the first addition Count reads one word, which additions write
+//     once and read from then on. It orders nothing: who knows of an addition,
+//     by happens-before, reads that it was written.
 //
 //   Were additions and removals one number in each line, then
 //     asker: reads the first line     | one: adds, in the first line
@@ -43,7 +46,7 @@ class ShardedCount {
 
   // `hint` differs between threads that run at the same time, as far as it can.
   void Add(unsigned hint = ThreadHint()) {
-    // Read first: what every asker reads is written once, not by each addition.
+    // Read first, or each addition would take the line from every asker.
     if (ReadOnce(ever_, kRelaxed) == 0) {
       WriteOnce(ever_, std::uint32_t{1}, kRelaxed);
     }
@@ -72,7 +75,6 @@ class ShardedCount {
 
 template <unsigned kShards>
 std::uint64_t ShardedCount<kShards>::Count() const {
-  // An addition that happened before this call wrote this word before.
   if (ReadOnce(ever_, kRelaxed) == 0) return 0;
   std::uint64_t taken = 0;
   for (const Shard& shard : shards_) {

@@ -17,11 +17,11 @@ TEST(EvictionSearch, WhatIsUsedBeforeTheLastFreezeIsKept) {
 }
 
 TEST(EvictionSearch, AnAccessThatAZapTookAwayKeepsThePage) {
-  ExpectHolds<EvictorAgainstZap>();
+  ExpectHolds<EvictorAgainstZap<Meanwhile::kUse>>();
 }
 
 TEST(EvictionSearch, NoMappingComesThatTheEvictorDoesNotSee) {
-  ExpectHolds<EvictorAgainstFault>();
+  ExpectHolds<EvictorAgainstZap<Meanwhile::kFault>>();
 }
 
 TEST(EvictionSearch, APageIsTakenOutOfALargeOneOrNotAtAll) {

@@ -286,7 +286,10 @@ struct EvictorAgainstUser : rl::test_suite<EvictorAgainstUser, 3> {
 // --- Against a zap that takes the access away, and a fault that brings it
 // back.
 
-struct EvictorAgainstZap : rl::test_suite<EvictorAgainstZap, 3> {
+enum class Meanwhile { kUse, kFault };
+
+template <Meanwhile kMeanwhile>
+struct EvictorAgainstZap : rl::test_suite<EvictorAgainstZap<kMeanwhile>, 3> {
   static constexpr Plan kPlan = UpToPreemptions(3);
 
   EvictedTree tree;
@@ -295,28 +298,12 @@ struct EvictorAgainstZap : rl::test_suite<EvictorAgainstZap, 3> {
   void thread(unsigned index) {
     if (index == 0) {
       tree.EvictPage(EvictedTree::kPageA);
-    } else if (index == 1) {
+    } else if (index == 2) {
+      tree.Zap();
+    } else if (kMeanwhile == Meanwhile::kUse) {
       tree.Use(kA, AccessKind::kRead);
     } else {
-      tree.Zap();
-    }
-  }
-  void after() { tree.Check(); }
-};
-
-struct EvictorAgainstFault : rl::test_suite<EvictorAgainstFault, 3> {
-  static constexpr Plan kPlan = UpToPreemptions(3);
-
-  EvictedTree tree;
-
-  void before() { tree.MapSmall(TinyFormat::kDirty); }
-  void thread(unsigned index) {
-    if (index == 0) {
-      tree.EvictPage(EvictedTree::kPageA);
-    } else if (index == 1) {
       tree.Fault();
-    } else {
-      tree.Zap();
     }
   }
   void after() { tree.Check(); }

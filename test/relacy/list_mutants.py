@@ -79,7 +79,7 @@ SHARED_READS = {
     "LockHead", "Own", "Read",
 }
 # A compare-and-swap, by what it does to an entry.
-TAKES = {"Install", "Freeze", "ZapSeen", "Mark"}
+TAKES = {"Install", "Freeze", "ZapSeen", "Mark", "Replace"}
 # What they answer if nothing has changed.
 PREDICATES = {
     "belongs": "true",

@@ -19,6 +19,7 @@ SEARCHES = {
     "legacy_shadow/protected_frames": ["protected_frames"],
     "lock": ["lock"],
     "lru/eviction": ["eviction"],
+    "lru/page_word": ["lru"],
     "memory": ["spte", "rmap"],
     "once/block": ["page_table"],
     "once/vector": ["rmap", "page_table"],
@@ -153,6 +154,19 @@ LISTED = {
             "Holders<2>",
             "DATA RACE",
         ),
+    },
+    "lru/page_word": {
+        "AddPage:recheck:1": ("TwoAdders", "a page is added once"),
+        "ClaimPage:recheck:1": ("OneMark<Asking::kClaims>", "a mark speaks once"),
+        "ClaimPage:recheck:2": ("MarkAgainstEvictor", "a marked page is not claimed"),
+        "FreePage:recheck:1": ("EvictorsAgainstOwner", "what was freed can be added"),
+        "KeepPage:recheck:1": ("KeeperAgainstMark", "what is unknown does not look old"),
+        "MarkPage:recheck:1": ("KeeperAgainstMark", "and its mark stays"),
+        "ReleasePage:recheck:1": ("EvictorsAgainstOwner", "nobody has the page for ever"),
+        "Replace:recheck:1": ("TwoAdders", "a page is added once"),
+        "Replace:recheck:2": ("EvictorAfterAdder", "DATA RACE"),
+        "TakeMark:recheck:1": ("OneMark<Asking::kTakes>", "a mark speaks once"),
+        "UsePage:recheck:1": ("UsesAgainstTaker", "no use of a claimed page is lost"),
     },
     "memory": {
         "RecordsFrame:recheck:1": (
@@ -382,7 +396,7 @@ LISTED = {
             "what is evicted is mapped nowhere",
         ),
         "HandOver:swap:1": (
-            "EvictorAgainstZap",
+            "EvictorAgainstZap<Meanwhile::kUse>",
             "who finds nothing mapped has it told",
         ),
         "Take:recheck:1": (

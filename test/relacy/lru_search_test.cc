@@ -16,6 +16,19 @@ TEST(LruSearch, AMarkedPageIsNotEvicted) { ExpectHolds<MarkAgainstEvictor>(); }
 
 TEST(LruSearch, NoMarkIsLost) { ExpectHolds<MarksAgainstTaker>(); }
 
+TEST(LruSearch, NoUseOfAClaimedPageIsLost) { ExpectHolds<UsesAgainstTaker>(); }
+
+TEST(LruSearch, WhatIsUnknownStaysYoungAndKeepsItsMark) {
+  ExpectHolds<KeeperAgainstMark>();
+}
+
+TEST(LruSearch, AMarkSpeaksOnce) {
+  ExpectHolds<OneMark<Asking::kClaims>>();
+  ExpectHolds<OneMark<Asking::kTakes>>();
+}
+
+TEST(LruSearch, APageIsAddedOnce) { ExpectHolds<TwoAdders>(); }
+
 TEST(LruSearch, WhatAnEvictorDidIsDoneWhenThePageComesBack) {
   ExpectHolds<AdderAgainstEvictor>();
 }

@@ -36,7 +36,8 @@ struct EvictorsAgainstOwner : rl::test_suite<EvictorsAgainstOwner, 3> {
   void thread(unsigned index) {
     if (index == 2) {
       PageUse use;
-      if (FreePage(page.cell)) (void)AddPage(page.cell, 2, use);
+      if (!FreePage(page.cell)) return;
+      Require(AddPage(page.cell, 2, use), "what was freed can be added");
       return;
     }
     if (ClaimPage(page.cell) != ClaimOutcome::kClaimed) return;
@@ -101,6 +102,92 @@ struct MarksAgainstTaker : rl::test_suite<MarksAgainstTaker, 2> {
     Require(!left || PageWord(ReadOnce(page.cell, kRelaxed)).marked(),
             "no mark is lost");
   }
+};
+
+// Two uses of a page that has been claimed, and its evictor, who asks twice.
+struct UsesAgainstTaker : rl::test_suite<UsesAgainstTaker, 2> {
+  static constexpr Plan kPlan = kEveryInterleaving;
+
+  LruPageState page;
+  // Whether the last use was not told to the evictor.
+  bool left = false;
+
+  void before() {
+    page.SetUp(true);
+    (void)ClaimPage(page.cell);
+  }
+  void thread(unsigned index) {
+    for (unsigned turn = 0; turn < 2; ++turn) {
+      if (index == 0) {
+        PageUse use;
+        (void)UsePage(page.cell, 2 + turn, use);
+        left = true;
+      } else if (TakeMark(page.cell)) {
+        left = false;
+      }
+    }
+  }
+  void after() {
+    Require(!left || PageWord(ReadOnce(page.cell, kRelaxed)).marked(),
+            "no use of a claimed page is lost");
+  }
+};
+
+// Of a page nobody can say whether it is used, while somebody marks it.
+struct KeeperAgainstMark : rl::test_suite<KeeperAgainstMark, 2> {
+  static constexpr Plan kPlan = kEveryInterleaving;
+
+  LruPageState page;
+
+  void before() { page.SetUp(true); }
+  void thread(unsigned index) {
+    if (index == 0) {
+      KeepPage(page.cell, 5);
+    } else {
+      (void)MarkPage(page.cell);
+    }
+  }
+  void after() {
+    const PageWord word(ReadOnce(page.cell, kRelaxed));
+    Require(word.tick() == 5, "what is unknown does not look old");
+    Require(word.marked(), "and its mark stays");
+  }
+};
+
+enum class Asking { kClaims, kTakes };
+
+// One mark, and two who ask for it.
+template <Asking kAsking>
+struct OneMark : rl::test_suite<OneMark<kAsking>, 2> {
+  static constexpr Plan kPlan = kEveryInterleaving;
+
+  LruPageState page;
+  int young = 0;
+
+  void before() {
+    page.SetUp(true);
+    (void)MarkPage(page.cell);
+  }
+  void thread(unsigned) {
+    young += kAsking == Asking::kTakes
+                 ? TakeMark(page.cell)
+                 : ClaimPage(page.cell) == ClaimOutcome::kYoung;
+  }
+  void after() { Require(young == 1, "a mark speaks once"); }
+};
+
+struct TwoAdders : rl::test_suite<TwoAdders, 2> {
+  static constexpr Plan kPlan = kEveryInterleaving;
+
+  LruPageState page;
+  int added = 0;
+
+  void before() { page.SetUp(false); }
+  void thread(unsigned) {
+    PageUse use;
+    added += AddPage(page.cell, 2, use);
+  }
+  void after() { Require(added == 1, "a page is added once"); }
 };
 
 // What the evictor did is done when the page comes back; what was done before

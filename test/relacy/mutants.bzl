@@ -93,7 +93,7 @@ MUTANTS = {
     "lru/eviction": [
         (
             "TheMarkIsNotAsked",
-            "EvictorAgainstZap",
+            "EvictorAgainstZap<Meanwhile::kUse>",
             "what was used is kept",
             "return marks.TakeReferenced(page) ? TakeOutcome::kInUse\n" +
             "                                      : TakeOutcome::kTaken;",
@@ -101,7 +101,7 @@ MUTANTS = {
         ),
         (
             "TheMarkIsAskedBeforeTheFreeze",
-            "EvictorAgainstZap",
+            "EvictorAgainstZap<Meanwhile::kUse>",
             "what was used is kept",
             "  const auto decide = [&] {\n" +
             "    return marks.TakeReferenced(page) ? TakeOutcome::kInUse\n",
@@ -312,6 +312,13 @@ MUTANTS = {
     ],
     "sharded_count": [
         (
+            "FirstNotAnnounced",
+            "FirstOfAll",
+            "what is there is counted",
+            "if (ReadOnce(ever_, kRelaxed) == 0) {\n",
+            "if (false) {\n",
+        ),
+        (
             "AdditionsAreReadFirst",
             "ComeAndGo",
             "what is there is counted",
@@ -377,7 +384,7 @@ MUTANTS = {
             "  Empty<F>(entry);\n  sink(seen);\n",
         ),
     ],
-    "lru/page_word@lru": [
+    "lru/page_word": [
         (
             "AMarkDoesNotStopAClaim",
             "MarkAgainstEvictor",

@@ -12,5 +12,9 @@ TEST(ShardedCountSearch, WhatIsThereIsCountedWhileOthersComeAndGo) {
   ExpectHolds<ComeAndGo>();
 }
 
+TEST(ShardedCountSearch, TheFirstIsCountedByWhoKnowsOfIt) {
+  ExpectHolds<FirstOfAll>();
+}
+
 }  // namespace
 }  // namespace ptage::relacy

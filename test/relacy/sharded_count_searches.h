@@ -39,6 +39,24 @@ struct ComeAndGo : rl::test_suite<ComeAndGo, 3> {
   }
 };
 
+// Two first things on lines of their own, of which one may find that the other
+// was announced already; and one who is told of either, and asks.
+struct FirstOfAll : rl::test_suite<FirstOfAll, 3> {
+  static constexpr Plan kPlan = kEveryInterleaving;
+
+  ShardedCount<3> count;
+  Cell<std::uint32_t> there{0u};
+
+  void thread(unsigned index) {
+    if (index < 2) {
+      count.Add(index);
+      WriteOnce(there, 1u, kRelease);
+    } else if (ReadOnce(there, kAcquire) != 0) {
+      Require(count.Count() != 0, "what is there is counted");
+    }
+  }
+};
+
 }  // namespace ptage::relacy
 
 #endif  // PTAGE_TEST_RELACY_SHARDED_COUNT_SEARCHES_H_

@@ -130,6 +130,8 @@ def ptage_relacy_test(name, deps = [], size = "medium", tags = [], copts = [], o
         copts = [
             optimize,
             "-DPTAGE_RELACY=1",
+            # Relacy has a delete of its own, which is not told sizes.
+            "-fno-sized-deallocation",
         ] + copts,
         tags = tags + ["relacy"],
         deps = deps + ["@relacy"],

@@ -15,10 +15,6 @@
 //     gfn names one page of memory.
 //   * Whoever removes or moves a slot has emptied its rmaps before, and lets
 //     nobody add to them.
-//
-// Sites (order · partner)
-//   [memslot.1] release store in Publish   · [memslot.2]
-//   [memslot.2] acquire load in Snapshot   · [memslot.1]
 
 #ifndef PTAGE_MEMSLOT_H_
 #define PTAGE_MEMSLOT_H_
@@ -35,7 +31,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/synchronization/mutex.h"
 #include "ptage/config.h"
-#include "ptage/once.h"
+#include "ptage/published.h"
 #include "ptage/reclaim.h"
 #include "ptage/rmap.h"
 #include "ptage/spte.h"
@@ -107,18 +103,11 @@ class Memslot {
 
 template <SpteFormat F, Reclaimer R>
 class Memslots {
-  static_assert(!kTypeStable<R>,
-                "Memslots: a set of slots is freed, not used again, so it "
-                "needs a reclaimer that waits for walks; TypeStable does not");
-
  public:
   using Walk = LocklessWalk<R>;
 
-  explicit Memslots(R& reclaimer) : reclaimer_(reclaimer), current_(nullptr) {}
-  // Precondition: no other thread uses the set.
-  ~Memslots() { delete ReadOnce(current_, kRelaxed); }
-  Memslots(const Memslots&) = delete;
-  Memslots& operator=(const Memslots&) = delete;
+  // `reclaimer` outlives the slots.
+  explicit Memslots(R& reclaimer) : slots_(reclaimer) {}
 
   // InvalidArgument: `frames` is empty or reversed, or reaches beyond `limit`;
   // AlreadyExists: it overlaps a slot.
@@ -149,16 +138,9 @@ class Memslots {
   void ForEach(const Walk& walk, GfnRange range, Visitor&& visit) const;
 
  private:
+  // In order of frames.
   using Slots = std::vector<std::shared_ptr<Memslot<F>>>;
-  // Immutable once published; replaced whole.
-  struct Set : Retired {
-    Slots slots;  // in order of frames
-  };
 
-  [[nodiscard]] Slots Copy() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(writer_) {
-    const Set* const set = ReadOnce(current_, kRelaxed);
-    return set == nullptr ? Slots{} : set->slots;
-  }
   static absl::Status NoSlot(GfnRange frames) {
     return absl::NotFoundError(absl::StrFormat(
         "no memslot [%d, %d)", frames.begin.value, frames.end.value));
@@ -170,15 +152,8 @@ class Memslots {
   static absl::Status Move(Slots& slots, GfnRange frames, Gfn to, Gfn limit);
   void Publish(Slots slots) ABSL_EXCLUSIVE_LOCKS_REQUIRED(writer_);
 
-  // [memslot.2] acquire, pairs with [memslot.1].
-  [[nodiscard]] const Set* Snapshot(const Walk& walk) const {
-    PTAGE_ASSERT(static_cast<bool>(walk));
-    return ReadOnce(current_, kAcquire);
-  }
-
-  R& reclaimer_;
   absl::Mutex writer_;
-  Cell<Set*> current_;
+  Published<Slots, R> slots_;
 };
 
 // ---------------------------------------------------------------------------
@@ -245,22 +220,14 @@ void Memslots<F, R>::Publish(Slots slots) {
   std::sort(slots.begin(), slots.end(), [](const auto& a, const auto& b) {
     return a->frames().begin < b->frames().begin;
   });
-  Set* const old = ReadOnce(current_, kRelaxed);
-  auto next = std::make_unique<Set>();
-  next->slots = std::move(slots);
-  // [memslot.1] release, pairs with [memslot.2].
-  WriteOnce(current_, next.release(), kRelease);
-  if (old != nullptr) {
-    old->free = [](Retired& self, void*) { delete static_cast<Set*>(&self); };
-    reclaimer_.Retire(*old);
-  }
+  slots_.Replace(std::move(slots));
 }
 
 template <SpteFormat F, Reclaimer R>
 absl::Status Memslots<F, R>::Add(GfnRange frames, Pfn base, Rights rights,
                                  Gfn limit, SpaceSet spaces) {
   absl::MutexLock lock(&writer_);
-  Slots slots = Copy();
+  Slots slots = slots_.Latest();
   const absl::Status fits = Fits(slots, frames, limit);
   if (!fits.ok()) return fits;
   slots.push_back(std::make_shared<Memslot<F>>(frames, base, rights, spaces));
@@ -271,7 +238,7 @@ absl::Status Memslots<F, R>::Add(GfnRange frames, Pfn base, Rights rights,
 template <SpteFormat F, Reclaimer R>
 absl::Status Memslots<F, R>::Remove(GfnRange frames) {
   absl::MutexLock lock(&writer_);
-  Slots slots = Copy();
+  Slots slots = slots_.Latest();
   if (Take(slots, frames) == nullptr) return NoSlot(frames);
   Publish(std::move(slots));
   return absl::OkStatus();
@@ -296,7 +263,7 @@ absl::Status Memslots<F, R>::Move(Slots& slots, GfnRange frames, Gfn to,
 template <SpteFormat F, Reclaimer R>
 absl::Status Memslots<F, R>::Move(GfnRange frames, Gfn to, Gfn limit) {
   absl::MutexLock lock(&writer_);
-  Slots slots = Copy();
+  Slots slots = slots_.Latest();
   const absl::Status moved = Move(slots, frames, to, limit);
   if (moved.ok()) Publish(std::move(slots));
   return moved;
@@ -305,14 +272,14 @@ absl::Status Memslots<F, R>::Move(GfnRange frames, Gfn to, Gfn limit) {
 template <SpteFormat F, Reclaimer R>
 absl::Status Memslots<F, R>::Holds(GfnRange frames) {
   absl::MutexLock lock(&writer_);
-  Slots slots = Copy();
+  Slots slots = slots_.Latest();
   return Take(slots, frames) == nullptr ? NoSlot(frames) : absl::OkStatus();
 }
 
 template <SpteFormat F, Reclaimer R>
 absl::Status Memslots<F, R>::CanMove(GfnRange frames, Gfn to, Gfn limit) {
   absl::MutexLock lock(&writer_);
-  Slots slots = Copy();
+  Slots slots = slots_.Latest();
   return Move(slots, frames, to, limit);
 }
 
@@ -328,12 +295,11 @@ template <SpteFormat F, Reclaimer R>
 template <class Visitor>
 void Memslots<F, R>::ForEach(const Walk& walk, GfnRange range,
                              Visitor&& visit) const {
-  const Set* const set = Snapshot(walk);
-  if (set == nullptr) return;
+  const Slots& slots = slots_.Read(walk);
   auto slot = std::partition_point(
-      set->slots.begin(), set->slots.end(),
+      slots.begin(), slots.end(),
       [&](const auto& other) { return other->frames().end <= range.begin; });
-  for (; slot != set->slots.end(); ++slot) {
+  for (; slot != slots.end(); ++slot) {
     const GfnRange part = (*slot)->frames().Clip(range);
     if (part.Empty()) break;
     visit(**slot, part);

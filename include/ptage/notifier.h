@@ -44,10 +44,6 @@
 //
 //   Progress: Age fast-only is wait-free if every notifier's is. Register and
 //   Unregister wait for the questions and invalidations that were under way.
-//
-// Sites (order · partner)
-//   [chain.1] release store in Replace  · [chain.2]
-//   [chain.2] acquire load in Current   · [chain.1]
 
 #ifndef PTAGE_NOTIFIER_H_
 #define PTAGE_NOTIFIER_H_
@@ -55,7 +51,6 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <utility>
 #include <vector>
 
@@ -64,7 +59,7 @@
 #include "absl/synchronization/mutex.h"
 #include "ptage/hold.h"
 #include "ptage/mmu.h"
-#include "ptage/once.h"
+#include "ptage/published.h"
 #include "ptage/reclaim.h"
 #include "ptage/types.h"
 
@@ -125,11 +120,7 @@ class NotifierChain : public AgeQuestions<NotifierChain<R>> {
  public:
   // `reclaimer` outlives the chain.
   explicit NotifierChain(R& reclaimer)
-      : reclaimer_(reclaimer), current_(new List) {}
-  // Precondition: no other thread uses the chain.
-  ~NotifierChain() { delete ReadOnce(current_, kRelaxed); }
-  NotifierChain(const NotifierChain&) = delete;
-  NotifierChain& operator=(const NotifierChain&) = delete;
+      : reclaimer_(reclaimer), notifiers_(reclaimer) {}
 
   // AlreadyExists: `notifier` is in the chain. It outlives its registration.
   // Precondition of both: the calling thread is not inside a walk of the
@@ -151,60 +142,38 @@ class NotifierChain : public AgeQuestions<NotifierChain<R>> {
 
  private:
   using Walk = LocklessWalk<R>;
+  using Notifiers = std::vector<Notifier*>;
 
-  // Immutable once published; replaced whole.
-  struct List : Retired {
-    std::vector<Notifier*> notifiers;
-  };
-
-  const List& Current(const Walk& walk) const {
-    PTAGE_ASSERT(static_cast<bool>(walk));
-    // [chain.2] acquire, pairs with [chain.1].
-    return *ReadOnce(current_, kAcquire);
-  }
   template <class Visitor>
   void ForEach(const Walk& walk, Visitor&& visit) const {
-    for (Notifier* const notifier : Current(walk).notifiers) visit(*notifier);
+    for (Notifier* const notifier : notifiers_.Read(walk)) visit(*notifier);
   }
   // TakeIfIdle, of the notifiers from number `from` on.
-  static TakeOutcome TakeFrom(const List& list, std::size_t from, GfnRange page,
-                              ZapSink sink, TakeRest rest);
+  static TakeOutcome TakeFrom(const Notifiers& notifiers, std::size_t from,
+                              GfnRange page, ZapSink sink, TakeRest rest);
   // The same, of those that can only invalidate.
-  static TakeOutcome TakeLast(const List& list, GfnRange page, ZapSink sink,
-                              TakeRest rest);
-  // Precondition: writer_ is held.
-  void Replace(std::vector<Notifier*> notifiers);
+  static TakeOutcome TakeLast(const Notifiers& notifiers, GfnRange page,
+                              ZapSink sink, TakeRest rest);
 
   R& reclaimer_;
   absl::Mutex writer_;
-  Cell<List*> current_;
+  Published<Notifiers, R> notifiers_;
 };
 
 // ---------------------------------------------------------------------------
 
 template <SynchronizingReclaimer R>
-void NotifierChain<R>::Replace(std::vector<Notifier*> notifiers) {
-  List* const old = ReadOnce(current_, kRelaxed);
-  auto next = std::make_unique<List>();
-  next->notifiers = std::move(notifiers);
-  // [chain.1] release, pairs with [chain.2].
-  WriteOnce(current_, next.release(), kRelease);
-  old->free = [](Retired& self, void*) { delete static_cast<List*>(&self); };
-  reclaimer_.Retire(*old);
-}
-
-template <SynchronizingReclaimer R>
 absl::Status NotifierChain<R>::Register(Notifier& notifier) {
   {
     absl::MutexLock lock(&writer_);
-    std::vector<Notifier*> notifiers = ReadOnce(current_, kRelaxed)->notifiers;
+    Notifiers notifiers = notifiers_.Latest();
     if (std::find(notifiers.begin(), notifiers.end(), &notifier) !=
         notifiers.end()) {
       return absl::AlreadyExistsError(
           absl::StrFormat("notifier %p is registered already", &notifier));
     }
     notifiers.push_back(&notifier);
-    Replace(std::move(notifiers));
+    notifiers_.Replace(std::move(notifiers));
   }
   // Whoever goes by a list without it.
   reclaimer_.Synchronize();
@@ -215,14 +184,14 @@ template <SynchronizingReclaimer R>
 absl::Status NotifierChain<R>::Unregister(Notifier& notifier) {
   {
     absl::MutexLock lock(&writer_);
-    std::vector<Notifier*> notifiers = ReadOnce(current_, kRelaxed)->notifiers;
+    Notifiers notifiers = notifiers_.Latest();
     const auto found = std::find(notifiers.begin(), notifiers.end(), &notifier);
     if (found == notifiers.end()) {
       return absl::NotFoundError(
           absl::StrFormat("notifier %p is not registered", &notifier));
     }
     notifiers.erase(found);
-    Replace(std::move(notifiers));
+    notifiers_.Replace(std::move(notifiers));
   }
   // Whoever goes by a list with it.
   reclaimer_.Synchronize();
@@ -255,25 +224,27 @@ template <SynchronizingReclaimer R>
 TakeOutcome NotifierChain<R>::TakeIfIdle(GfnRange page, ZapSink sink,
                                          TakeRest rest) {
   const Walk walk(reclaimer_, WalkEntry::kWait);
-  return TakeFrom(Current(walk), 0, page, sink, rest);
+  return TakeFrom(notifiers_.Read(walk), 0, page, sink, rest);
 }
 
 template <SynchronizingReclaimer R>
-TakeOutcome NotifierChain<R>::TakeFrom(const List& list, std::size_t from,
-                                       GfnRange page, ZapSink sink,
-                                       TakeRest rest) {
-  while (from != list.notifiers.size() && !list.notifiers[from]->takes()) {
+TakeOutcome NotifierChain<R>::TakeFrom(const Notifiers& notifiers,
+                                       std::size_t from, GfnRange page,
+                                       ZapSink sink, TakeRest rest) {
+  while (from != notifiers.size() && !notifiers[from]->takes()) {
     ++from;
   }
-  if (from == list.notifiers.size()) return TakeLast(list, page, sink, rest);
-  return list.notifiers[from]->TakeIfIdle(
-      page, sink, [&] { return TakeFrom(list, from + 1, page, sink, rest); });
+  if (from == notifiers.size()) return TakeLast(notifiers, page, sink, rest);
+  return notifiers[from]->TakeIfIdle(page, sink, [&] {
+    return TakeFrom(notifiers, from + 1, page, sink, rest);
+  });
 }
 
 template <SynchronizingReclaimer R>
-TakeOutcome NotifierChain<R>::TakeLast(const List& list, GfnRange page,
-                                       ZapSink sink, TakeRest rest) {
-  for (Notifier* const notifier : list.notifiers) {
+TakeOutcome NotifierChain<R>::TakeLast(const Notifiers& notifiers,
+                                       GfnRange page, ZapSink sink,
+                                       TakeRest rest) {
+  for (Notifier* const notifier : notifiers) {
     if (notifier->takes()) continue;
     const AgeResult asked =
         notifier->Age(page, AgeAction::kTest, AgeMode::kSlow, AgeOutput{});
@@ -285,7 +256,7 @@ TakeOutcome NotifierChain<R>::TakeLast(const List& list, GfnRange page,
   //   evictor: finds it in use by others, and puts back what it froze
   // and the users of one MMU have to fault for the users of another.
   if (outcome != TakeOutcome::kTaken) return outcome;
-  for (Notifier* const notifier : list.notifiers) {
+  for (Notifier* const notifier : notifiers) {
     if (!notifier->takes()) (void)notifier->Invalidate(page, sink);
   }
   return outcome;

@@ -27,10 +27,6 @@
 //   Progress: fast-only is wait-free, if the chain's is. Fault is wait-free but
 //   for missing tables (page_table.h). All else waits for the locks of tables,
 //   flushes, and as the chain does.
-//
-// Sites (order · partner)
-//   [primary.1] release store in Replace  · [primary.2]
-//   [primary.2] acquire load in Current   · [primary.1]
 
 #ifndef PTAGE_PRIMARY_MMU_H_
 #define PTAGE_PRIMARY_MMU_H_
@@ -53,9 +49,8 @@
 #include "ptage/hold.h"
 #include "ptage/memory.h"
 #include "ptage/mmu.h"
-#include "ptage/once.h"
+#include "ptage/published.h"
 #include "ptage/reclaim.h"
-#include "ptage/reclaim/type_stable.h"
 #include "ptage/spte.h"
 #include "ptage/tdp_mmu.h"
 #include "ptage/types.h"
@@ -76,9 +71,7 @@ enum class MappingKind { kOrdinary, kSpecial };
 template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
           SecondaryMmus C>
 class PrimaryMmu : public AgeQuestions<PrimaryMmu<F, M, R, Fl, C>> {
-  static_assert(F::kLevels > 1 && !kTypeStable<R>,
-                "PrimaryMmu: a set of mappings is freed, so it needs a "
-                "reclaimer that waits for walks");
+  static_assert(F::kLevels > 1, "PrimaryMmu: a lock is that of a leaf table");
 
  public:
   using Own = TdpMmu<F, M, R, Fl>;
@@ -109,13 +102,9 @@ class PrimaryMmu : public AgeQuestions<PrimaryMmu<F, M, R, Fl, C>> {
         frames_(frames),
         own_(memory, reclaimer, flusher),
         locks_(new absl::Mutex[(frames + kFramesPerLock - 1) / kFramesPerLock]),
-        current_(new Set) {
+        mappings_(reclaimer) {
     PTAGE_ASSERT(frames <= Own::Tree::kFrames);
   }
-  // Precondition: no other thread uses the MMU.
-  ~PrimaryMmu() { delete ReadOnce(current_, kRelaxed); }
-  PrimaryMmu(const PrimaryMmu&) = delete;
-  PrimaryMmu& operator=(const PrimaryMmu&) = delete;
 
   // False if there was no memory for the root.
   [[nodiscard]] bool valid() const { return own_.valid(); }
@@ -193,10 +182,8 @@ class PrimaryMmu : public AgeQuestions<PrimaryMmu<F, M, R, Fl, C>> {
   [[nodiscard]] Own& own() { return own_; }
 
  private:
-  // Immutable once published; replaced whole.
-  struct Set : Retired {
-    std::vector<Mapping> mappings;  // in order of frames
-  };
+  // In order of frames.
+  using Mappings = std::vector<Mapping>;
 
   absl::Mutex& LockOf(Gfn gfn) {
     PTAGE_ASSERT(gfn.value < frames_);
@@ -206,19 +193,14 @@ class PrimaryMmu : public AgeQuestions<PrimaryMmu<F, M, R, Fl, C>> {
     return !page.Empty() && page.begin.value / kFramesPerLock ==
                                 (page.end.value - 1) / kFramesPerLock;
   }
-  const std::vector<Mapping>& Current(const Walk& walk) const {
-    PTAGE_ASSERT(static_cast<bool>(walk));
-    // [primary.2] acquire, pairs with [primary.1].
-    return ReadOnce(current_, kAcquire)->mappings;
-  }
   // The first mapping that ends behind `gfn`.
-  static auto FirstBehind(const std::vector<Mapping>& mappings, Gfn gfn) {
+  static auto FirstBehind(const Mappings& mappings, Gfn gfn) {
     return std::upper_bound(
         mappings.begin(), mappings.end(), gfn,
         [](Gfn at, const Mapping& mapping) { return at < mapping.frames.end; });
   }
   [[nodiscard]] std::optional<Mapping> Find(const Walk& walk, Gfn gfn) const {
-    const std::vector<Mapping>& mappings = Current(walk);
+    const Mappings& mappings = mappings_.Read(walk);
     const auto found = FirstBehind(mappings, gfn);
     if (found == mappings.end() || !found->frames.Contains(gfn)) return {};
     return *found;
@@ -226,8 +208,6 @@ class PrimaryMmu : public AgeQuestions<PrimaryMmu<F, M, R, Fl, C>> {
   // Calls `visit(part)` for each part of `range` without special mappings.
   template <class Visit>
   void ForEachAged(const Walk& walk, GfnRange range, Visit&& visit) const;
-  void Replace(std::vector<Mapping> mappings)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(writer_);
 
   R& reclaimer_;
   Fl& flusher_;
@@ -236,22 +216,10 @@ class PrimaryMmu : public AgeQuestions<PrimaryMmu<F, M, R, Fl, C>> {
   Own own_;
   const std::unique_ptr<absl::Mutex[]> locks_;
   absl::Mutex writer_;
-  Cell<Set*> current_;
+  Published<Mappings, R> mappings_;
 };
 
 // ---------------------------------------------------------------------------
-
-template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
-          SecondaryMmus C>
-void PrimaryMmu<F, M, R, Fl, C>::Replace(std::vector<Mapping> mappings) {
-  Set* const old = ReadOnce(current_, kRelaxed);
-  auto next = std::make_unique<Set>();
-  next->mappings = std::move(mappings);
-  // [primary.1] release, pairs with [primary.2].
-  WriteOnce(current_, next.release(), kRelease);
-  old->free = [](Retired& self, void*) { delete static_cast<Set*>(&self); };
-  reclaimer_.Retire(*old);
-}
 
 template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
           SecondaryMmus C>
@@ -264,7 +232,7 @@ absl::Status PrimaryMmu<F, M, R, Fl, C>::AddMapping(GfnRange frames,
         frames.begin.value, frames.end.value, frames_));
   }
   absl::MutexLock lock(&writer_);
-  std::vector<Mapping> mappings = ReadOnce(current_, kRelaxed)->mappings;
+  Mappings mappings = mappings_.Latest();
   const auto behind = FirstBehind(mappings, frames.begin);
   if (behind != mappings.end() && behind->frames.Overlaps(frames)) {
     return absl::AlreadyExistsError(
@@ -273,7 +241,7 @@ absl::Status PrimaryMmu<F, M, R, Fl, C>::AddMapping(GfnRange frames,
                         behind->frames.begin.value, behind->frames.end.value));
   }
   mappings.insert(behind, Mapping{frames, rights, kind});
-  Replace(std::move(mappings));
+  mappings_.Replace(std::move(mappings));
   return absl::OkStatus();
 }
 
@@ -282,7 +250,7 @@ template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
 absl::Status PrimaryMmu<F, M, R, Fl, C>::RemoveMapping(GfnRange frames,
                                                        ZapSink sink) {
   absl::MutexLock lock(&writer_);
-  std::vector<Mapping> mappings = ReadOnce(current_, kRelaxed)->mappings;
+  Mappings mappings = mappings_.Latest();
   const auto found = std::find_if(
       mappings.begin(), mappings.end(),
       [&](const Mapping& mapping) { return mapping.frames == frames; });
@@ -293,7 +261,7 @@ absl::Status PrimaryMmu<F, M, R, Fl, C>::RemoveMapping(GfnRange frames,
   mappings.erase(found);
   // A fault looks for the mapping under the lock of the table, which Unmap
   // takes after this: it finds none, or is done by then.
-  Replace(std::move(mappings));
+  mappings_.Replace(std::move(mappings));
   (void)Unmap(frames, sink);
   return absl::OkStatus();
 }
@@ -351,7 +319,7 @@ template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
 template <class Visit>
 void PrimaryMmu<F, M, R, Fl, C>::ForEachAged(const Walk& walk, GfnRange range,
                                              Visit&& visit) const {
-  const std::vector<Mapping>& mappings = Current(walk);
+  const Mappings& mappings = mappings_.Read(walk);
   Gfn from = range.begin;
   for (auto at = FirstBehind(mappings, range.begin);
        at != mappings.end() && at->frames.begin < range.end; ++at) {

@@ -20,6 +20,7 @@
 #include "ptage/mmu.h"
 #include "ptage/notifier.h"
 #include "ptage/primary_mmu.h"
+#include "ptage/published.h"
 #include "ptage/reclaim/epoch.h"
 #include "ptage/shadow_dirty.h"
 #include "ptage/shadow_mmu.h"

@@ -32,6 +32,7 @@ SEARCHES = {
     "profile": ["hot_tables"],
     "prune": ["prune"],
     "prune_nested": ["prune_nested"],
+    "published": ["published"],
     "reclaim/anonymous_epoch": ["anonymous_epoch"],
     "reclaim/epoch": ["epoch"],
     "reclaim/limbo": ["anonymous_epoch", "epoch"],
@@ -755,6 +756,14 @@ LISTED = {
             "OutAndBack<Asked::kData>",
             "what was written is visible after the flush",
         ),
+    },
+    "published": {
+        "Read:order:1": ("ReadWhileReplaced", "DATA RACE"),
+        "Replace:swap:1": (
+            "ReadWhileReplaced",
+            "nothing is freed under a walk",
+        ),
+        "Replace:order:1": ("ReadWhileReplaced", "DATA RACE"),
     },
     "sharded_count": {
         "Take:order:1": ("ComeAndGo", "what is there is counted"),

@@ -153,9 +153,8 @@ def is_run(pieces):
     return all("compile" not in piece.words for piece in pieces)
 
 
-def split(name, programs):
+def split(programs):
     """(fragments, programs with a main)"""
-    del name
     return ([pieces for pieces in programs if not pieces[0].is_program()],
             [pieces for pieces in programs if pieces[0].is_program()])
 
@@ -183,7 +182,8 @@ def as_fragments(name, fragments):
         body += [f"namespace block_{pieces[0].line} {{",
                  "using namespace ptage;"]
         for piece in pieces:
-            put(piece.hidden_line, piece.hidden)
+            if piece.hidden:
+                put(piece.hidden_line, piece.hidden)
             if "declarations" in piece.words:
                 put(piece.line, piece.code)
         runs = is_run(pieces)
@@ -204,7 +204,7 @@ def as_fragments(name, fragments):
 
 
 def sources(name, outputs):
-    fragments, programs = split(name, read(name))
+    fragments, programs = split(read(name))
     if len(programs) != len(outputs) - 1:
         raise Bad(f"{name}: has {len(programs)} programs with a main; "
                   f"{len(outputs) - 1} are expected (test/docs/BUILD)")
@@ -217,7 +217,7 @@ def sources(name, outputs):
 
 def run(name, binaries):
     """Runs what there is to run; returns what was wrong."""
-    fragments, programs = split(name, read(name))
+    fragments, programs = split(read(name))
     commands = [(pieces, [binaries[0], str(index)])
                 for index, pieces in enumerate(fragments)]
     commands += [(pieces, [binary])
@@ -246,7 +246,7 @@ def check_by_hand(names):
         stdout=subprocess.PIPE).stdout)
     problems = []
     for name in names:
-        _, programs = split(name, read(name))
+        _, programs = split(read(name))
         with tempfile.TemporaryDirectory() as folder:
             built = [os.path.join(folder, str(index))
                      for index in range(len(programs) + 1)]
@@ -255,7 +255,7 @@ def check_by_hand(names):
                 if subprocess.run(
                         [os.environ.get("CXX", "g++"), "-std=c++20", "-Wall",
                          "-Wextra", "-Werror", "-Wno-unused", "-DPTAGE_HARDENED=1",
-                         "-Iinclude", path + ".cc", "-o", path, *flags],
+                         "-Iinclude", "-I.", path + ".cc", "-o", path, *flags],
                         check=False).returncode:
                     raise Bad(f"{name}: a block does not compile")
             problems += run(name, built)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 """What is taken from a document, what is refused, and what fails."""
 
+import glob
 import importlib.util
 import os
 import subprocess
@@ -168,6 +169,14 @@ return Wait();
                             "no block above")
         self.expect_refused("<!-- cpp: declarations -->\n```cpp\nint main() {}\n"
                             "```\n", ":3", "as it stands")
+
+    def test_every_document_with_code_is_built(self):
+        with open("test/docs/BUILD", encoding="utf-8") as file:
+            built = file.read()
+        for document in ("README.md", *glob.glob("*.md"),
+                         *glob.glob("docs/**/*.md", recursive=True)):
+            if blocks.read(document):
+                self.assertIn(f'"//:{document}"', built)
 
     def test_programs_are_counted(self):
         outcome, _ = self.sources(PROGRAM, 0)

@@ -43,6 +43,7 @@ struct PolicyCell {
   std::string workload;
   std::uint32_t percent = 0;
   bool tuned = true;
+  std::uint64_t references = 0;
   std::map<std::string, PolicyCost> runs;  // by name
 
   [[nodiscard]] double Misses(const std::string& name) const {
@@ -155,6 +156,7 @@ inline bool PolicySuite::Run(const Workload& workload, bool variants,
     PolicyCell cell{.workload = workload.name,
                     .percent = percent,
                     .tuned = workload.tuned,
+                    .references = references.size(),
                     .runs = {}};
     const std::uint32_t frames =
         std::max(pages * percent / 100, std::uint32_t{4});
@@ -222,6 +224,8 @@ inline void PolicySuite::AddFigures(Figures& figures) const {
     const auto report = [&](const char* figure, double ratio) {
       Figure& made = figures[base + figure];
       made.summary = Summary{.median = ratio, .samples = 1};
+      made.counters = {{"references", static_cast<double>(cell.references)},
+                       {"tuned", cell.tuned ? 1 : 0}};
       for (const auto& [name, cost] : cell.runs) {
         made.counters.emplace_back("misses_" + name,
                                    static_cast<double>(cost.misses));

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <filesystem>
+#include <iterator>
 #include <optional>
 #include <string>
 #include <system_error>
@@ -25,7 +26,9 @@
 #include "bench/policy/nested_suite.h"
 #include "bench/policy/suite.h"
 #include "bench/policy/workloads.h"
+#include "bench/progress.h"
 #include "bench/report.h"
+#include "bench/stages.h"
 #include "bench/trace.h"
 #include "bench/trace_folder.h"
 
@@ -49,6 +52,9 @@ counts how often each replacement policy misses.
                   each kind
   --help          print this
 )";
+
+// Each is replayed under every policy at every size; on an AMD EPYC.
+constexpr double kReferencesPerSecond = 4e5;
 
 constexpr int kMissed = 1;
 constexpr int kBadFlag = 2;
@@ -180,14 +186,28 @@ int PolicyMain(const std::vector<std::string>& arguments,
   const TickRate rate;
   PolicySuite suite(rate);
   NestedSuite nested;
-  const auto progress = [](const std::string& what) {
-    absl::FPrintF(stderr, "%s\n", what);
-    return true;
-  };
+  std::vector<Progress::Stage> stages;
   for (const Workload& workload : *workloads) {
-    suite.Run(workload, options->variants, progress);
-    nested.Run(workload, progress);
+    stages.push_back(
+        {workload.name, static_cast<double>(workload.references.size()) /
+                            kReferencesPerSecond});
   }
+  Progress progress = OnScreen(std::move(stages), rate);
+  for (std::size_t i = 0; i < workloads->size(); ++i) {
+    const Workload& workload = (*workloads)[i];
+    progress.Begin(i);
+    std::size_t cells = 0;
+    const auto go_on = [&](const std::string& what) {
+      constexpr std::size_t kCells =
+          std::size(kPolicySizes) + std::size(kNestedSizes);
+      progress.Doing(what);
+      progress.Done(static_cast<double>(cells++) / double{kCells});
+      return true;
+    };
+    suite.Run(workload, options->variants, go_on);
+    nested.Run(workload, go_on);
+  }
+  progress.End();
   absl::PrintF("%s\n%s\n", suite.Table(), nested.Table());
 
   Figures figures;

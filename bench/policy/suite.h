@@ -44,6 +44,7 @@ struct PolicyCell {
   std::uint32_t percent = 0;
   bool tuned = true;
   bool recorded = false;
+  std::uint64_t references = 0;
   std::map<std::string, PolicyCost> runs;  // by name
 
   [[nodiscard]] double Misses(const std::string& name) const {
@@ -176,6 +177,7 @@ inline bool PolicySuite::Run(const Workload& workload, bool variants,
                     .percent = percent,
                     .tuned = workload.tuned,
                     .recorded = workload.recorded,
+                    .references = references.size(),
                     .runs = {}};
     const std::uint32_t frames =
         std::max(pages * percent / 100, std::uint32_t{4});
@@ -249,6 +251,8 @@ inline void PolicySuite::AddFigures(Figures& figures) const {
     const auto report = [&](const char* figure, double ratio) {
       Figure& made = figures[base + figure];
       made.summary = Summary{.median = ratio, .samples = 1};
+      made.counters = {{"references", static_cast<double>(cell.references)},
+                       {"tuned", cell.tuned ? 1 : 0}};
       for (const auto& [name, cost] : cell.runs) {
         made.counters.emplace_back("misses_" + name,
                                    static_cast<double>(cost.misses));

@@ -4,6 +4,7 @@
 load("//tools:ptage.bzl", "COPTS")
 
 _DEPS = [
+    ":host",
     "//:ptage",
     "//include/ptage:sim/vcpu",
     "//include/ptage:sim/vcpu_set",

@@ -15,11 +15,15 @@
 #ifndef PTAGE_CONFIG_H_
 #define PTAGE_CONFIG_H_
 
+// Semantic version of these headers: what breaks their users,
 #define PTAGE_VERSION_MAJOR 0
+// what adds to them,
 #define PTAGE_VERSION_MINOR 1
+// and what does neither.
 #define PTAGE_VERSION_PATCH 0
 
 #ifndef PTAGE_HARDENED
+// Whether preconditions of hot-path calls are checked; 0 assumes them.
 #define PTAGE_HARDENED 1
 #endif
 
@@ -28,6 +32,7 @@
 #include "ptage/once/relacy_detector.h"
 #define PTAGE_ASSERT(cond) RL_ASSERT(cond)
 #elif PTAGE_HARDENED
+// Traps if `cond` does not hold.
 #define PTAGE_ASSERT(cond) \
   (static_cast<bool>(cond) ? (void)0 : __builtin_trap())
 #else

@@ -42,6 +42,7 @@
 
 namespace ptage {
 
+// What a fast fault comes to.
 enum class FastFaultOutcome {
   kFixed,         // the access may be tried again
   kSpurious,      // so it may, and nothing had to be done

@@ -39,6 +39,7 @@ class FaultLock {
    public:
     Held(const Held&) = delete;
     Held& operator=(const Held&) = delete;
+    // Whether it is this lock that is held.
     [[nodiscard]] bool Of(const FaultLock& lock) const {
       return &lock_ == &lock;
     }
@@ -46,9 +47,12 @@ class FaultLock {
    protected:
     explicit Held(FaultLock& lock) : lock_(lock) {}
     ~Held() = default;
+    // The lock that is held.
     FaultLock& lock_;
   };
 
+  // The lock held shared, from construction to destruction. Any number at a
+  // time.
   class [[nodiscard]] Shared : public Held {
    public:
     explicit Shared(FaultLock& lock) ABSL_NO_THREAD_SAFETY_ANALYSIS
@@ -69,6 +73,7 @@ class FaultLock {
     const Gate<>::Pass pass_;
   };
 
+  // The lock held exclusively, from construction to destruction.
   class [[nodiscard]] Exclusive : public Held {
    public:
     explicit Exclusive(FaultLock& lock) ABSL_NO_THREAD_SAFETY_ANALYSIS

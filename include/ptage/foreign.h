@@ -58,6 +58,8 @@
 
 namespace ptage {
 
+// What may be wrong with an entry, see the contract; and how many kinds there
+// are.
 enum class ForeignError { kOutside, kReserved, kCycle, kTooMany };
 inline constexpr unsigned kForeignErrors = 4;
 
@@ -77,6 +79,7 @@ struct ForeignReport {
   bool any = false;
   ForeignFinding first{};  // if any
 
+  // How many entries were wrong in this way.
   [[nodiscard]] std::uint64_t Of(ForeignError error) const {
     return count[static_cast<unsigned>(error)];
   }
@@ -86,6 +89,7 @@ struct ForeignReport {
 // what answers are worth, not of safety. It costs a second look at the table.
 enum class ForeignLeaves { kChecked, kUnchecked };
 
+// What the caller knows of the owner's processor, and allows a walk to cost.
 struct ForeignLimits {
   // Address bits that the owner's processor has: higher ones are reserved.
   // All that an entry has room for, by default.
@@ -140,6 +144,7 @@ class ForeignTree {
   class Here {
    public:
     Here(const ForeignTree&, const Table<F>&, Gfn, Level) {}
+    // What is there now.
     template <ColdEntries kCold = ColdEntries::kChecked>
     Word Read(const SpteCell<F>& entry) {
       // No order is needed: what is read through an inner entry is believed of
@@ -152,6 +157,7 @@ class ForeignTree {
       return word == F::kFrozen ? Word{F::kEmpty} : word;
     }
   };
+  // The tree by its tables; those of the root; and where an entry is.
   [[nodiscard]] const ForeignTree& tables() const { return *this; }
   [[nodiscard]] Table<F>& RootTable(unsigned i) const { return *root_[i]; }
   [[nodiscard]] Here HereOf(const SpteCell<F>&, Gfn gfn, Level level) const {

@@ -69,7 +69,9 @@ enum class GuestWalk {
   kBusy,        // L1 changes the path all the time: try again
 };
 
+// The answer to a walk.
 struct GuestTranslation {
+  // What it came to; the rest is valid as this says.
   GuestWalk walk = GuestWalk::kNotPresent;
   // kTranslated: the frame of L1 behind the asked one, the size of L1's page,
   // and what may be built from it now. Otherwise the level of the entry that

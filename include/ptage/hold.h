@@ -44,6 +44,7 @@
 
 namespace ptage {
 
+// What taking a page comes to.
 enum class TakeOutcome {
   kTaken,
   kInUse,  // accessed, or changing hands; nothing was taken
@@ -55,9 +56,13 @@ enum class TakeOutcome {
 template <SpteFormat F>
 class HeldLeaves {
  public:
+  // One that is held: its entry, what was there, and what it covers.
   struct Leaf {
+    // Frozen, by this thread.
     SpteCell<F>* entry = nullptr;
+    // What is put back; without the accessed bit.
     typename F::Word word = F::kEmpty;
+    // The first frame that it covers, and its size.
     Gfn gfn;
     Level level;
   };
@@ -68,6 +73,7 @@ class HeldLeaves {
   HeldLeaves(const HeldLeaves&) = delete;
   HeldLeaves& operator=(const HeldLeaves&) = delete;
 
+  // The leaves that are held.
   [[nodiscard]] const Leaf* begin() const { return room_; }
   [[nodiscard]] const Leaf* end() const { return room_ + held_; }
 

@@ -99,6 +99,7 @@ class HotTables {
     PTAGE_ASSERT(policy.sixteenths <= 16);
   }
 
+  // The frames that it is about.
   [[nodiscard]] GfnRange range() const { return range_; }
   // Tables that the next round answers at their parents.
   [[nodiscard]] std::uint64_t Dense() const {

@@ -32,6 +32,7 @@
 
 namespace ptage {
 
+// The invalidations of one VM, by frames. Any threads.
 class InvalidateSequence {
  public:
   // `lock` is the one that faults hold while they install.

@@ -28,6 +28,7 @@ concept BasicLock = requires(L& lock) {
   lock.Unlock();
 };
 
+// One word. See the contract above.
 class SpinLock {
  public:
   SpinLock() : held_(0) {}

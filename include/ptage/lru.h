@@ -55,6 +55,7 @@
 
 namespace ptage {
 
+// A page by its number in the range, from 0.
 using LruPage = std::uint32_t;
 
 template <unsigned kGenerations = 4>
@@ -62,10 +63,13 @@ class Lru {
   static_assert(kGenerations >= 2 && kGenerations <= 16);
 
  public:
+  // What the LRU takes of memory, beside a constant.
   static constexpr std::size_t kBytesPerPage = sizeof(PageCell);
   // Pages that an evictor ranks at a time: 128 MiB of small ones.
   static constexpr std::uint32_t kSegment = 1 << 15;
 
+  // Of a segment's pages in memory, one in so many is given out between two
+  // looks.
   static constexpr std::uint32_t kBatchShare = 16;
 
   // All are absent, and have never been in memory.
@@ -78,6 +82,7 @@ class Lru {
   Lru(const Lru&) = delete;
   Lru& operator=(const Lru&) = delete;
 
+  // How many pages it is about.
   [[nodiscard]] std::uint32_t pages() const {
     return static_cast<std::uint32_t>(words_.size());
   }

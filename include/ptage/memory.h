@@ -54,6 +54,7 @@ struct TableInfo {
   // Indirect tables: the gfn that each entry maps. Null for direct ones.
   Cell<std::uint64_t>* gfns = nullptr;
 
+  // The same by their types.
   [[nodiscard]] Gfn Base() const { return Gfn{base.Get()}; }
   [[nodiscard]] Level AtLevel() const { return Level{level.Get()}; }
   [[nodiscard]] TableKind Kind() const {

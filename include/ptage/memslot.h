@@ -46,15 +46,19 @@ enum class AddressSpace : std::uint32_t { kFirst };
 // Some of them.
 class SpaceSet {
  public:
+  // How many spaces there can be.
   static constexpr std::uint32_t kMost = 32;
 
+  // Every space.
   [[nodiscard]] static constexpr SpaceSet All() {
     return SpaceSet(~std::uint32_t{0});
   }
+  // One.
   [[nodiscard]] static constexpr SpaceSet Only(AddressSpace space) {
     PTAGE_ASSERT(static_cast<std::uint32_t>(space) < kMost);
     return SpaceSet(std::uint32_t{1} << static_cast<std::uint32_t>(space));
   }
+  // Whether the space is in the set.
   [[nodiscard]] constexpr bool Has(AddressSpace space) const {
     return static_cast<std::uint32_t>(space) < kMost &&
            (bits_ >> static_cast<std::uint32_t>(space) & 1) != 0;
@@ -73,6 +77,7 @@ class Memslot {
   Memslot(GfnRange frames, Pfn base, Rights rights,
           SpaceSet spaces = SpaceSet::All());
 
+  // What it was made of: constant.
   [[nodiscard]] GfnRange frames() const { return frames_; }
   [[nodiscard]] Pfn base() const { return base_; }
   [[nodiscard]] Rights rights() const { return rights_; }
@@ -101,6 +106,7 @@ class Memslot {
   std::vector<std::unique_ptr<RmapHead[]>> heads_;  // by level − 1
 };
 
+// The slots of a VM, which faults find without a lock.
 template <SpteFormat F, Reclaimer R>
 class Memslots {
  public:

@@ -51,6 +51,8 @@ struct NestedMapping {
   Level level;    // of L1's page
 };
 
+// What a fault comes to. But for kRetry and kNoMemory, trying again at once
+// changes nothing.
 enum class FaultOutcome {
   kMapped,
   kFixed,         // an entry was there, and allows the access from now on
@@ -107,6 +109,7 @@ class FlushLater {
                             : GfnRange{std::min(range_.begin, range.begin),
                                        std::max(range_.end, range.end)};
   }
+  // Flushes what was collected, if anything was.
   template <class Fl>
   void FlushAll(Fl& flusher) const {
     if (!range_.Empty()) flusher.Flush(range_);
@@ -134,6 +137,11 @@ concept AgeableMmu = Ageable<T> && requires {
 template <class Self>
 class AgeQuestions {
  public:
+  // Was a frame of the range accessed since it was last cleared? TestYoung
+  // changes nothing; TestClearYoung clears; both may wait, and examine every
+  // entry that is there for the whole call. TestClearYoungFastOnly clears and
+  // never waits: what it cannot answer is unknown, and untouched. Bits for
+  // frames go to `output`, which spans the range.
   AgeResult TestYoung(GfnRange range, const AgeOutput& output = {}) {
     return self().Age(range, AgeAction::kTest, AgeMode::kSlow, output);
   }

@@ -115,6 +115,7 @@ class VmNotifier final : public Notifier {
   V& vm_;
 };
 
+// The chain of one address space. Any threads, see the contract.
 template <SynchronizingReclaimer R>
 class NotifierChain : public AgeQuestions<NotifierChain<R>> {
  public:

@@ -41,6 +41,7 @@ namespace ptage {
 template <int kOrder>
 struct Order {};
 
+// The orders of C++11, by which each access is named.
 inline constexpr Order<__ATOMIC_RELAXED> kRelaxed{};
 inline constexpr Order<__ATOMIC_ACQUIRE> kAcquire{};
 inline constexpr Order<__ATOMIC_RELEASE> kRelease{};

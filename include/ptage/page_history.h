@@ -71,6 +71,7 @@ class PageHistory {
     return Take(dirty_, range_.Clip(asked), action, output);
   }
 
+  // The frames that are remembered.
   [[nodiscard]] GfnRange range() const { return range_; }
 
  private:

@@ -50,6 +50,7 @@
 
 namespace ptage {
 
+// What Map and Claim come to.
 enum class MapOutcome {
   kDone,
   kPresent,    // a leaf of that level maps the frame already
@@ -98,6 +99,8 @@ class PageTable {
   // Preconditions below: the tree is valid; frames are less than kFrames; a
   // frame given with a level is aligned to it.
 
+  // The deepest entry on the way to the frame, and what was read of it. It may
+  // have changed since; `walk` keeps its table. Wait-free.
   [[nodiscard]] FoundEntry<F> Lookup(const Walk& walk, Gfn gfn) const {
     PTAGE_ASSERT(static_cast<bool>(walk) && gfn.value < kFrames);
     return tree_.Lookup(gfn);

@@ -66,6 +66,8 @@ concept SecondaryMmus = Ageable<C> && requires(C& chain, GfnRange range,
   { chain.Split(range) } -> std::same_as<bool>;
 };
 
+// Whether the pages of a mapping are the process's, and may be aged and
+// evicted; special ones are a device's, say, and are left alone.
 enum class MappingKind { kOrdinary, kSpecial };
 
 template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
@@ -80,7 +82,9 @@ class PrimaryMmu : public AgeQuestions<PrimaryMmu<F, M, R, Fl, C>> {
   // Frames of one lock, and of the largest leaf.
   static constexpr std::uint64_t kFramesPerLock = FramesAt<F>(Level{2});
 
+  // A range that the process may use.
   struct Mapping {
+    // Which one, what it may do there, and of which kind it is.
     GfnRange frames;
     Rights rights;
     MappingKind kind;
@@ -170,6 +174,7 @@ class PrimaryMmu : public AgeQuestions<PrimaryMmu<F, M, R, Fl, C>> {
     }
     absl::Mutex* held_ = nullptr;
   };
+  // For who may not wait: false if somebody has it.
   TableLock TryLockTable(Gfn gfn) {
     return TableLock(LockOf(gfn), AgeMode::kFastOnly);
   }

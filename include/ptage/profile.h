@@ -54,6 +54,7 @@
 
 namespace ptage {
 
+// What a round costs.
 struct ProfilePolicy {
   // Tables of level 2 that a round reads, at most. Each stands for the frames
   // of 512 leaf tables: a GiB, of pages of 4 KiB.

@@ -78,6 +78,9 @@ concept Prunable = VectorTestable<F> && F::kInnerAccessed;
 // cold subtrees can be skipped: an MMU's choice.
 enum class InnerAging { kIgnore, kSkipCold };
 
+// Whether a cleared parent is flushed before its leaves are believed to be
+// cold. kBestEffort never waits, and may lose what a CPU did by a cached
+// translation of the parent.
 enum class Pruning { kExact, kBestEffort };
 
 // Parents that are cleared before one flush, at most.

@@ -31,6 +31,7 @@
 
 namespace ptage {
 
+// A value that is read without a lock. See the contract.
 template <class T, Reclaimer R>
 class Published {
   static_assert(!kTypeStable<R>,
@@ -46,6 +47,7 @@ class Published {
   Published(const Published&) = delete;
   Published& operator=(const Published&) = delete;
 
+  // The value as of now or later; stays while the walk lasts. Wait-free.
   [[nodiscard]] const T& Read(const LocklessWalk<R>& walk) const {
     PTAGE_ASSERT(static_cast<bool>(walk));
     // [published.2] acquire, pairs with [published.1]: the version is visible
@@ -57,6 +59,7 @@ class Published {
   [[nodiscard]] const T& Latest() const {
     return ReadOnce(current_, kRelaxed)->value;
   }
+  // Readers that come later find `next`. The caller has the writers' lock.
   void Replace(T next);
 
  private:

@@ -55,6 +55,7 @@ static_assert(alignof(RmapHead) >= 4);
 // controlled by the guest, and each one makes a scan longer.
 inline constexpr std::uint32_t kDefaultRmapCap = 1000;
 
+// What Add comes to. But for kDone nothing was added.
 enum class RmapAdd {
   kDone,
   kFull,  // the cap is reached: zap what is there, then try again

@@ -54,12 +54,14 @@ AgeCounts ClearNestedDirty(Shadow& shadow, const typename Shadow::Walk& walk,
                            FaultLock& mmu_lock, Fl& flusher, GfnRange range,
                            const AgeOutput& output);
 
+// What is told of is protected, too.
 template <class Shadow, Flusher Fl>
   requires WriteProtectable<typename Shadow::Tree::Format>
 AgeCounts WriteProtectNested(Shadow& shadow, const typename Shadow::Walk& walk,
                              FaultLock& mmu_lock, Fl& flusher, GfnRange range,
                              const AgeOutput& output);
 
+// Returns how many entries are no longer protected.
 template <class Shadow>
   requires WriteProtectable<typename Shadow::Tree::Format>
 std::uint64_t LiftNestedProtection(Shadow& shadow,

@@ -99,6 +99,7 @@ class ShadowMmu : public AgeQuestions<ShadowMmu<F, M, R, Fl, D, kInner>> {
   }
   ~ShadowMmu();
 
+  // False if there was no memory for the first guest's root.
   [[nodiscard]] bool valid() const { return guests() != 0; }
 
   // One more nested guest; nothing if there are kMostGuests, or no memory for a

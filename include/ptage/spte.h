@@ -100,6 +100,7 @@ concept SpteFormat =
     (F::kFrozen & kAccessedOrDirtyOfAnyFormat) == 0 &&
     (F::kFrozen & (F::kAccessed | F::kDirty)) == 0;
 
+// What a present entry is: it points to a table, or maps a page.
 enum class EntryKind { kTable, kLeaf };
 
 // A format may say that an entry is present exactly if it has one of the bits
@@ -131,10 +132,12 @@ template <SpteFormat F>
   requires requires { F::kRootTables; }
 inline constexpr unsigned kRootTables<F> = F::kRootTables;
 
+// The bits that are refused; none, unless the format says so.
 template <SpteFormat F>
 inline constexpr typename F::Word kRefusedBits = 0;
 template <SpteFormat F>
   requires requires { F::kRefusedBits; }
+// The same of a format that says so.
 inline constexpr typename F::Word kRefusedBits<F> = F::kRefusedBits;
 
 // Whether page walkers set the accessed bit, and the dirty bit, of a leaf. A
@@ -192,16 +195,19 @@ inline constexpr std::uint64_t kFramesPerTree =
 template <SpteFormat F>
 using SpteCell = Cell<typename F::Word>;
 
+// Whether the entry is present and was accessed.
 template <SpteFormat F>
 [[nodiscard]] constexpr bool IsYoung(typename F::Word word) {
   return F::IsPresent(word) && (word & F::kAccessed) != 0;
 }
 
+// Whether the entry is present and was written through.
 template <SpteFormat F>
 [[nodiscard]] constexpr bool IsDirty(typename F::Word word) {
   return F::IsPresent(word) && (word & F::kDirty) != 0;
 }
 
+// Whether a thread owns the entry. It is not present then.
 template <SpteFormat F>
 [[nodiscard]] constexpr bool IsFrozen(typename F::Word word) {
   return word == F::kFrozen;
@@ -328,6 +334,7 @@ void Publish(SpteCell<F>& entry, typename F::Word word);
 template <SpteFormat F>
 void Empty(SpteCell<F>& entry);
 
+// What Zap comes to.
 enum class ZapOutcome {
   kZapped,
   kAbsent,  // there was nothing to zap

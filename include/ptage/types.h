@@ -44,6 +44,7 @@ struct Level {
   int value = 1;
 
   friend constexpr auto operator<=>(Level, Level) = default;
+  // One nearer to the leaves; one nearer to the root.
   [[nodiscard]] constexpr Level Below() const { return Level{value - 1}; }
   [[nodiscard]] constexpr Level Above() const { return Level{value + 1}; }
 };
@@ -55,8 +56,10 @@ struct GfnRange {
   Gfn end;
 
   friend constexpr bool operator==(GfnRange, GfnRange) = default;
+  // How many there are; whether there is none.
   [[nodiscard]] constexpr std::uint64_t Frames() const { return end - begin; }
   [[nodiscard]] constexpr bool Empty() const { return begin >= end; }
+  // Whether it has the frame; all of the other's.
   [[nodiscard]] constexpr bool Contains(Gfn gfn) const {
     return begin <= gfn && gfn < end;
   }
@@ -124,6 +127,7 @@ struct AgeCounts {
   std::uint64_t lost_races = 0;  // of these: changed by another before cleared
   std::uint64_t unanswered = 0;  // left out: frozen, or behind a lock
 
+  // Of both.
   constexpr AgeCounts& operator+=(const AgeCounts& other) {
     examined += other.examined;
     young += other.young;
@@ -143,6 +147,7 @@ class Bitmap {
   constexpr Bitmap(std::uint64_t* words, std::uint64_t bits)
       : words_(words), bits_(bits) {}
 
+  // Whether there are bits to set; how many.
   [[nodiscard]] constexpr bool Wanted() const { return words_ != nullptr; }
   [[nodiscard]] constexpr std::uint64_t size() const { return bits_; }
 

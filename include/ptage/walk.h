@@ -46,6 +46,7 @@ class WalkCursor {
   explicit constexpr WalkCursor(GfnRange range)
       : next_(range.begin), end_(range.end) {}
 
+  // Whether the range is done.
   [[nodiscard]] constexpr bool Done() const { return next_ >= end_; }
   // What is left.
   [[nodiscard]] constexpr GfnRange Rest() const {

@@ -26,6 +26,8 @@ namespace ptage {
 // the destructor.
 enum class RunKind { kYoung, kUnknown };
 
+// An output that tells of runs. For one thread at a time; `visit` must not
+// wait for a fault.
 template <class Visit>
 class RunsOutput {
  public:
@@ -52,6 +54,7 @@ class RunsOutput {
     Close(young_, RunKind::kYoung);
     Close(unknown_, RunKind::kUnknown);
   }
+  // What the harvests that wrote to it did, in entries.
   [[nodiscard]] const AgeCounts& counts() const { return counts_; }
 
  private:
@@ -114,6 +117,7 @@ class RegionsOutput {
     AddLanes(first, lanes, &RegionCount::unknown);
   }
   void Count(const AgeCounts& more) { counts_ += more; }
+  // What the harvests that wrote to it did, in entries.
   [[nodiscard]] const AgeCounts& counts() const { return counts_; }
 
  private:

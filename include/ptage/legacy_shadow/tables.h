@@ -35,8 +35,10 @@ struct TableRole {
   friend bool operator==(TableRole, TableRole) = default;
 };
 
+// A table of ours that stands for one of the guest's.
 template <SpteFormat F>
 struct ShadowTable {
+  // What it stands for, and where it is.
   TableRole role;
   Table<F>* table;
   // The entries that point to it. A root has none.
@@ -44,12 +46,15 @@ struct ShadowTable {
   // Loads of it as a root that are not unloaded.
   std::uint64_t loads = 0;
 
+  // Whether nothing leads to it, so that it may go.
   [[nodiscard]] bool Unused() const { return parents.empty() && loads == 0; }
 };
 
+// All of a guest, by their roles and by age. Not synchronized.
 template <SpteFormat F>
 class ShadowTables {
  public:
+  // How many there are.
   [[nodiscard]] std::size_t size() const { return by_age_.size(); }
 
   // Null if there is none.

@@ -49,6 +49,7 @@ concept FastAgeable =
       } -> std::same_as<AgeResult>;
     };
 
+// How much a pass leaves out.
 struct AgingConfig {
   // Frames of a table.
   std::uint32_t table_frames = 512;
@@ -60,6 +61,7 @@ struct AgingConfig {
   std::uint32_t full_every = 8;
 };
 
+// Passes over one range. One thread at a time, see the contract.
 template <FastAgeable Asked, class LruType = Lru<>>
 class AgingClient {
  public:

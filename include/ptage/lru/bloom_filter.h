@@ -27,9 +27,12 @@
 
 namespace ptage {
 
+// Two filters of 2^kBitsLog bits: one is asked, one is filled. See the
+// contract.
 template <unsigned kBitsLog = 15>
 class BloomFilters {
  public:
+  // Bits of one filter.
   static constexpr std::uint32_t kBits = std::uint32_t{1} << kBitsLog;
   static_assert(kBitsLog >= 6 && kBitsLog <= 32);
 

@@ -58,6 +58,7 @@ concept PageMarks = requires(T& marks, GfnRange page) {
   { marks.TakeReferenced(page) } -> std::same_as<bool>;
 };
 
+// What became of the page.
 enum class EvictOutcome {
   kEvicted,
   kYoung,  // used, or changing hands: to be kept
@@ -65,6 +66,7 @@ enum class EvictOutcome {
 };
 
 struct Eviction {
+  // Whether it went, or why not.
   EvictOutcome outcome;
   // As AgeResult: how the filter was answered.
   bool was_fast = false;

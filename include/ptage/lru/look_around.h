@@ -48,6 +48,7 @@ enum class LeftOut {
   kContended,
 };
 
+// What was found, of the page and around it.
 struct LookedAround {
   // Of the page. With young neighbours it is young, too.
   AgeResult page;

@@ -47,6 +47,7 @@
 
 namespace ptage {
 
+// Where a page is, and who may take it. See the contract.
 enum class PageState : std::uint32_t {
   kAbsent = 0,
   kResident = 1,
@@ -101,23 +102,29 @@ struct PageUse {
   friend constexpr bool operator==(const PageUse&, const PageUse&) = default;
 };
 
+// What a page's word says: a value, which functions change into another.
 class PageWord {
  public:
   using Raw = std::uint32_t;
 
+  // Bits of a tick; ticks are counted modulo kTicks.
   static constexpr unsigned kTickBits = 22;
   static constexpr std::uint32_t kTicks = std::uint32_t{1} << kTickBits;
 
   constexpr PageWord() = default;
   constexpr explicit PageWord(Raw raw) : raw_(raw) {}
 
+  // The word itself; the state that is in it.
   [[nodiscard]] constexpr Raw raw() const { return raw_; }
   [[nodiscard]] constexpr PageState state() const {
     return static_cast<PageState>(raw_ & kStateMask);
   }
+  // Whether there is a mark: it was used, and nobody has taken that into
+  // account.
   [[nodiscard]] constexpr bool marked() const { return (raw_ & kMarked) != 0; }
   // Nobody has used the page but who faulted it in.
   [[nodiscard]] constexpr bool fresh() const { return (raw_ & kFresh) != 0; }
+  // The tier; the tick of the last use, modulo kTicks; the ticks since.
   [[nodiscard]] constexpr unsigned tier() const {
     return raw_ >> kTierShift & (kPageTiers - 1);
   }
@@ -128,6 +135,8 @@ class PageWord {
     return (now - tick()) & (kTicks - 1);
   }
 
+  // The same page in another state; with a mark, or fresh, or not; last used
+  // at another tick, and in another tier.
   [[nodiscard]] constexpr PageWord In(PageState state) const {
     return PageWord((raw_ & ~kStateMask) | static_cast<Raw>(state));
   }
@@ -160,6 +169,7 @@ class PageWord {
   Raw raw_ = 0;
 };
 
+// A page's word as threads share it. Zero is a page that was never in memory.
 using PageCell = Cell<PageWord::Raw>;
 
 // The page came into memory, by a fault whose own access its accessed bit will
@@ -183,6 +193,7 @@ inline bool UsePage(PageCell& cell, std::uint32_t now, PageUse& use);
 // nothing is learned of it.
 inline void KeepPage(PageCell& cell, std::uint32_t now);
 
+// Claims the page, unless it is marked: then takes the mark.
 inline ClaimOutcome ClaimPage(PageCell& cell);
 
 // Precondition: the caller has claimed the page. Returns the state in which it

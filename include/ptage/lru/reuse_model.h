@@ -35,6 +35,8 @@
 
 namespace ptage {
 
+// What was learned of reuse. Record, and reading, by any threads; Refresh and
+// Forget by one at a time.
 class ReuseModel {
  public:
   // Ages up to 15 ticks stand alone; above there are four to an octave.
@@ -66,6 +68,7 @@ class ReuseModel {
   ReuseModel(const ReuseModel&) = delete;
   ReuseModel& operator=(const ReuseModel&) = delete;
 
+  // A page was found in use.
   void Record(const PageUse& use) {
     if (use.before != kTierNever) {
       FetchAdd(uses_[use.before][AgeClassOf(use.age)], 1u, kRelaxed);
@@ -77,6 +80,8 @@ class ReuseModel {
   // Forgets a fifth of what was recorded.
   void Forget();
 
+  // The rank of a page in `tier` that was used `age` ticks ago, as of the last
+  // Refresh.
   [[nodiscard]] unsigned RankOf(unsigned tier, std::uint32_t age) const {
     return rank_[tier][AgeClassOf(age)];
   }

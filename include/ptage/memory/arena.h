@@ -19,6 +19,8 @@
 
 namespace ptage {
 
+// Table pages from a block of the caller's. Any threads; allocating and
+// freeing wait for each other.
 template <SpteFormat F, BasicLock L = SpinLock>
 class TableArena {
  public:

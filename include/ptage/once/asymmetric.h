@@ -68,6 +68,7 @@ inline bool PrepareHeavyBarrier() { return true; }
 
 #else
 
+// The reader's, of each walk: for the compiler alone.
 inline void LightBarrier() { asm volatile("" ::: "memory"); }
 
 #if defined(__linux__) && defined(SYS_membarrier)
@@ -84,6 +85,8 @@ inline bool PrepareHeavyBarrier() {
   return syscall(SYS_membarrier, internal::kMembarrierRegisterPrivateExpedited,
                  0, 0) == 0;
 }
+// The writer's: every thread of the process has passed a full barrier when it
+// returns. Precondition: PrepareHeavyBarrier() was true.
 inline void HeavyBarrier() {
   if (syscall(SYS_membarrier, internal::kMembarrierPrivateExpedited, 0, 0) !=
       0) {
@@ -94,6 +97,7 @@ inline void HeavyBarrier() {
 #else
 
 inline bool PrepareHeavyBarrier() { return false; }
+// The heavy one is not there on this system.
 inline void HeavyBarrier() { __builtin_trap(); }
 
 #endif

@@ -36,6 +36,7 @@ struct BlockSeen {
   std::uint64_t has = 0;  // bit i: the i-th has the other bit
 };
 
+// By which instructions.
 enum class Loads {
   kWidest,      // by the widest vectors that there are
   kWordByWord,  // by none: what processors get that have no vectors here

@@ -12,6 +12,8 @@
 
 namespace ptage {
 
+// A word that another thread or a page walker may change. Trivially copyable,
+// of T's size; only the functions below read or write it.
 template <Shareable T>
 class Cell {
  public:
@@ -31,6 +33,7 @@ static_assert(sizeof(Cell<std::uint64_t>) == 8);
 static_assert(alignof(Cell<std::uint64_t>) == 8);
 static_assert(std::is_trivially_copyable_v<Cell<std::uint64_t>>);
 
+// Reads the word once: relaxed, acquire or sequentially consistent. Wait-free.
 template <class T, int kOrder>
 [[nodiscard]] inline T ReadOnce(const Cell<T>& cell, Order<kOrder>) {
   // Sequentially consistent as one of four, see kSeqCst.
@@ -39,6 +42,8 @@ template <class T, int kOrder>
   return __atomic_load_n(cell.Raw(), kOrder);
 }
 
+// Writes the word once: relaxed, release or sequentially consistent. Wait-
+// free.
 template <class T, int kOrder>
 inline void WriteOnce(Cell<T>& cell, std::type_identity_t<T> value,
                       Order<kOrder>) {
@@ -48,6 +53,9 @@ inline void WriteOnce(Cell<T>& cell, std::type_identity_t<T> value,
   __atomic_store_n(cell.Raw(), value, kOrder);
 }
 
+// Writes `desired` if the word is `seen`; strong: false only if it was not,
+// and then it is unchanged and the load was relaxed. Wait-free, or lock-free
+// where the machine has load-linked and store-conditional.
 template <class T, int kOrder>
 [[nodiscard]] inline bool TryCmpxchg(Cell<T>& cell,
                                      std::type_identity_t<T> seen,
@@ -57,18 +65,22 @@ template <class T, int kOrder>
                                      /*weak=*/false, kOrder, __ATOMIC_RELAXED);
 }
 
+// Adds `n`, modulo the word's size. Returns the value before. Wait-free.
 template <class T, int kOrder>
 inline T FetchAdd(Cell<T>& cell, std::type_identity_t<T> n, Order<kOrder>) {
   static_assert(std::is_integral_v<T>);
   return __atomic_fetch_add(cell.Raw(), n, kOrder);
 }
 
+// Data that one thread writes before it publishes it, and others only read
+// afterwards.
 template <class T>
 class Plain {
  public:
   Plain() = default;
   explicit constexpr Plain(T value) : value_(value) {}
 
+  // Reads it; writes it. Precondition: what publishes it orders the two.
   [[nodiscard]] T Get() const { return value_; }
   void Set(T value) { value_ = value; }
 
@@ -76,17 +88,21 @@ class Plain {
   T value_;
 };
 
+// A hint that the line there will soon be read. Any address will do.
 inline void Prefetch(const void* address) {
   __builtin_prefetch(address);
   // To gcc a prefetch has no effect, so that calls of a function which does no
   // more than this would be left out.
   asm volatile("");
 }
+// The same for one that is read after many others: into the second level of
+// the cache.
 inline void PrefetchLater(const void* address) {
   __builtin_prefetch(address, 0, 2);
   asm volatile("");
 }
 
+// One turn of a loop that waits for another thread.
 inline void SpinPause() {
 #if defined(__x86_64__) || defined(__i386__)
   __builtin_ia32_pause();

@@ -38,10 +38,12 @@
 
 namespace ptage {
 
+// A variable of each thread's own. No other thread may read it.
 template <class T>
 class Local {
  public:
   constexpr Local() = default;
+  // The calling thread's value.
   [[nodiscard]] T Get() const { return value_; }
   void Set(T value) { value_ = value; }
 
@@ -49,6 +51,7 @@ class Local {
   volatile T value_{};
 };
 
+// Slots that a thread has for what watches it.
 inline constexpr unsigned kThreadSlots = 8;
 
 // Whoever shares a slot with others tells by its word whose it is. One word,
@@ -60,6 +63,7 @@ struct ThreadState {
   Local<std::uint64_t> slots[kThreadSlots];
   Local<bool> watched;
 
+  // Forgets everything: for a thread that begins.
   void Clear() {
     last.Set(0);
     for (auto& slot : slots) slot.Set(0);
@@ -67,6 +71,7 @@ struct ThreadState {
 };
 
 [[nodiscard]] inline ThreadState& ThisThread();
+// The calling thread's number, which no other has had.
 [[nodiscard]] inline std::uint64_t ThisThreadId() {
   return reinterpret_cast<std::uintptr_t>(&ThisThread());
 }

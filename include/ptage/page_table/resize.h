@@ -36,6 +36,7 @@
 
 namespace ptage {
 
+// What Split and Promote come to. But for kDone nothing was changed.
 enum class StructureOutcome {
   kDone,
   kUnsuitable,  // split: no leaf there; promote: not 512 consecutive leaves

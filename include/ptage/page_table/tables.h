@@ -71,6 +71,7 @@ struct TakenLeaf {
   typename F::Word word;  // with its accessed and dirty bits
   SpteCell<F>& entry;     // still frozen
 
+  // What it covered.
   [[nodiscard]] GfnRange Frames() const {
     return GfnRange{gfn, gfn + FramesAt<F>(level)};
   }

@@ -108,6 +108,7 @@ class AnonymousEpochDomain {
   // the calling thread is not inside a walk.
   void Synchronize();
 
+  // What is held back, and was freed. Takes the lock of writers.
   [[nodiscard]] Stats stats();
 
  private:

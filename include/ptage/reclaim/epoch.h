@@ -98,7 +98,9 @@ enum class EpochReaders {
   kExchange,  // by a locked operation; then no writer interrupts a processor
 };
 
+// What walks and writers pay.
 struct EpochOptions {
+  // How walks begin.
   EpochReaders readers = EpochReaders::kFastest;
   // How many objects a thread retires before Retire looks whether any can be
   // freed; at least 1. A look may cost a HeavyBarrier, tens of microseconds.
@@ -156,6 +158,7 @@ class EpochDomain final : private ThreadWatcher {
   // the calling thread is not inside a walk.
   void Synchronize();
 
+  // What is held back, and was freed. Takes the lock of writers.
   [[nodiscard]] Stats stats();
   // Whether walks begin by a store.
   [[nodiscard]] bool asymmetric() const { return asymmetric_; }

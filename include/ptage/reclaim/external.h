@@ -49,6 +49,7 @@ template <class Q>
 concept SynchronizingQuiescence =
     Quiescence<Q> && requires(Q& quiescence) { quiescence.Synchronize(); };
 
+// The scheme. It has no state of its own.
 template <Quiescence Q>
 class ExternalReclaimer {
  public:

@@ -92,6 +92,7 @@ class LiburcuReclaimer : public ExternalReclaimer<LiburcuQuiescence> {
   // Waits until what was retired is freed. Precondition: as Synchronize.
   ~LiburcuReclaimer() { WaitForRetired(); }
 
+  // As LiburcuQuiescence says.
   static void AdoptThread() { LiburcuQuiescence::AdoptThread(); }
 
   // Returns when what was retired before the call, to any object of this class,

@@ -45,9 +45,11 @@ struct EpochStats {
 // Retired objects, linked.
 class RetiredList {
  public:
+  // Whether there are any; how many.
   [[nodiscard]] bool Empty() const { return first_ == nullptr; }
   [[nodiscard]] std::uint64_t Count() const { return count_; }
 
+  // Adds one.
   void Push(Retired& node) {
     node.next = first_;
     if (first_ == nullptr) last_ = &node;

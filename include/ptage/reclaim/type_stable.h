@@ -96,6 +96,7 @@ namespace ptage {
 // The scheme. It has no state.
 class TypeStable {
  public:
+  // Tables go back to their pool at once, and walks tell by identity.
   static constexpr bool kTypeStable = true;
 
   struct Section {

@@ -25,10 +25,12 @@ namespace ptage {
 // Entries in a chunk, so that it is a cache line.
 inline constexpr unsigned kRmapChunkEntries = 6;
 
+// A part of a list. Only writers look inside, and readers with the lock.
 template <SpteFormat F, unsigned kEntries = kRmapChunkEntries>
 struct alignas(64) RmapChunk {
   static constexpr unsigned kCapacity = kEntries;
 
+  // The first `count` of them are used.
   Plain<RmapChunk*> next;       // older, and full
   Plain<std::uint32_t> count;   // 1 … kCapacity
   Plain<std::uint32_t> behind;  // entries in the older chunks
@@ -74,6 +76,7 @@ class FixedChunkPool {
     free_ = chunk;
     --in_use_;
   }
+  // Chunks that are in a list.
   [[nodiscard]] std::size_t InUse() {
     ScopedLock<L> hold(lock_);
     return in_use_;

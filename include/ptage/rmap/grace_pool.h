@@ -35,6 +35,7 @@
 
 namespace ptage {
 
+// Chunks from the caller's memory, used again after a grace period.
 template <class ChunkTypes, Reclaimer R, BasicLock L = SpinLock>
 class GracePool {
   static_assert(!kTypeStable<R>,
@@ -47,6 +48,7 @@ class GracePool {
   using First = typename Chunks::First;
   using Later = typename Chunks::Later;
 
+  // After so many retired chunks the reclaimer is asked to free some.
   static constexpr std::size_t kPollEvery = 4096;
 
   // Chunks of either kind.
@@ -73,6 +75,7 @@ class GracePool {
   void Retire(First* chunk) { RetireTo(chunk, &Batch::firsts); }
   void Retire(Later* chunk) { RetireTo(chunk, &Batch::laters); }
 
+  // How many are where. Takes the pool's lock.
   [[nodiscard]] Stats stats() {
     ScopedLock<L> hold(lock_);
     return stats_;

@@ -64,7 +64,9 @@ struct RmapChunks {
   using Format = F;
   using Slot = Cell<SpteCell<F>*>;
 
+  // The first chunk of a list, and a later one.
   struct alignas(64) First {
+    // Entries that it has room for.
     static constexpr unsigned kSlots = kFirstSlots;
     // Who owns the chunk keeps a word in it that no reader looks at: writers of
     // the list their counts, a pool the next chunk.

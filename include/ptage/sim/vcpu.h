@@ -90,6 +90,7 @@ struct VcpuStats {
   std::uint64_t repeats = 0;       // walks begun again, an entry having changed
   std::uint64_t flushes = 0;       // times that the caches were dropped
 
+  // References that were answered from the cache.
   [[nodiscard]] std::uint64_t Hits() const { return translations - walks; }
 };
 

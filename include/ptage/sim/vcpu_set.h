@@ -79,6 +79,7 @@ class alignas(64) FlushLine {
   // The word of a vCPU that runs and was never asked to flush.
   static constexpr std::uint64_t kRunning = 1;
 
+  // Whether the vCPU of such a word runs; and how often it was asked to flush.
   static constexpr bool Running(std::uint64_t word) {
     return (word & kRunning) != 0;
   }
@@ -127,6 +128,7 @@ class VcpuSet {
  public:
   explicit VcpuSet(std::size_t size) : lines_(size) {}
 
+  // How many vCPUs there are.
   [[nodiscard]] std::size_t size() const { return lines_.size(); }
 
   // Drops every cached translation of every vCPU, whatever the range.
@@ -142,6 +144,7 @@ class VcpuSet {
     return lines_[vcpu].position();
   }
 
+  // The line of one. Precondition: vcpu < size().
   [[nodiscard]] FlushLine& LineOf(std::size_t vcpu) {
     PTAGE_ASSERT(vcpu < size());
     return lines_[vcpu];

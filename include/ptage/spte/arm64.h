@@ -46,6 +46,7 @@ inline constexpr int kWholeTableBits = kGranule == Arm64Granule::k4K    ? 48
                                        : kGranule == Arm64Granule::k16K ? 47
                                                                         : 42;
 
+// Stage 2 of a granule, for so many bits of a guest's address.
 template <Arm64Granule kGranule, int kAddressBits = kWholeTableBits<kGranule>>
 struct Arm64Stage2 {
   using Word = std::uint64_t;
@@ -66,6 +67,7 @@ struct Arm64Stage2 {
   // Table descriptors have an access flag only with FEAT_HAFT.
   static constexpr bool kInnerAccessed = false;
 
+  // Of every present descriptor.
   static constexpr Word kValid = Word{1} << 0;
   // Of a descriptor above level 1: it points to a table. Set in a page's.
   static constexpr Word kTableOrPage = Word{1} << 1;
@@ -130,6 +132,7 @@ struct Arm64Stage2 {
   }
 };
 
+// By the granule, with as many bits as whole tables resolve.
 using Arm64Stage2Of4K = Arm64Stage2<Arm64Granule::k4K>;
 using Arm64Stage2Of16K = Arm64Stage2<Arm64Granule::k16K>;
 using Arm64Stage2Of64K = Arm64Stage2<Arm64Granule::k64K>;

@@ -22,11 +22,14 @@
 
 namespace ptage {
 
+// The same without hardware's dirty state; with `kHardwareFlag` its access
+// flag.
 template <Arm64Granule kGranule, bool kHardwareFlag = false>
 struct Arm64Stage2Faulting : Arm64Stage2<kGranule> {
   using Base = Arm64Stage2<kGranule>;
   using Word = typename Base::Word;
 
+  // Which bits walkers set.
   static constexpr bool kHardwareAccessed = kHardwareFlag;
   static constexpr bool kHardwareDirty = false;
 
@@ -44,6 +47,7 @@ struct Arm64Stage2Faulting : Arm64Stage2<kGranule> {
   }
 };
 
+// By the granule. First accesses fault, and first writes.
 using Arm64FaultingOf4K = Arm64Stage2Faulting<Arm64Granule::k4K>;
 using Arm64FaultingOf16K = Arm64Stage2Faulting<Arm64Granule::k16K>;
 using Arm64FaultingOf64K = Arm64Stage2Faulting<Arm64Granule::k64K>;

@@ -15,6 +15,7 @@
 
 namespace ptage {
 
+// EPT of so many levels.
 template <int kLevelCount>
 struct EptOf {
   static_assert(kLevelCount == 4 || kLevelCount == 5);
@@ -26,6 +27,7 @@ struct EptOf {
   static constexpr Level kLargestLeaf{3};
   static constexpr bool kInnerAccessed = true;
 
+  // What the entry allows, bits 2:0.
   static constexpr Word kRead = Word{1} << 0;
   static constexpr Word kWrite = Word{1} << 1;
   static constexpr Word kExecute = Word{1} << 2;

@@ -28,6 +28,7 @@
 
 namespace ptage {
 
+// EPT of four levels, tracked by permissions.
 struct EptTracked {
   using Word = std::uint64_t;
 
@@ -36,6 +37,7 @@ struct EptTracked {
   static constexpr int kPageBits = 12;
   static constexpr Level kLargestLeaf{3};
   static constexpr bool kInnerAccessed = false;
+  // Walkers set no bits.
   static constexpr bool kHardwareAccessed = false;
   static constexpr bool kHardwareDirty = false;
 

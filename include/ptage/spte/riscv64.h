@@ -22,6 +22,7 @@
 
 namespace ptage {
 
+// Sv39, Sv48, Sv57: of 3, 4, 5 levels.
 template <int kLevelCount>
 struct RiscvSv {
   static_assert(kLevelCount >= 3 && kLevelCount <= 5);
@@ -35,6 +36,7 @@ struct RiscvSv {
   // A and D are reserved in entries that point to tables.
   static constexpr bool kInnerAccessed = false;
 
+  // V, R, W, X, U, A, D of the manual.
   static constexpr Word kValid = Word{1} << 0;
   static constexpr Word kRead = Word{1} << 1;
   static constexpr Word kWrite = Word{1} << 2;
@@ -109,6 +111,7 @@ struct RiscvSvX4 : RiscvSv<kLevelCount> {
   static constexpr unsigned kRootTables = 4;
 };
 
+// By their names in the manual; x4 are the second stage's.
 using RiscvSv39 = RiscvSv<3>;
 using RiscvSv48 = RiscvSv<4>;
 using RiscvSv57 = RiscvSv<5>;

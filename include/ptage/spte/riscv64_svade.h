@@ -15,12 +15,15 @@
 
 namespace ptage {
 
+// The same without Svadu: first accesses fault, and first writes.
 template <int kLevelCount>
 struct RiscvSvade : RiscvSv<kLevelCount> {
+  // Walkers set no bits.
   static constexpr bool kHardwareAccessed = false;
   static constexpr bool kHardwareDirty = false;
 };
 
+// By their levels.
 using RiscvSv39Svade = RiscvSvade<3>;
 using RiscvSv48Svade = RiscvSvade<4>;
 using RiscvSv57Svade = RiscvSvade<5>;

@@ -16,6 +16,7 @@
 
 namespace ptage {
 
+// x86-64 of so many levels.
 template <int kLevelCount>
 struct X86_64Of {
   static_assert(kLevelCount == 4 || kLevelCount == 5);
@@ -27,6 +28,7 @@ struct X86_64Of {
   static constexpr Level kLargestLeaf{3};
   static constexpr bool kInnerAccessed = true;
 
+  // P, R/W and U/S of the manual.
   static constexpr Word kPresent = Word{1} << 0;
   static constexpr Word kWritable = Word{1} << 1;
   static constexpr Word kUser = Word{1} << 2;

@@ -3,8 +3,8 @@
 #
 # Projects outside the tree that build with CMake or pkg-config, from scratch:
 # with the source as a subdirectory, with what is installed, and with the core
-# alone, where there is no Abseil. Each runs the README's example, or a program
-# on one entry, and must print what it should.
+# alone, where there is no Abseil. Each runs the guide's first example, or a
+# program on one entry, and must print what it should.
 
 set -euo pipefail
 
@@ -15,7 +15,7 @@ cp -rL CMakeLists.txt cmake include "$work/ptage/"
 cp -L examples/quick_start.cc "$work/all/"
 cp -L examples/quick_start.cc "$work/sub/"
 awk '/^```/ { if (inside) exit; inside = ($0 == "```text"); next } inside' \
-  README.md > "$work/expected"
+  docs/guide/five_minutes.md > "$work/expected"
 [ -s "$work/expected" ]
 cd "$work"
 

@@ -6,6 +6,7 @@ one, with fewer and wider buckets of latencies, and without what nobody reads.
 """
 
 import json
+import re
 import sys
 
 DROPPED = {"run_name", "run_type", "repetitions", "repetition_index", "threads",
@@ -22,6 +23,26 @@ def shortened(value):
 def entry(members):
     return {name: shortened(value) for name, value in members.items()
             if name not in DROPPED}
+
+
+def dropped(one):
+    """Of what is alike, some is enough; and what the report would not show."""
+    for name in [name for name in one if name.startswith("misses_") and
+                 "/" in name]:
+        del one[name]
+    if one.get("below_ns") == [] or one.get("guest") == "shadow":
+        return True
+    if one.get("ager") in ("ticket", "trylock", "single_entry", "read_only") or \
+            one.get("load") == "/evict/duty5":
+        return True
+    if one.get("group") == "contention" or "third-level" in one.get(
+            "heading", "") or one.get("name", "").startswith("called back"):
+        return True
+    if "goal" in one or "name" not in one or "group" in one:
+        return False
+    return "error_occurred" in one or "/shadow/" in one["name"] or not re.search(
+        r"/(throughput|misses_vs_clock|refaults|fault_p99|translations)$",
+        one["name"])
 
 
 def latencies(members):
@@ -52,6 +73,8 @@ def main(target, *sources):
             entries = {}
             for document in documents:
                 for one in document.get(member, []):
+                    if dropped(one):
+                        continue
                     name = json.dumps([one.get(key) for key in (
                         "name", "group", "heading", "unit", "guest", "ager",
                         "load", "writer", "rmaps")])

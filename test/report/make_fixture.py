@@ -25,6 +25,11 @@ def entry(members):
             if name not in DROPPED}
 
 
+def measured(members):
+    return {name: value for name, value in entry(members).items()
+            if name not in ("spread", "samples")}
+
+
 def dropped(one):
     """Of what is alike, some is enough; and what the report would not show."""
     for name in [name for name in one if name.startswith("misses_") and
@@ -35,8 +40,12 @@ def dropped(one):
     if one.get("ager") in ("ticket", "trylock", "single_entry", "read_only") or \
             one.get("load") == "/evict/duty5":
         return True
-    if one.get("group") == "contention" or "third-level" in one.get(
-            "heading", "") or one.get("name", "").startswith("called back"):
+    heading = one.get("heading", "")
+    if one.get("group") == "contention" or one.get("name", "").startswith(
+            "called back") or heading in ("pair 2T", "section 1T"):
+        return True
+    if one.get("group") == "walk" and not re.match(
+            "(second-level cache|memory), |8 regions", heading):
         return True
     if "goal" in one or "name" not in one or "group" in one:
         return False
@@ -64,7 +73,7 @@ def main(target, *sources):
     context = {name: value for document in reversed(documents)
                for name, value in document["context"].items()
                if name != "host_name"}
-    lists = {"benchmarks": entry, "contention_sizes": entry, "measured": entry,
+    lists = {"benchmarks": entry, "contention_sizes": entry, "measured": measured,
              "contention_faults": latencies, "rmap_scan_latencies": latencies}
     with open(target, "w", encoding="utf-8") as file:
         # A line for each entry, so that a new fixture can be told from the old.

@@ -87,7 +87,7 @@ def _picture(picture, results, sources):
     if picture.point:
         parts.append(f'<p class="point">{escape(picture.point)}</p>')
     parts.append(_legend(picture.legend))
-    four = " panels-4" if len(picture.panels) in (2, 4) else ""
+    four = " panels-2" if len(picture.panels) == 2 else ""
     parts.append(f'<div class="panels{four}">')
     for panel in picture.panels:
         caption = (f"<figcaption>{escape(panel.title)}</figcaption>"
@@ -194,8 +194,12 @@ def _tables(results, group):
 def _machines(results):
     """What all runs have in common, and what each has of its own."""
     contexts = [dict(context) for context in results.contexts]
-    common = {key: value for key, value in contexts[0].items()
-              if all(other.get(key) == value for other in contexts)}
+    every = {}
+    for context in contexts:
+        for key, value in context.items():
+            every.setdefault(key, []).append(value)
+    common = {key: values[0] for key, values in every.items()
+              if all(value == values[0] for value in values)}
     parts = [_machine(common)]
     for name, context in zip(results.names, contexts):
         own = {key: value for key, value in context.items()

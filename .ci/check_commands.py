@@ -34,6 +34,7 @@ BAZEL = re.compile(r"\bbazel (?:build|test|run|query)\b")
 READ_IN = {
     "tools/bench": ("tools/bench", "bench/"),
     "tools/soak": ("tools/soak", "test/soak/"),
+    "tools/wss": ("tools/wss", "examples/live_guest/"),
     "tools/trace_info": ("tools/trace_info", "tools/trace/"),
     "tools/record_trace": ("tools/record_trace", "tools/trace/"),
     "//examples/far_memory": ("examples/far_memory/",),

@@ -43,6 +43,7 @@ counts how often each replacement policy misses.
   --variants      besides, at other intervals of sampling, and with look-around
                   and Bloom filters
   --only NAME     this workload alone
+  --skip-nested   without nested guests
   --traces DIR    folder of the page traces; in held_out below it, those that
                   chose no constant
   --quick         a quarter of the generated references, and two traces of
@@ -64,6 +65,7 @@ struct PolicyOptions {
   std::string traces;
   bool check = false;
   bool variants = false;
+  bool skip_nested = false;
   bool quick = false;
   bool help = false;
 };
@@ -79,11 +81,12 @@ absl::StatusOr<PolicyOptions> ParsePolicyOptions(
                                : flag == "--only"   ? &options.only
                                : flag == "--traces" ? &options.traces
                                                     : nullptr;
-    bool* const on = argument == "--check"      ? &options.check
-                     : argument == "--variants" ? &options.variants
-                     : argument == "--quick"    ? &options.quick
-                     : argument == "--help"     ? &options.help
-                                                : nullptr;
+    bool* const on = argument == "--check"         ? &options.check
+                     : argument == "--variants"    ? &options.variants
+                     : argument == "--skip-nested" ? &options.skip_nested
+                     : argument == "--quick"       ? &options.quick
+                     : argument == "--help"        ? &options.help
+                                                   : nullptr;
     if (on != nullptr) {
       *on = true;
     } else if (value == nullptr) {
@@ -186,7 +189,7 @@ int PolicyMain(const std::vector<std::string>& arguments,
   };
   for (const Workload& workload : *workloads) {
     suite.Run(workload, options->variants, progress);
-    nested.Run(workload, progress);
+    if (!options->skip_nested) nested.Run(workload, progress);
   }
   absl::PrintF("%s\n%s\n", suite.Table(), nested.Table());
 

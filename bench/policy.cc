@@ -46,6 +46,7 @@ counts how often each replacement policy misses.
   --variants      besides, at other intervals of sampling, and with look-around
                   and Bloom filters
   --only NAME     this workload alone
+  --skip-nested   without nested guests
   --traces DIR    folder of the page traces; in held_out below it, those that
                   chose no constant
   --quick         a quarter of the generated references, and two traces of
@@ -70,6 +71,7 @@ struct PolicyOptions {
   std::string traces;
   bool check = false;
   bool variants = false;
+  bool skip_nested = false;
   bool quick = false;
   bool help = false;
 };
@@ -85,11 +87,12 @@ absl::StatusOr<PolicyOptions> ParsePolicyOptions(
                                : flag == "--only"   ? &options.only
                                : flag == "--traces" ? &options.traces
                                                     : nullptr;
-    bool* const on = argument == "--check"      ? &options.check
-                     : argument == "--variants" ? &options.variants
-                     : argument == "--quick"    ? &options.quick
-                     : argument == "--help"     ? &options.help
-                                                : nullptr;
+    bool* const on = argument == "--check"         ? &options.check
+                     : argument == "--variants"    ? &options.variants
+                     : argument == "--skip-nested" ? &options.skip_nested
+                     : argument == "--quick"       ? &options.quick
+                     : argument == "--help"        ? &options.help
+                                                   : nullptr;
     if (on != nullptr) {
       *on = true;
     } else if (value == nullptr) {
@@ -205,7 +208,7 @@ int PolicyMain(const std::vector<std::string>& arguments,
       return true;
     };
     suite.Run(workload, options->variants, go_on);
-    nested.Run(workload, go_on);
+    if (!options->skip_nested) nested.Run(workload, go_on);
   }
   progress.End();
   absl::PrintF("%s\n%s\n", suite.Table(), nested.Table());

@@ -95,6 +95,11 @@ class PolicySuite {
       {"recorded, held out", "held_out_recorded", false, true},
       {"generated, held out", "held_out_generated", false, false}};
 
+  [[nodiscard]] std::size_t CellsOf(const Kind& kind) const {
+    return static_cast<std::size_t>(
+        std::count_if(cells_.begin(), cells_.end(),
+                      [&](const PolicyCell& cell) { return kind.Has(cell); }));
+  }
   template <class Include>
   [[nodiscard]] double GeometricMean(
       Include&& include,
@@ -230,6 +235,7 @@ inline void PolicySuite::AddFigures(Figures& figures) const {
                            .samples = cells_.size()};
     made.counters = {{"held_out", GeometricMean(held_out, ratio)}};
     for (const Kind& kind : kKinds) {
+      if (CellsOf(kind) == 0) continue;
       made.counters.emplace_back(
           kind.counter,
           GeometricMean([&](const PolicyCell& cell) { return kind.Has(cell); },
@@ -373,6 +379,7 @@ inline std::string PolicySuite::KindsTable() const {
   };
   add("all", [](const PolicyCell&) { return true; });
   for (const Kind& kind : kKinds) {
+    if (CellsOf(kind) == 0) continue;
     add(kind.name, [&](const PolicyCell& cell) { return kind.Has(cell); });
   }
   return table.ToString();

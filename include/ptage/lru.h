@@ -154,8 +154,6 @@ class Lru {
   static constexpr std::uint32_t kForgetTicks = 64;
   static constexpr std::uint32_t kTicksPerTurnover = 16;
   static constexpr std::uint32_t kSmallBatch = 32;
-  // Evictions, at least, between two looks at what was learned.
-  static constexpr std::uint32_t kRefreshGiven = 256;
 
   struct Candidate {
     LruPage page;
@@ -205,8 +203,6 @@ class Lru {
   // Pages in memory that this turn through all of them has met so far.
   std::uint32_t met_ ABSL_GUARDED_BY(evictors_) = 0;
   std::uint32_t learned_ ABSL_GUARDED_BY(evictors_) = 0;
-  // Pages given out since.
-  std::uint64_t given_since_ ABSL_GUARDED_BY(evictors_) = 0;
   std::uint32_t forgot_ ABSL_GUARDED_BY(evictors_) = 0;
   std::uint64_t examined_ ABSL_GUARDED_BY(evictors_) = 0;
 };
@@ -291,10 +287,9 @@ void Lru<kGenerations>::Learn(std::uint32_t now) {
     model_.Forget();
     forgot_ = now;
   }
-  if (now - learned_ >= kRefreshTicks && given_since_ >= kRefreshGiven) {
+  if (now - learned_ >= kRefreshTicks) {
     model_.Refresh();
     learned_ = now;
-    given_since_ = 0;
   }
 }
 
@@ -317,7 +312,7 @@ std::optional<LruPage> Lru<kGenerations>::Claim() {
 
 template <unsigned kGenerations>
 bool Lru<kGenerations>::Refill() {
-  given_since_ += std::exchange(given_, 0);
+  given_ = 0;
   Learn(Now());
   const LruPage all = pages();
   for (LruPage asked = 0; asked < all;) {

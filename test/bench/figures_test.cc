@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "bench/contender.h"
+#include "bench/measurements.h"
 #include "bench/metrics.h"
 #include "bench/report.h"
 #include "bench/run.h"
@@ -165,6 +166,40 @@ TEST(FiguresTest, TheTableNamesEveryContenderAndRefusesRarePercentiles) {
         "ticket", "trylock", "5.00us", "too few", "40000"}) {
     EXPECT_NE(table.find(word), table.npos) << word << "\n" << table;
   }
+}
+
+TEST(FiguresTest, FaultsAreCountedByHowLongTheyTookWhereThereIsEviction) {
+  // 40 rounds of 1,000 faults that take 10 ns; again is the same contender.
+  const std::string json = FaultsJson(ADirectGuest(kConfigs[1]));
+  EXPECT_NE(json.find("{\"guest\": \"tdp\", \"ager\": \"none\", \"load\": "
+                      "\"/evict\", \"below_ns\": [11], \"count\": [40000]}"),
+            json.npos)
+      << json;
+  std::size_t runs = 0;
+  for (std::size_t at = json.find("\"ager\""); at != json.npos;
+       at = json.find("\"ager\"", at + 1)) {
+    ++runs;
+  }
+  EXPECT_EQ(runs, 7u);
+  EXPECT_EQ(FaultsJson(ADirectGuest(kConfigs[0])), "");
+  EXPECT_EQ(FaultsJson(RunResult{}), "");
+}
+
+TEST(FiguresTest, RatesAreMeasurementsOfEachContender) {
+  std::vector<Measurement> all;
+  AddRates(ADirectGuest(kConfigs[1]), all);
+  // Translations and faults of seven.
+  ASSERT_EQ(all.size(), 14u);
+  EXPECT_EQ(all[0].heading, "tdp/evict");
+  EXPECT_EQ(all[0].name, "none");
+  EXPECT_EQ(all[0].unit, "translations/s");
+  EXPECT_EQ(all[0].summary.median, 100);
+  EXPECT_EQ(all[0].summary.samples, kRounds);
+  EXPECT_EQ(all[1].unit, "faults/s");
+  EXPECT_EQ(all[1].summary.median, 100'000);
+  all.clear();
+  AddRates(ADirectGuest(kConfigs[0]), all);
+  EXPECT_EQ(all.size(), 7u);
 }
 
 }  // namespace

@@ -11,7 +11,7 @@ import sys
 
 DROPPED = {"run_name", "run_type", "repetitions", "repetition_index", "threads",
            "iterations", "real_time", "cpu_time", "time_unit"}
-JOINED = 3  # buckets that become one
+JOINED = 4  # buckets that become one
 
 
 def shortened(value):

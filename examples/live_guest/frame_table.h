@@ -17,23 +17,30 @@ namespace ptage::live_guest {
 // Milliseconds since the tool began; 0: never.
 using Stamp = std::uint32_t;
 
+// Whether what was resident before is forgotten, or stays so in this pass,
+// which does not look at everything.
+enum class Residency { kAnew, kKept };
+
 // One thread at a time. Frames are GuestRam's numbers. A frame that several
 // pages map counts once.
 class FrameTable {
  public:
   explicit FrameTable(std::uint64_t frames) : frames_(frames) {}
 
-  // Forgets which frames are resident and accessed, not when they were touched.
-  void BeginPass() {
+  // Forgets which frames are accessed, and perhaps which are resident; not when
+  // they were touched.
+  void BeginPass(Residency residency = Residency::kAnew) {
     ++pass_;
-    resident_ = 0;
     accessed_ = 0;
+    if (residency == Residency::kKept) return;
+    since_ = pass_;
+    resident_ = 0;
   }
   // A page maps the frame.
   void SetResident(std::uint64_t frame) {
     Frame& at = frames_[frame];
-    resident_ += at.resident != pass_ ? 1 : 0;
-    at.resident = pass_;
+    resident_ += at.resident != since_ ? 1 : 0;
+    at.resident = since_;
   }
   // A page that maps it has its accessed bit.
   void SetAccessed(std::uint64_t frame) {
@@ -47,7 +54,7 @@ class FrameTable {
   }
 
   [[nodiscard]] std::uint64_t size() const { return frames_.size(); }
-  // Of this pass.
+  // Of this pass, or since the last that began anew.
   [[nodiscard]] std::uint64_t resident() const { return resident_; }
   [[nodiscard]] std::uint64_t accessed() const { return accessed_; }
   // Frames that were touched at `since` or later. Precondition: since != 0.
@@ -69,7 +76,7 @@ class FrameTable {
       const Frame& frame = frames_[i];
       Cell& cell = strip[i * strip.size() / frames_.size()];
       ++cell.frames;
-      cell.resident += frame.resident == pass_ ? 1 : 0;
+      cell.resident += frame.resident == since_ && since_ != 0 ? 1 : 0;
       cell.hot += (since == 0 ? frame.accessed == pass_ && pass_ != 0
                               : frame.touched >= since)
                       ? 1
@@ -87,6 +94,7 @@ class FrameTable {
 
   std::vector<Frame> frames_;
   std::uint32_t pass_ = 0;
+  std::uint32_t since_ = 0;  // the last pass that began anew
   std::uint64_t resident_ = 0;
   std::uint64_t accessed_ = 0;
 };

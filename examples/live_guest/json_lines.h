@@ -74,8 +74,11 @@ inline std::string GuestToJson(Guest& guest, const Options& options) {
       "\"interval_ms\":%d,\"layout\":[%s]}",
       kJsonVersion, QuoteJson(guest.qmp().version()), guest.cpus(),
       guest.physical_bits(), guest.ram().Frames(),
-      options.clear ? "clear" : "look", options.pause ? "true" : "false",
-      options.interval_ms, layout);
+      options.profile     ? "profile"
+      : options.skip_cold ? "skip-cold"
+      : options.clear     ? "clear"
+                          : "look",
+      options.pause ? "true" : "false", options.interval_ms, layout);
 }
 
 inline std::string SampleToJson(const Sample& sample) {
@@ -87,6 +90,19 @@ inline std::string SampleToJson(const Sample& sample) {
       sample.cpu_us, internal::LevelsOf(sample.paging));
   if (sample.paging == Paging::kOff) {
     return text + ",\"measured\":false}";
+  }
+  if (sample.kind != PassKind::kAll) {
+    absl::StrAppendFormat(&text, ",\"parts\":{\"user\":%d,\"kernel\":%d}",
+                          pass.user_parts, pass.kernel_parts);
+  }
+  if (sample.kind == PassKind::kInnerAlone) {
+    absl::StrAppendFormat(
+        &text,
+        ",\"measured\":true,\"pass_us\":%d,\"stopped_us\":%d,"
+        "\"scanned\":{\"roots\":%d,\"subtrees\":%d,\"tables\":%d}}",
+        sample.pass_us, sample.stopped_us, pass.roots, pass.subtrees,
+        pass.tables);
+    return text;
   }
   absl::StrAppendFormat(&text,
                         ",\"measured\":true,\"pass_us\":%d,\"stopped_us\":%d,"

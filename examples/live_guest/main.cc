@@ -20,6 +20,7 @@
 #include "examples/live_guest/guest.h"
 #include "examples/live_guest/json_lines.h"
 #include "examples/live_guest/options.h"
+#include "examples/live_guest/pass.h"
 #include "examples/live_guest/picture.h"
 #include "examples/live_guest/sampler.h"
 #include "examples/live_guest/view.h"
@@ -58,6 +59,9 @@ absl::Status Watch(Guest& guest, const Options& options, Picture& picture) {
           .look = absl::Milliseconds(options.look_ms),
           .action = options.clear ? ptage::AgeAction::kTestAndClear
                                   : ptage::AgeAction::kTest,
+          .kind = options.profile     ? PassKind::kInnerAlone
+                  : options.skip_cold ? PassKind::kSkipCold
+                                      : PassKind::kAll,
           .pause = options.pause ? PassPause::kPaused : PassPause::kRunning});
   for (std::uint64_t i = 0; options.samples == 0 || i < options.samples; ++i) {
     const absl::StatusOr<Sample> sample =

@@ -8,6 +8,8 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <map>
+#include <memory>
 #include <optional>
 #include <set>
 #include <utility>
@@ -16,7 +18,9 @@
 #include "examples/live_guest/guest_ram.h"
 #include "ptage/foreign.h"
 #include "ptage/memory.h"
+#include "ptage/memory/foreign_ram.h"
 #include "ptage/once.h"
+#include "ptage/profile.h"
 #include "ptage/spte.h"
 #include "ptage/types.h"
 #include "ptage/walk.h"
@@ -30,6 +34,16 @@ struct LeafMix {
   std::uint64_t present[kLeafSizes] = {};
   std::uint64_t accessed[kLeafSizes] = {};
 };
+
+// What a pass reads.
+//   kAll         every entry
+//   kSkipCold    inner entries, whose accessed bits it takes; and leaves of
+//                those 2 MiB parts whose bits were set, see profile.h. What a
+//                CPU was on its way to while bits were taken may be found only
+//                by the next kAll
+//   kInnerAlone  inner entries, and no leaf under one of level 2
+// All but kAll are for kTestAndClear.
+enum class PassKind { kAll, kSkipCold, kInnerAlone };
 
 // Of the lower half of the address space, a process's, and of the upper, the
 // kernel's.
@@ -51,6 +65,10 @@ struct PassReport {
   std::uint64_t first_look = 0;
   std::uint64_t no_ram = 0;
   std::uint64_t left_out = 0;
+  // 2 MiB parts in use by inner entries, of processes and of the kernel; not
+  // with kAll.
+  std::uint64_t user_parts = 0;
+  std::uint64_t kernel_parts = 0;
   // What is wrong with entries, by ForeignError.
   std::uint64_t wrong[kForeignErrors] = {};
 
@@ -77,10 +95,11 @@ class Passes {
 
   // Walks the tables under `roots`, notes in `frames` what processes map, and,
   // with kTestAndClear, what was touched since the pass before; such a pass
-  // needs RAM that is mapped to be written.
+  // needs RAM that is mapped to be written. What kAll found resident stays so
+  // in the others.
   template <class Roots>
   PassReport Run(const Roots& roots, AgeAction action, FrameTable& frames,
-                 Stamp now);
+                 Stamp now, PassKind kind = PassKind::kAll);
 
  private:
   using Word = typename F::Word;
@@ -94,18 +113,32 @@ class Passes {
     return index < kPerRoot / 2 ? Half::kUser : Half::kKernel;
   }
 
+  // The parts in use of the frames under an entry of a root.
+  struct Parts {
+    Parts(GfnRange range, ProfilePolicy policy)
+        : profile(regions, kMost, range, policy) {}
+
+    static constexpr std::uint64_t kMost = 512;
+    ProfileRegion regions[2 * kMost];
+    Profile<F> profile;
+  };
+
   void WalkRoot(Pfn root);
   void WalkSubtree(const Tree& tree, Subtree subtree);
+  void WalkParts(const Tree& tree, Subtree subtree, GfnRange range, bool known);
+  void WalkLeaves(const Tree& tree, Half half, GfnRange range, bool known);
   void Note(const VisitedEntry<F>& leaf, bool accessed, bool touched);
 
   const GuestRam& ram_;
   const int physical_bits_;
   // Whose bits were cleared in the pass before: what they say now is new.
   std::set<Subtree> cleared_;
+  std::map<Subtree, std::unique_ptr<Parts>> parts_;
 
   // Of the pass that runs.
   std::set<Subtree> seen_;
   AgeAction action_ = AgeAction::kTest;
+  PassKind kind_ = PassKind::kAll;
   FrameTable* frames_ = nullptr;
   Stamp now_ = 0;
   std::uint64_t frames_left_ = 0;
@@ -117,15 +150,19 @@ class Passes {
 template <CheckedFormat F>
 template <class Roots>
 PassReport Passes<F>::Run(const Roots& roots, AgeAction action,
-                          FrameTable& frames, Stamp now) {
+                          FrameTable& frames, Stamp now, PassKind kind) {
   report_ = PassReport{};
   seen_.clear();
   action_ = action;
+  kind_ = kind;
   frames_ = &frames;
   now_ = now;
   frames_left_ = 16 * ram_.Frames();
-  frames.BeginPass();
+  frames.BeginPass(kind == PassKind::kAll ? Residency::kAnew
+                                          : Residency::kKept);
   for (const Pfn root : roots) WalkRoot(root);
+  std::erase_if(parts_,
+                [&](const auto& of) { return !seen_.contains(of.first); });
   cleared_.clear();
   if (action == AgeAction::kTestAndClear) cleared_ = std::move(seen_);
   return report_;
@@ -160,23 +197,60 @@ void Passes<F>::WalkRoot(Pfn root) {
 
 template <CheckedFormat F>
 void Passes<F>::WalkSubtree(const Tree& tree, Subtree subtree) {
-  const Half half = HalfOf(subtree.first);
-  LeafMix& mix = report_.Of(half);
   const bool known =
       action_ == AgeAction::kTestAndClear && cleared_.contains(subtree);
   const Gfn first{subtree.first * kFramesEach};
-  WalkAll(tree, {}, GfnRange{first, first + kFramesEach},
-          [&](const VisitedEntry<F>& leaf) {
-            const SpteAge age =
-                AgeSeen<F>(leaf.entry, leaf.seen, action_, [] { return true; });
-            const bool accessed =
-                age == SpteAge::kYoung || age == SpteAge::kLostRace;
-            if (age == SpteAge::kLostRace) ++report_.lost_races;
-            const int size = leaf.level.value - 1;
-            ++mix.present[size];
-            if (accessed) ++mix.accessed[size];
-            if (half == Half::kUser) Note(leaf, accessed, accessed && known);
-          });
+  const GfnRange range{first, first + kFramesEach};
+  if (kind_ == PassKind::kAll) {
+    WalkLeaves(tree, HalfOf(subtree.first), range, known);
+  } else {
+    WalkParts(tree, subtree, range, known);
+  }
+}
+
+template <CheckedFormat F>
+void Passes<F>::WalkParts(const Tree& tree, Subtree subtree, GfnRange range,
+                          bool known) {
+  const Half half = HalfOf(subtree.first);
+  std::unique_ptr<Parts>& parts = parts_[subtree];
+  if (parts == nullptr) {
+    // Any guest's tables have their turn. Large leaves are aged with the
+    // others, if these are.
+    parts = std::make_unique<Parts>(
+        range, ProfilePolicy{.tables = std::uint64_t{1} << 20,
+                             .leaves = kind_ == PassKind::kSkipCold
+                                           ? AgeAction::kTest
+                                           : AgeAction::kTestAndClear});
+  }
+  // Nobody can flush the guest's CPUs.
+  NoFlush flusher;
+  (void)parts->profile.Round(tree, {}, flusher);
+  for (const ProfileRegion& region : parts->profile) {
+    if (region.rounds_ago != 0) continue;
+    (half == Half::kUser ? report_.user_parts : report_.kernel_parts) +=
+        region.range.Frames() / Profile<F>::kGranule;
+    if (kind_ == PassKind::kSkipCold) {
+      WalkLeaves(tree, half, region.range, known);
+    }
+  }
+}
+
+template <CheckedFormat F>
+void Passes<F>::WalkLeaves(const Tree& tree, Half half, GfnRange range,
+                           bool known) {
+  LeafMix& mix = report_.Of(half);
+  WalkAll(tree, {}, range, [&](const VisitedEntry<F>& leaf) {
+    // A leaf of 1 GiB may reach beyond a part.
+    if (leaf.covers.begin < range.begin) return;
+    const SpteAge age =
+        AgeSeen<F>(leaf.entry, leaf.seen, action_, [] { return true; });
+    const bool accessed = age == SpteAge::kYoung || age == SpteAge::kLostRace;
+    if (age == SpteAge::kLostRace) ++report_.lost_races;
+    const int size = leaf.level.value - 1;
+    ++mix.present[size];
+    if (accessed) ++mix.accessed[size];
+    if (half == Half::kUser) Note(leaf, accessed, accessed && known);
+  });
 }
 
 template <CheckedFormat F>

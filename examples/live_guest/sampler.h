@@ -41,6 +41,8 @@ struct SamplerOptions {
   // Between two looks at the CPUs.
   absl::Duration look = absl::Milliseconds(50);
   AgeAction action = AgeAction::kTest;
+  // With kSkipCold every sixteenth pass reads everything, and the first.
+  PassKind kind = PassKind::kAll;
   PassPause pause = PassPause::kRunning;
 };
 
@@ -52,6 +54,7 @@ struct Sample {
   std::uint64_t cpu_us = 0;      // of the tool, since the sample before
   std::uint64_t stopped_us = 0;  // the guest, for this pass
   Paging paging = Paging::kOff;  // with kOff nothing below was measured
+  PassKind kind = PassKind::kAll;
   PassReport pass;
   std::uint64_t stale_roots = 0;
   std::uint64_t resident = 0;
@@ -104,6 +107,7 @@ class Sampler {
   Passes<X86_64> four_;
   Passes<X86_64La57> five_;
   Windows windows_;
+  std::uint64_t passes_ = 0;
   const absl::Time began_ = absl::Now();
   absl::Time next_ = began_;
   std::optional<absl::Time> before_;
@@ -150,9 +154,13 @@ inline absl::Status Sampler::TakePass(Sample& sample) {
     sample.stale_roots = guest_.roots().DropStale(guest_.ram().memory());
     const auto& roots = guest_.roots().all();
     const Stamp now = StampOf(start);
-    sample.pass = sample.paging == Paging::kFiveLevels
-                      ? five_.Run(roots, options_.action, frames_, now)
-                      : four_.Run(roots, options_.action, frames_, now);
+    const bool all = options_.kind == PassKind::kSkipCold && passes_ % 16 == 0;
+    sample.kind = all ? PassKind::kAll : options_.kind;
+    ++passes_;
+    sample.pass =
+        sample.paging == Paging::kFiveLevels
+            ? five_.Run(roots, options_.action, frames_, now, sample.kind)
+            : four_.Run(roots, options_.action, frames_, now, sample.kind);
     sample.pass_us = static_cast<std::uint64_t>(
         absl::ToInt64Microseconds(absl::Now() - start));
   }
@@ -180,7 +188,8 @@ inline void Sampler::Summarize(Sample& sample, Stamp now) {
   sample.resident = frames_.resident();
   sample.accessed = frames_.accessed();
   Stamp hot_since = 0;
-  if (options_.action == AgeAction::kTestAndClear) {
+  if (options_.action == AgeAction::kTestAndClear &&
+      options_.kind != PassKind::kInnerAlone) {
     windows_.Add(now);
     hot_since = now;
     for (std::size_t i = 0; i < kWindows.size(); ++i) {

@@ -84,6 +84,19 @@ inline std::string SampleToText(const Sample& sample, const Options& options) {
   if (sample.paging == Paging::kOff) {
     return text + "not measured: no CPU of the guest has paging on yet\n";
   }
+  if (sample.kind != PassKind::kAll) {
+    absl::StrAppendFormat(
+        &text, "in use    2 MiB parts: %d of processes, %d of the kernel\n",
+        sample.pass.user_parts, sample.pass.kernel_parts);
+  }
+  if (sample.kind == PassKind::kInnerAlone) {
+    absl::StrAppendFormat(&text,
+                          "scanned   %d address spaces, %d tables, in %d us; "
+                          "pages are not measured\n",
+                          sample.pass.roots, sample.pass.tables,
+                          sample.pass_us);
+    return text;
+  }
   absl::StrAppendFormat(&text, "resident  %s\n",
                         internal::MibOf(sample.resident));
   absl::StrAppendFormat(

@@ -30,6 +30,9 @@
 //     being doubled until there is room; the next round tries half of that.
 //   * A frozen entry is unknown: what was known under it is kept.
 //   * What a fault maps is found once a CPU has walked to it.
+//   * Tables of others (foreign.h): what they say is wrong with an entry is in
+//     their report, and nothing under it is in use. Whatever an entry points
+//     to, its own accessed bit is cleared, in a table that the memory admits.
 //
 //   Progress: wait-free but for the flush. A round reads the root, the tables
 //   under young entries down to those of level 3, and of those of level 2 as
@@ -104,7 +107,7 @@ class Profile {
   Profile& operator=(const Profile&) = delete;
 
   // `flusher` is the tree's. Direct trees; or indirect ones, whose frames are
-  // then those that the tree translates.
+  // then those that the tree translates; or a ForeignTree, one for each round.
   template <class Tree, Flusher Fl>
   ProfileRound Round(const Tree& tree, const typename Tree::Walk& walk,
                      Fl& flusher);
@@ -252,7 +255,8 @@ void Profile<F>::Use(const Tree& tree, SpteCell<F>& entry, Word seen,
   if (leaf || level == Level{2}) {
     Add(range_.Clip(covers), 0);
   } else if (level > Level{3} || HasTurn(covers)) {
-    Look(tree, tree.tables().ChildOf(seen), level.Below(), covers.begin);
+    Table<F>* const child = tree.tables().Follow(seen, covers.begin, level);
+    if (child != nullptr) Look(tree, *child, level.Below(), covers.begin);
   } else if (WasKnown(covers)) {
     Keep(range_.Clip(covers));
   } else {

@@ -44,6 +44,9 @@ TEST(OptionsTest, BadOnesAreRefused) {
       {"--qmp", "s", "--interval", "18446744073709551616"},
       {"--qmp", "s", "--samples", "0"},
       {"--qmp", "s", "--pause"},
+      {"--qmp", "s", "--skip-cold"},
+      {"--qmp", "s", "--profile"},
+      {"--qmp", "s", "--clear", "--profile", "--skip-cold"},
       {"--qmp", "s", "--json=yes"},
       {"s"}};
   for (const auto& arguments : bad) {

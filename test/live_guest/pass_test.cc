@@ -60,8 +60,16 @@ class PassTest : public ::testing::Test {
     image_.At(11, 5) = To(100, kP | kU);
     image_.At(11, 6) = To(102, kP | kU);
   }
-  PassReport Run(AgeAction action, Stamp now = 1) {
-    return passes_.Run(roots_, action, frames_, now);
+  PassReport Run(AgeAction action, Stamp now = 1,
+                 PassKind kind = PassKind::kAll) {
+    return passes_.Run(roots_, action, frames_, now, kind);
+  }
+  // As a CPU that walks to a page of the second process.
+  void Touch(unsigned index) {
+    image_.At(9, 3) |= kA;
+    image_.At(10, 4) |= kA;
+    image_.At(11, index) |= kA;
+    image_.At(2, 0) |= kA;
   }
 
   Image image_{kFrames};
@@ -124,6 +132,49 @@ TEST_F(PassTest, ClearedBitsTellWhatIsTouchedFromThenOn) {
   EXPECT_EQ(frames_.TouchedSince(40), 0u);
   report = Run(AgeAction::kTestAndClear, 50);
   EXPECT_EQ(report.first_look, 1u);
+}
+
+TEST_F(PassTest, ColdPartsAreSkippedAndThoseInUseAreFound) {
+  (void)Run(AgeAction::kTestAndClear, 10);
+  // Entries are born accessed: the first time everything is read.
+  PassReport report = Run(AgeAction::kTestAndClear, 20, PassKind::kSkipCold);
+  EXPECT_EQ(report.user.present[0], 5u);
+  EXPECT_EQ(report.first_look, 0u);
+  EXPECT_EQ(image_.At(7, 0), To(8, kInner & ~kA));
+  EXPECT_EQ(image_.At(10, 4), To(11, kInner & ~kA));
+  // Now nothing is, and what was resident stays so.
+  report = Run(AgeAction::kTestAndClear, 30, PassKind::kSkipCold);
+  EXPECT_EQ(report.user.present[0], 0u);
+  EXPECT_EQ(report.user_parts, 0u);
+  EXPECT_EQ(frames_.resident(), 4u + 512);
+  EXPECT_EQ(frames_.accessed(), 0u);
+  Touch(6);
+  report = Run(AgeAction::kTestAndClear, 40, PassKind::kSkipCold);
+  EXPECT_EQ(report.user_parts, 1u);
+  EXPECT_EQ(report.user.present[0], 2u);
+  EXPECT_EQ(report.user.accessed[0], 1u);
+  EXPECT_EQ(frames_.TouchedSince(40), 1u);
+  EXPECT_EQ(image_.At(11, 6), To(102, kP | kU));
+  EXPECT_EQ(frames_.resident(), 4u + 512);
+}
+
+TEST_F(PassTest, PartsInUseAreCountedByInnerEntriesAlone) {
+  (void)Run(AgeAction::kTestAndClear, 10, PassKind::kInnerAlone);
+  PassReport report = Run(AgeAction::kTestAndClear, 20, PassKind::kInnerAlone);
+  // Large pages have their bits at the same level.
+  EXPECT_EQ(image_.At(7, 1), To(1024, kP | kU | kBig));
+  EXPECT_EQ(report.user_parts, 0u);
+  Touch(5);
+  report = Run(AgeAction::kTestAndClear, 30, PassKind::kInnerAlone);
+  EXPECT_EQ(report.user_parts, 1u);
+  EXPECT_EQ(report.user.present[0], 0u);
+  EXPECT_EQ(image_.At(11, 5), To(100, kP | kU | kA));
+  // An entry that is in use and leads nowhere is reported, and no part of it.
+  Touch(5);
+  image_.At(9, 4) = To(kFrames + 5, kInner);
+  report = Run(AgeAction::kTestAndClear, 40, PassKind::kInnerAlone);
+  EXPECT_EQ(report.user_parts, 1u);
+  EXPECT_EQ(report.Of(ForeignError::kOutside), 1u);
 }
 
 TEST_F(PassTest, TheStripSaysWhereItIs) {

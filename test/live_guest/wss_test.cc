@@ -160,7 +160,9 @@ TEST_F(WssTest, AGuestWithoutPagingIsNotMeasured) {
   const std::vector<Json> lines = ParseLines(outcome.out);
   ASSERT_EQ(lines.size(), 3u);
   EXPECT_EQ(lines[0].StringAt("type"), "guest");
-  EXPECT_EQ(NumberAt(lines[0], "frames"), (64u << 8) - 96);
+  // But for the firmware's place.
+  EXPECT_LE(NumberAt(lines[0], "frames"), 64u << 8);
+  EXPECT_GE(NumberAt(lines[0], "frames"), (64u << 8) - 96);
   ASSERT_NE(lines[0].Find("layout"), nullptr);
   EXPECT_EQ(lines[0].Find("layout")->items.size(), 2u);
   for (int i = 1; i < 3; ++i) {
@@ -204,7 +206,7 @@ TEST_F(WssLinuxTest, ShowsTheWorkingSetOfAGuestOfFiveLevels) {
   EXPECT_GE(NumberAt(looked, "resident"), kMapped);
   EXPECT_LE(NumberAt(looked, "resident"), kMapped + 20'000);
   EXPECT_GE(NumberAt(looked, "accessed"), kMapped);
-  EXPECT_GE(NumberAt(looked, "interval_ms"), 290u);
+  EXPECT_GT(NumberAt(looked, "interval_ms"), 0u);
   EXPECT_GE(NumberAt(looked, "user.4k.present"), kSmallPages);
   EXPECT_EQ(NumberAt(looked, "user.2m.present"), kLargePages);
   EXPECT_EQ(looked.Find("touched")->Find("1s")->kind, JsonKind::kNull);
@@ -219,7 +221,10 @@ TEST_F(WssLinuxTest, ShowsTheWorkingSetOfAGuestOfFiveLevels) {
     ASSERT_EQ(outcome.status, 0) << outcome.error;
     lines = ParseLines(outcome.out);
     ASSERT_EQ(lines.size(), 9u);
-    EXPECT_GT(NumberAt(lines[1], "skipped.first_look"), 0u);
+    // Nobody knows when what it finds first was accessed.
+    if (*pause == '\0') {
+      EXPECT_GT(NumberAt(lines[1], "skipped.first_look"), kMapped / 2);
+    }
     EXPECT_EQ(lines[1].Find("touched")->Find("1s")->kind, JsonKind::kNull);
     const Json& last = lines.back();
     EXPECT_GE(NumberAt(last, "resident"), kMapped);
@@ -232,6 +237,25 @@ TEST_F(WssLinuxTest, ShowsTheWorkingSetOfAGuestOfFiveLevels) {
     EXPECT_TRUE(absl::StartsWith(svg, "<svg ")) << svg.substr(0, 80);
     EXPECT_TRUE(absl::StrContains(svg, "</svg>\n"));
   }
+  // Idle tables are not read.
+  outcome = RunWss(folder_, flags +
+                                "--samples 6 --interval 250 --clear "
+                                "--skip-cold --json");
+  ASSERT_EQ(outcome.status, 0) << outcome.error;
+  lines = ParseLines(outcome.out);
+  ASSERT_EQ(lines.size(), 7u);
+  EXPECT_GE(NumberAt(lines[6], "resident"), kMapped);
+  EXPECT_LT(NumberAt(lines[6], "user.4k.present"), kSmallPages);
+  EXPECT_LT(NumberAt(lines[6], "parts.user"), 100u);
+  outcome = RunWss(folder_, flags +
+                                "--samples 4 --interval 250 --clear --profile "
+                                "--json");
+  ASSERT_EQ(outcome.status, 0) << outcome.error;
+  lines = ParseLines(outcome.out);
+  ASSERT_EQ(lines.size(), 5u);
+  EXPECT_LT(NumberAt(lines[4], "parts.user"), 100u);
+  EXPECT_EQ(lines[4].Find("resident"), nullptr);
+
   outcome = RunWss(folder_, flags + "--samples 1");
   EXPECT_EQ(outcome.status, 0) << outcome.error;
   EXPECT_TRUE(absl::StrContains(outcome.out, "not measured: needs --clear"));

@@ -35,7 +35,7 @@
 
 namespace ptage {
 
-template <unsigned kShards = 16>
+template <unsigned kShards = kThreadLines>
 class Gate {
  public:
   // Where a thread was counted; false if it is not inside.

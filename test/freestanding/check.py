@@ -5,6 +5,7 @@ With each compiler that is there, at -O0 for every format and at -O2 for some, a
 for other processors at -O2: no warning, no undefined symbol but mem* and what OTHERS
 says, exit status 0. And at -O0 the program has an instance of every public function
 that the core's headers declare, for every format and discipline that there is.
+The same from the generated single header, of which a compiler sees the same tokens.
 """
 
 import pathlib
@@ -18,6 +19,7 @@ import unittest
 TOP = pathlib.Path(__file__).absolute().parent.parent.parent
 INCLUDE = TOP / "include"
 HERE = TOP / "test" / "freestanding"
+SINGLE_HEADER = [sys.executable, TOP / "tools" / "single_header"]
 FLAGS = [
     "-std=c++20", "-ffreestanding", "-fno-exceptions", "-fno-rtti", "-nostdlib",
     "-static", "-fno-pic", "-fno-stack-protector",
@@ -109,21 +111,21 @@ def declared_function(words):
 
 class FreestandingTest(unittest.TestCase):
 
-    def build(self, compiler, flags, folder):
+    def build(self, compiler, flags, folder, here=HERE):
         objects = []
         for source in ("program", "memory_functions"):
             out = folder / f"{source}.o"
             subprocess.run(
                 [compiler, *FLAGS, *flags, f"-I{INCLUDE}", "-c",
-                 str(HERE / f"{source}.cc"), "-o", str(out)], check=True)
+                 str(here / f"{source}.cc"), "-o", str(out)], check=True)
             objects.append(str(out))
         return objects
 
-    def check(self, compiler, flags, library="-", run_by=()):
+    def check(self, compiler, flags, library="-", run_by=(), here=HERE):
         with self.subTest(compiler=compiler, flags=flags), \
                 tempfile.TemporaryDirectory() as name:
             folder = pathlib.Path(name)
-            objects = self.build(compiler, flags, folder)
+            objects = self.build(compiler, flags, folder, here)
             undefined = subprocess.run(
                 ["nm", "-u", objects[0]], check=True, text=True,
                 capture_output=True).stdout.split()
@@ -145,6 +147,41 @@ class FreestandingTest(unittest.TestCase):
     def test_does_so_on_other_processors(self):
         for compiler, flags, library, emulator in OTHERS:
             self.check(compiler, [*OPTIMISED, *flags], library, [emulator])
+
+    def test_does_so_from_the_single_header(self):
+        with tempfile.TemporaryDirectory() as name:
+            here = pathlib.Path(name)
+            subprocess.run([*SINGLE_HEADER, here / "ptage_core.h"], check=True)
+            program = (HERE / "program.cc").read_text().replace(
+                '#include "ptage/core.h"', '#include "ptage_core.h"')
+            self.assertNotIn("ptage/", re.sub(r"//.*", "", program))
+            (here / "program.cc").write_text(program)
+            shutil.copy(HERE / "memory_functions.cc", here)
+            self.check("g++", ["-O0", "-DPTAGE_FEW_FORMATS=1"], here=here)
+
+    def test_finds_the_same_tokens_in_the_single_header(self):
+        def tokens(compiler, flags, header):
+            text = subprocess.run(
+                [compiler, *FLAGS, *flags, "-E", "-P", "-x", "c++", header],
+                check=True, text=True, capture_output=True).stdout
+            return text.split()
+
+        with tempfile.TemporaryDirectory() as name:
+            single = pathlib.Path(name) / "ptage_core.h"
+            subprocess.run([*SINGLE_HEADER, single], check=True)
+            again = subprocess.run(SINGLE_HEADER, check=True,
+                                   capture_output=True).stdout
+            self.assertEqual(single.read_bytes(), again)
+            core = INCLUDE / "ptage" / "core.h"
+            for compiler, flags in [
+                    *((c, f) for c in COMPILERS
+                      for f in ([], ["-mavx2"], ["-mavx512f"],
+                                ["-fsanitize=thread"])),
+                    *((c, f) for c, f, _, _ in OTHERS)]:
+                with self.subTest(compiler=compiler, flags=flags):
+                    expected = tokens(compiler, [*flags, f"-I{INCLUDE}"], core)
+                    self.assertGreater(len(expected), 10000)
+                    self.assertEqual(tokens(compiler, flags, single), expected)
 
     def test_calls_every_public_function_of_the_core(self):
         with tempfile.TemporaryDirectory() as name:

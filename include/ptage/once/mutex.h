@@ -60,6 +60,7 @@ class ABSL_SCOPED_LOCKABLE HostedMutexLock {
 
 #else
 
+// The lock of the hosted floors, and the scope that holds it exclusively.
 using HostedMutex = absl::Mutex;
 using HostedMutexLock = absl::MutexLock;
 

@@ -4,7 +4,6 @@
 // that its pages are aged, by the library and by the designs that it rejects.
 
 #include <sys/resource.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <csignal>
@@ -28,10 +27,12 @@
 #include "bench/guest.h"
 #include "bench/inner_suite.h"
 #include "bench/machine_info.h"
+#include "bench/measurements.h"
 #include "bench/metrics.h"
 #include "bench/mmu_suite.h"
 #include "bench/options.h"
 #include "bench/output_file.h"
+#include "bench/progress.h"
 #include "bench/reclaim_suite.h"
 #include "bench/report.h"
 #include "bench/rmap_contended.h"
@@ -39,6 +40,7 @@
 #include "bench/run.h"
 #include "bench/setter.h"
 #include "bench/sizes.h"
+#include "bench/stages.h"
 #include "bench/table.h"
 #include "bench/team.h"
 #include "bench/trace_folder.h"
@@ -100,42 +102,6 @@ ReclaimPlan PlanOfReclaim(bool quick) {
                      .grace_ns = quick ? 0.5e6 : 1e6,
                      .retire_ns = quick ? 2e6 : 4e6};
 }
-
-// Writes how far the run is and how long it still takes, at most once a second.
-class Progress {
- public:
-  Progress(std::uint64_t rounds, double seconds, const TickRate& rate)
-      : rounds_(rounds), seconds_(seconds), rate_(rate), begin_(Ticks()) {}
-
-  void Show(std::uint64_t done, std::uint64_t dropped) {
-    const double passed = rate_.Seconds(Ticks() - begin_);
-    // A terminal's line is written over; a file's are not.
-    if (passed < next_) return;
-    const bool terminal = isatty(STDERR_FILENO) != 0;
-    next_ = passed + (terminal ? 1 : 10);
-    double left = seconds_ - passed;
-    if (done != 0 && done < rounds_) {
-      const double per_round = passed / static_cast<double>(done);
-      left = std::min(left, per_round * static_cast<double>(rounds_ - done));
-    }
-    absl::FPrintF(stderr,
-                  "%sround %d of %d, %d windows dropped, about %.0f s left%s",
-                  terminal ? "\r" : "", done, rounds_, dropped,
-                  std::max(0.0, left), terminal ? "   " : "\n");
-    shown_ = terminal;
-  }
-  void End() {
-    if (shown_) absl::FPrintF(stderr, "\n");
-  }
-
- private:
-  const std::uint64_t rounds_;
-  const double seconds_;
-  const TickRate& rate_;
-  const std::uint64_t begin_;
-  double next_ = 0;
-  bool shown_ = false;
-};
 
 // Whether any id of a guest's configuration is wanted.
 bool IsWanted(const std::optional<std::regex>& filter, GuestKind kind,
@@ -243,6 +209,12 @@ int RunSizes(const Options& options, const Scale& scale,
              const std::optional<std::regex>& filter, const TickRate& rate,
              Team& team, Context context, std::optional<OutputFile>& json) {
   std::vector<SizedRun> runs;
+  std::vector<Progress::Stage> stages;
+  for (const std::uint64_t pages : sizes) {
+    stages.push_back({absl::StrCat("guests of ", pages, " pages"),
+                      scale.seconds / static_cast<double>(sizes.size())});
+  }
+  Progress progress = OnScreen(std::move(stages), rate);
   for (const std::uint64_t pages : sizes) {
     absl::StatusOr<std::vector<LoadedTrace>> traces =
         LoadTraces(folder, pages, scale.traces);
@@ -256,9 +228,9 @@ int RunSizes(const Options& options, const Scale& scale,
     plan.wanted = [&](GuestKind kind, const Config& config) {
       return IsWantedSized(filter, kind, config);
     };
-    Progress progress(kRounds, plan.seconds, rate);
+    progress.Begin(runs.size());
     plan.progress = [&](std::uint64_t rounds, std::uint64_t dropped) {
-      progress.Show(rounds, dropped);
+      progress.Rounds(rounds, kRounds, dropped, plan.seconds);
       return interrupted == 0;
     };
     Runner runner(plan, replays, rate, team);
@@ -355,11 +327,20 @@ int Main(const std::vector<std::string>& arguments,
   plan.wanted = [&](GuestKind kind, const Config& config) {
     return IsWanted(filter, kind, config);
   };
-  Progress progress(kRounds, scale.seconds, rate);
+  const auto wanted = [&](const std::string& id) {
+    return !filter.has_value() || std::regex_search(id, *filter);
+  };
+  Progress progress = OnScreen(
+      StagesOf(wanted, options->quick ? Length::kQuick : Length::kFull), rate);
   plan.progress = [&](std::uint64_t rounds, std::uint64_t dropped) {
-    progress.Show(rounds, dropped);
+    progress.Rounds(rounds, kRounds, dropped, plan.seconds);
     return interrupted == 0;
   };
+  const auto go_on = [&] {
+    progress.Show();
+    return interrupted == 0;
+  };
+  const auto doing = [&](const std::string& what) { progress.Doing(what); };
   Runner runner(plan, replays, rate, team);
   const absl::Status ready = runner.SetUp();
   if (!ready.ok()) return Fail(ready);
@@ -367,22 +348,23 @@ int Main(const std::vector<std::string>& arguments,
 
   Figures figures;
   AddFigures(result, figures);
-  const auto wanted = [&](const std::string& id) {
-    return !filter.has_value() || std::regex_search(id, *filter);
-  };
+  std::vector<Measurement> measured;
+  AddRates(result, measured);
+  progress.Begin(kSetterPart);
   if (interrupted == 0 && (wanted("contention/setter/vs_ticket") ||
                            wanted("contention/setter/vs_spin"))) {
     SetterModel(kSetterTables, team)
-        .Run(
-            kRounds, scale.window_ms * 1e6 / 4, options->seed, rate,
-            [] { return interrupted == 0; }, figures);
+        .Run(kRounds, scale.window_ms * 1e6 / 4, options->seed, rate, go_on,
+             figures);
   }
   RmapPlan rmap_plan;
   rmap_plan.entries = scale.rmap_entries;
   rmap_plan.rounds = scale.rmap_rounds;
   rmap_plan.seed = options->seed;
   rmap_plan.wanted = wanted;
-  rmap_plan.go_on = [] { return interrupted == 0; };
+  rmap_plan.go_on = go_on;
+  rmap_plan.doing = doing;
+  progress.Begin(kRmapPart);
   RmapSuite rmap_suite(rmap_plan, rate);
   rmap_suite.Run(figures);
   WalkPlan walk_plan;
@@ -390,11 +372,15 @@ int Main(const std::vector<std::string>& arguments,
   walk_plan.rounds = scale.rmap_rounds;
   walk_plan.seed = options->seed;
   walk_plan.wanted = wanted;
-  walk_plan.go_on = rmap_plan.go_on;
+  walk_plan.go_on = go_on;
+  walk_plan.doing = doing;
+  progress.Begin(kWalkPart);
   WalkSuite walk_suite(walk_plan, rate, team);
   walk_suite.Run(figures);
+  progress.Begin(kInnerPart);
   InnerSuite inner_suite(walk_plan, rate, team);
   inner_suite.Run(figures);
+  progress.Begin(kMmuPart);
   MmuSuite mmu_suite(walk_plan, rate, team);
   mmu_suite.Run(figures);
   ContendedPlan contended_plan;
@@ -402,24 +388,24 @@ int Main(const std::vector<std::string>& arguments,
   contended_plan.window_ns = 8e6;
   contended_plan.seed = options->seed;
   contended_plan.wanted = wanted;
-  contended_plan.go_on = rmap_plan.go_on;
+  contended_plan.go_on = go_on;
+  progress.Begin(kContendedPart);
   ContendedRmaps contended_rmaps(contended_plan, rate, team);
   contended_rmaps.Run(figures);
-  progress.End();
+  progress.Begin(kReclaimPart);
   ReclaimSuite reclaim(team, rate);
   if (interrupted == 0) {
     ReclaimPlan reclaim_plan = PlanOfReclaim(options->quick);
     reclaim_plan.seed = options->seed;
     reclaim_plan.wanted = wanted;
-    Progress of_reclaim(reclaim_plan.rounds, reclaim.Seconds(reclaim_plan),
-                        rate);
     reclaim_plan.progress = [&](std::uint64_t rounds, std::uint64_t dropped) {
-      of_reclaim.Show(rounds, dropped);
+      progress.Rounds(rounds, reclaim_plan.rounds, dropped,
+                      2 * reclaim.Seconds(reclaim_plan));
       return interrupted == 0;
     };
     reclaim.Run(reclaim_plan, figures);
-    of_reclaim.End();
   }
+  progress.End();
   if (interrupted != 0) return kInterrupted;
   figures["memory/lru/bytes_per_frame"].summary =
       Summary{.median = double{Lru<>::kBytesPerPage}, .samples = 1};
@@ -441,6 +427,12 @@ int Main(const std::vector<std::string>& arguments,
       result.rounds, result.windows, result.dropped);
   const std::string reclaim_table = reclaim.TableText();
   if (!reclaim_table.empty()) absl::PrintF("\n%s", reclaim_table);
+  for (const std::vector<Measurement>& more :
+       {rmap_suite.measurements(), walk_suite.measurements(),
+        inner_suite.measurements(), mmu_suite.measurements(),
+        reclaim.Measurements()}) {
+    measured.insert(measured.end(), more.begin(), more.end());
+  }
   const std::vector<Judged> judged = JudgeAll(AllMetrics(), figures, wanted);
   if (options->metrics) absl::PrintF("\n%s", MetricsTable(judged));
   if (json.has_value()) {
@@ -449,7 +441,9 @@ int Main(const std::vector<std::string>& arguments,
                                  static_cast<double>(result.dropped));
     const absl::Status written = json->Commit(ToJson(
         context, judged,
-        {{"rmap_scan_latencies", contended_rmaps.LatencyJson()},
+        {{"measured", MeasurementsJson(measured)},
+         {"contention_faults", FaultsJson(result)},
+         {"rmap_scan_latencies", contended_rmaps.LatencyJson()},
          {"contention_splits", FiguresJson(figures, [&](const std::string& id) {
             return id.find("/splits") != id.npos && wanted(id);
           })}}));

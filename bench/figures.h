@@ -19,6 +19,8 @@
 #include "bench/clock.h"
 #include "bench/contender.h"
 #include "bench/guest.h"
+#include "bench/latency.h"
+#include "bench/measurements.h"
 #include "bench/metrics.h"
 #include "bench/replay.h"
 #include "bench/report.h"
@@ -33,6 +35,15 @@ inline constexpr std::size_t kMinRounds = 20;
 
 // Adds the figures of every contender in every configuration.
 inline void AddFigures(const RunResult& result, Figures& figures);
+
+// Adds translations and faults a second, of every contender: group
+// "contention", heading "<guest><configuration>" as ids spell them.
+inline void AddRates(const RunResult& result, std::vector<Measurement>& all);
+
+// How long the faults of every contender took, as `[{"guest": …, "ager": …,
+// "load": "/evict", "below_ns": […], "count": […]}, …]`, for ToJson's `more`
+// (latency.h says what the buckets are). Empty if there were no faults.
+[[nodiscard]] inline std::string FaultsJson(const RunResult& result);
 
 // The contenders of a guest, one to a row, configuration by configuration.
 [[nodiscard]] inline std::string GuestTable(const GuestResult& guest);
@@ -98,12 +109,23 @@ inline Figure FaultRatio(const SlotResult& above, const SlotResult& below,
                     "too few faults");
 }
 
-inline double MedianRate(const SlotResult& slot, double Sample::* rate) {
+inline std::vector<double> Rates(const SlotResult& slot,
+                                 double Sample::* rate) {
   std::vector<double> rates;
   for (const auto& sample : slot.rounds) {
     if (sample.has_value()) rates.push_back((*sample).*rate);
   }
+  return rates;
+}
+
+inline double MedianRate(const SlotResult& slot, double Sample::* rate) {
+  const std::vector<double> rates = Rates(slot, rate);
   return rates.empty() ? 0 : Median(rates);
+}
+
+// Those that are one contender's, under no further load.
+[[nodiscard]] inline bool IsPlain(const Slot& slot) {
+  return !slot.again && slot.load == 0;
 }
 
 inline std::vector<std::uint32_t> AllFaults(const SlotResult& slot) {
@@ -125,7 +147,7 @@ class ConfigFigures {
   void Add() {
     AddYardstick();
     for (const SlotResult& slot : config_.slots) {
-      if (slot.slot.again || slot.slot.load != 0) continue;
+      if (!IsPlain(slot.slot)) continue;
       AddRates(slot);
       if (config_.config.evict) AddFaults(slot);
       if (config_.config.duty >= 1) AddAnswers(slot);
@@ -256,6 +278,50 @@ inline void AddFigures(const RunResult& result, Figures& figures) {
       internal::ConfigFigures(guest, config, figures).Add();
     }
   }
+}
+
+inline void AddRates(const RunResult& result, std::vector<Measurement>& all) {
+  for (const GuestResult& guest : result.guests) {
+    for (const ConfigResult& config : guest.configs) {
+      const auto add = [&](const SlotResult& slot, const char* unit,
+                           double Sample::* rate) {
+        const std::vector<double> rates = internal::Rates(slot, rate);
+        if (rates.empty()) return;
+        all.push_back(Measurement{
+            .group = "contention",
+            .heading = absl::StrCat(NameOf(guest.kind), config.config.name),
+            .name = TraitsOf(slot.slot.contender).name,
+            .unit = unit,
+            .summary = Summarize(rates)});
+      };
+      for (const SlotResult& slot : config.slots) {
+        if (!internal::IsPlain(slot.slot)) continue;
+        add(slot, "translations/s", &Sample::translations_per_second);
+        if (!config.config.evict) continue;
+        add(slot, "faults/s", &Sample::faults_per_second);
+      }
+    }
+  }
+}
+
+inline std::string FaultsJson(const RunResult& result) {
+  std::string text;
+  for (const GuestResult& guest : result.guests) {
+    for (const ConfigResult& config : guest.configs) {
+      if (!config.config.evict) continue;
+      for (const SlotResult& slot : config.slots) {
+        const std::vector<std::uint32_t> faults = internal::AllFaults(slot);
+        if (!internal::IsPlain(slot.slot) || faults.empty()) continue;
+        LatencyBuckets buckets;
+        for (const std::uint32_t ns : faults) buckets.Add(ns);
+        absl::StrAppend(&text, text.empty() ? "[" : ",", "\n    {\"guest\": \"",
+                        NameOf(guest.kind), "\", \"ager\": \"",
+                        TraitsOf(slot.slot.contender).name, "\", \"load\": \"",
+                        config.config.name, "\", ", buckets.JsonMembers(), "}");
+      }
+    }
+  }
+  return text.empty() ? text : text + "\n  ]";
 }
 
 inline std::string GuestTable(const GuestResult& guest) {

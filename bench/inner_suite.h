@@ -18,11 +18,11 @@
 #include "absl/strings/str_format.h"
 #include "bench/clock.h"
 #include "bench/inner_worlds.h"
+#include "bench/measurements.h"
 #include "bench/metrics.h"
 #include "bench/report.h"
 #include "bench/round_table.h"
 #include "bench/rounds.h"
-#include "bench/table.h"
 #include "bench/team.h"
 #include "bench/walk_suite.h"
 #include "bench/window.h"
@@ -43,6 +43,10 @@ class InnerSuite {
   void Run(Figures& figures);
 
   [[nodiscard]] std::string Table() const { return table_.ToString(); }
+  // The same figures.
+  [[nodiscard]] const std::vector<Measurement>& measurements() const {
+    return table_.measurements();
+  }
 
  private:
   static constexpr std::size_t kDenseTables = 2048;
@@ -60,8 +64,8 @@ class InnerSuite {
   }
   RoundFigures InTurn(const std::string& heading,
                       const std::vector<Measured>& all) {
-    return RunIntoTable(table_, heading, all, plan_.rounds, plan_.seed,
-                        plan_.go_on);
+    if (plan_.doing) plan_.doing(heading);
+    return table_.RunWarm(heading, all, plan_.rounds, plan_.seed, plan_.go_on);
   }
 
   // Of all pages of some rounds in which a vCPU uses 97 of 100 pages of most
@@ -86,7 +90,7 @@ class InnerSuite {
   const TickRate& rate_;
   Team& team_;
   Cell<std::uint32_t> stop_;
-  TextTable table_{{"inner entries", "us a round", "spread"}};
+  RoundTable table_{"walk", "inner entries", "us a round"};
 };
 
 // ---------------------------------------------------------------------------

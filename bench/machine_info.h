@@ -74,6 +74,19 @@ namespace ptage::bench {
   return commit == nullptr || *commit == '\0' ? "unknown" : commit;
 }
 
+// What else is measured, by name and version, which whoever builds the program
+// passes in PTAGE_PEERS.
+[[nodiscard]] inline std::string PeerNames() {
+  const char* const peers = std::getenv("PTAGE_PEERS");
+  return peers == nullptr || *peers == '\0' ? "unknown" : peers;
+}
+
+// What was typed, which whoever starts the program passes in PTAGE_COMMAND.
+[[nodiscard]] inline std::string CommandName() {
+  const char* const command = std::getenv("PTAGE_COMMAND");
+  return command == nullptr || *command == '\0' ? "unknown" : command;
+}
+
 // What Google Benchmark writes of every run, and the above.
 [[nodiscard]] inline Context MachineContext() {
   char host[256] = "unknown";
@@ -92,7 +105,9 @@ namespace ptage::bench {
                 {"kernel", KernelName()},
                 {"compiler", CompilerName()},
                 {"flags", BuildFlags()},
-                {"commit", CommitName()}},
+                {"commit", CommitName()},
+                {"peers", PeerNames()},
+                {"command", CommandName()}},
       .numbers = {{"num_cpus", static_cast<double>(UsableCpus().size())}}};
 }
 

@@ -31,13 +31,13 @@
 #include "bench/figures.h"
 #include "bench/guest.h"
 #include "bench/legacy_world.h"
+#include "bench/measurements.h"
 #include "bench/metrics.h"
 #include "bench/mmu_worlds.h"
 #include "bench/preemption.h"
 #include "bench/report.h"
 #include "bench/round_table.h"
 #include "bench/rounds.h"
-#include "bench/table.h"
 #include "bench/team.h"
 #include "bench/walk_suite.h"
 #include "bench/window.h"
@@ -63,6 +63,10 @@ class MmuSuite {
   void Run(Figures& figures);
 
   [[nodiscard]] std::string Table() const { return table_.ToString(); }
+  // The same figures.
+  [[nodiscard]] const std::vector<Measurement>& measurements() const {
+    return table_.measurements();
+  }
 
  private:
   // Of a vCPU: 256 MiB. A window then takes a few milliseconds, and most are
@@ -117,8 +121,9 @@ class MmuSuite {
   }
   RoundFigures InTurn(const std::string& heading,
                       const std::vector<Measured>& all) {
-    return RunIntoTable(table_, heading, all, kRoundsForOne * plan_.rounds,
-                        plan_.seed, plan_.go_on);
+    if (plan_.doing) plan_.doing(heading);
+    return table_.RunWarm(heading, all, kRoundsForOne * plan_.rounds,
+                          plan_.seed, plan_.go_on);
   }
 
   // Nanoseconds of a fault, were all by one thread: `vcpus` fault `pages_` each
@@ -168,7 +173,7 @@ class MmuSuite {
   Cell<std::uint32_t> stop_;
   Cell<std::uint32_t> ready_;
 
-  TextTable table_{{"mmu", "ns", "spread"}};
+  RoundTable table_{"mmu", "mmu", "ns"};
 };
 
 // ---------------------------------------------------------------------------

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <filesystem>
+#include <iterator>
 #include <optional>
 #include <string>
 #include <system_error>
@@ -25,7 +26,9 @@
 #include "bench/policy/nested_suite.h"
 #include "bench/policy/suite.h"
 #include "bench/policy/workloads.h"
+#include "bench/progress.h"
 #include "bench/report.h"
+#include "bench/stages.h"
 #include "bench/trace.h"
 #include "bench/trace_folder.h"
 
@@ -43,10 +46,15 @@ counts how often each replacement policy misses.
   --variants      besides, at other intervals of sampling, and with look-around
                   and Bloom filters
   --only NAME     this workload alone
-  --traces DIR    folder of the page traces
-  --quick         a quarter of the generated references, and two traces
+  --traces DIR    folder of the page traces; in held_out below it, those that
+                  chose no constant
+  --quick         a quarter of the generated references, and two traces of
+                  each kind
   --help          print this
 )";
+
+// Each is replayed under every policy at every size; on an AMD EPYC.
+constexpr double kReferencesPerSecond = 4e5;
 
 constexpr int kMissed = 1;
 constexpr int kBadFlag = 2;
@@ -101,32 +109,46 @@ absl::StatusOr<PolicyOptions> ParsePolicyOptions(
   return options;
 }
 
-// The traces, the smallest file first, and what is generated.
-absl::StatusOr<std::vector<Workload>> LoadWorkloads(
-    const PolicyOptions& options, const std::string& program,
-    Context& context) {
+// The traces of a folder, the smallest file first; `most` at most.
+absl::Status AddTraces(const std::filesystem::path& folder, bool tuned,
+                       std::size_t most, std::vector<Workload>& workloads,
+                       Context& context) {
   namespace fs = std::filesystem;
-  const absl::StatusOr<std::string> folder =
-      FindTraceFolder(options.traces, program);
-  if (!folder.ok()) return folder.status();
   std::vector<std::pair<std::uintmax_t, fs::path>> files;
   std::error_code error;
   for (const fs::directory_entry& file :
-       fs::directory_iterator(*folder, error)) {
+       fs::directory_iterator(folder, error)) {
     if (file.path().extension() != ".trace") continue;
     files.emplace_back(file.file_size(error), file.path());
   }
   std::sort(files.begin(), files.end());
-  if (options.quick && files.size() > 2) files.resize(2);
-  std::vector<Workload> workloads;
+  if (files.size() > most) files.resize(most);
   for (const auto& [size, path] : files) {
     const absl::StatusOr<Trace> trace = ReadTrace(path.string());
     if (!trace.ok()) return trace.status();
     const std::string name = path.stem().string();
     workloads.push_back(FromTrace(name, *trace));
+    workloads.back().tuned = tuned;
     context.texts.emplace_back(absl::StrCat("trace_", name, "_crc32"),
                                absl::StrFormat("%08x", trace->crc));
   }
+  return absl::OkStatus();
+}
+
+// The traces, those that chose constants first, and what is generated.
+absl::StatusOr<std::vector<Workload>> LoadWorkloads(
+    const PolicyOptions& options, const std::string& program,
+    Context& context) {
+  const absl::StatusOr<std::string> folder =
+      FindTraceFolder(options.traces, program);
+  if (!folder.ok()) return folder.status();
+  const std::filesystem::path path = *folder;
+  const std::size_t most = options.quick ? 2 : SIZE_MAX;
+  std::vector<Workload> workloads;
+  absl::Status read = AddTraces(path, true, most, workloads, context);
+  // Absent beside traces of the user's own.
+  read.Update(AddTraces(path / "held_out", false, most, workloads, context));
+  if (!read.ok()) return read;
   const std::size_t length = std::size_t{1} << (options.quick ? 18 : 20);
   for (Workload& workload : GeneratedWorkloads(length)) {
     workloads.push_back(std::move(workload));
@@ -164,14 +186,28 @@ int PolicyMain(const std::vector<std::string>& arguments,
   const TickRate rate;
   PolicySuite suite(rate);
   NestedSuite nested;
-  const auto progress = [](const std::string& what) {
-    absl::FPrintF(stderr, "%s\n", what);
-    return true;
-  };
+  std::vector<Progress::Stage> stages;
   for (const Workload& workload : *workloads) {
-    suite.Run(workload, options->variants, progress);
-    nested.Run(workload, progress);
+    stages.push_back(
+        {workload.name, static_cast<double>(workload.references.size()) /
+                            kReferencesPerSecond});
   }
+  Progress progress = OnScreen(std::move(stages), rate);
+  for (std::size_t i = 0; i < workloads->size(); ++i) {
+    const Workload& workload = (*workloads)[i];
+    progress.Begin(i);
+    std::size_t cells = 0;
+    const auto go_on = [&](const std::string& what) {
+      constexpr std::size_t kCells =
+          std::size(kPolicySizes) + std::size(kNestedSizes);
+      progress.Doing(what);
+      progress.Done(static_cast<double>(cells++) / double{kCells});
+      return true;
+    };
+    suite.Run(workload, options->variants, go_on);
+    nested.Run(workload, go_on);
+  }
+  progress.End();
   absl::PrintF("%s\n%s\n", suite.Table(), nested.Table());
 
   Figures figures;

@@ -10,6 +10,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <iterator>
 #include <memory>
 #include <optional>
 #include <string>
@@ -19,6 +20,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "bench/clock.h"
+#include "bench/measurements.h"
 #include "bench/node_pool.h"
 #include "bench/paired.h"
 #include "bench/preemption.h"
@@ -64,6 +66,8 @@ class ReclaimSuite {
   [[nodiscard]] double Seconds(const ReclaimPlan& plan) const;
   // What each contender took; empty if nothing was measured.
   [[nodiscard]] std::string TableText() const;
+  // The same figures: nanoseconds of one thread.
+  [[nodiscard]] std::vector<Measurement> Measurements() const;
 
   // How many nodes a thread of ours retires before it looks what may be freed,
   // in `retire`. Walks begin by a locked operation there, so that no look
@@ -77,6 +81,8 @@ class ReclaimSuite {
 
  private:
   enum Measure { kPair1, kPair2, kLook1, kLook2, kGrace, kRetire, kMeasures };
+  static constexpr const char* kMeasureNames[kMeasures] = {
+      "pair 1T", "pair 2T", "section 1T", "section 2T", "grace", "retire 2T"};
   enum class Role { kOurs, kUrcuMemb, kXenium, kOther };
   // What one contender does for one measure.
   struct Contest {
@@ -131,6 +137,8 @@ class ReclaimSuite {
   template <class Job>
   double OnThreads(unsigned threads, std::uint64_t ticks, Job job);
 
+  // Nanoseconds of one thread, where all together make this figure.
+  static double NsOf(const Contest& contest, double figure);
   const Contest* Find(Measure measure, Role role) const;
   const Contest* BestXenium(Measure measure) const;
 
@@ -470,6 +478,29 @@ inline const ReclaimSuite::Contest* ReclaimSuite::BestXenium(
   return best.has_value() ? schemes[*best] : nullptr;
 }
 
+inline double ReclaimSuite::NsOf(const Contest& contest, double figure) {
+  const bool two = contest.measure == kPair2 || contest.measure == kLook2 ||
+                   contest.measure == kRetire;
+  return contest.measure == kGrace ? figure : two ? 2 / figure : 1 / figure;
+}
+
+inline std::vector<Measurement> ReclaimSuite::Measurements() const {
+  std::vector<Measurement> all;
+  for (const Contest& contest : contests_) {
+    std::vector<double> ns;
+    for (const double figure : Kept(contest.series)) {
+      ns.push_back(NsOf(contest, figure));
+    }
+    if (ns.empty()) continue;
+    all.push_back(Measurement{.group = "reclaim",
+                              .heading = kMeasureNames[contest.measure],
+                              .name = contest.name,
+                              .unit = "ns",
+                              .summary = Summarize(ns)});
+  }
+  return all;
+}
+
 inline std::string ReclaimSuite::TableText() const {
   std::vector<std::string> names;
   bool measured = false;
@@ -480,21 +511,17 @@ inline std::string ReclaimSuite::TableText() const {
     }
   }
   if (!measured) return "";
-  TextTable table({"reclaim, medians", "pair 1T", "pair 2T", "section 1T",
-                   "section 2T", "grace", "retire 2T"});
+  std::vector<std::string> header = {"reclaim, medians"};
+  header.insert(header.end(), std::begin(kMeasureNames),
+                std::end(kMeasureNames));
+  TextTable table(std::move(header));
   for (const std::string& name : names) {
     std::vector<std::string> row(1 + kMeasures, "-");
     row[0] = name;
     for (const Contest& contest : contests_) {
       const std::vector<double> kept = Kept(contest.series);
       if (contest.name != name || kept.empty()) continue;
-      const bool two = contest.measure == kPair2 || contest.measure == kLook2 ||
-                       contest.measure == kRetire;
-      const double figure = Median(kept);
-      const double ns = contest.measure == kGrace ? figure
-                        : two                     ? 2 / figure
-                                                  : 1 / figure;
-      row[1 + contest.measure] = Duration(ns);
+      row[1 + contest.measure] = Duration(NsOf(contest, Median(kept)));
     }
     table.Add(std::move(row));
   }

@@ -21,17 +21,17 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
 #include "bench/clock.h"
 #include "bench/huge_array.h"
+#include "bench/measurements.h"
 #include "bench/metrics.h"
 #include "bench/report.h"
 #include "bench/rmap_steps.h"
 #include "bench/rmap_worlds.h"
+#include "bench/round_table.h"
 #include "bench/rounds.h"
 #include "bench/stats.h"
 #include "bench/streams.h"
-#include "bench/table.h"
 #include "ptage/once.h"
 #include "ptage/reclaim.h"
 #include "ptage/rmap.h"
@@ -57,6 +57,8 @@ struct RmapPlan {
   std::function<bool(const std::string& id)> wanted;
   // False: stop.
   std::function<bool()> go_on;
+  // Told what comes next; empty: nobody is.
+  std::function<void(const std::string&)> doing = {};
 };
 
 class RmapSuite {
@@ -70,6 +72,10 @@ class RmapSuite {
 
   // Nanoseconds a head, and how each side was helped.
   [[nodiscard]] std::string Table() const { return table_.ToString(); }
+  // The same figures.
+  [[nodiscard]] const std::vector<Measurement>& measurements() const {
+    return table_.measurements();
+  }
 
  private:
   static constexpr std::size_t kDistances[] = {0, 4, 8, 16, 32};
@@ -165,7 +171,7 @@ class RmapSuite {
 
   const RmapPlan& plan_;
   const TickRate& rate_;
-  TextTable table_{{"rmaps", "ns per head", "spread"}};
+  RoundTable table_{"rmap", "rmaps", "ns per head"};
 };
 
 // ---------------------------------------------------------------------------
@@ -180,16 +186,10 @@ inline bool RmapSuite::Wants(const std::string& prefix) const {
 
 inline RoundFigures RmapSuite::InTurn(const std::string& heading,
                                       const std::vector<Side>& all) {
+  if (plan_.doing) plan_.doing(heading);
   std::vector<Measured> things;
   for (const Side& side : all) things.push_back({side.name, side.once});
-  RoundFigures times = RunInTurn(things, plan_.rounds, plan_.seed, plan_.go_on);
-  table_.AddHeading(heading);
-  for (std::size_t i = 0; i < all.size(); ++i) {
-    table_.Add({absl::StrCat("  ", all[i].name),
-                absl::StrFormat("%.2f", times.MedianOf(i)),
-                absl::StrFormat("%.3f", times.SpreadOf(i))});
-  }
-  return times;
+  return table_.Run(heading, things, plan_.rounds, plan_.seed, plan_.go_on);
 }
 
 inline void RmapSuite::Put(const std::string& id, const RoundFigures& times,

@@ -48,14 +48,14 @@ class RoundFigures {
     }
     return ratios;
   }
-  // Both 0 if every round was left out.
+  // All 0 if every round was left out.
   [[nodiscard]] double MedianOf(std::size_t thing) const {
     const std::vector<double> kept = Kept(thing);
     return kept.empty() ? 0 : Median(kept);
   }
-  [[nodiscard]] double SpreadOf(std::size_t thing) const {
+  [[nodiscard]] Summary SummaryOf(std::size_t thing) const {
     const std::vector<double> kept = Kept(thing);
-    return kept.empty() ? 0 : Spread(kept);
+    return kept.empty() ? Summary{} : Summarize(kept);
   }
 
  private:

@@ -24,12 +24,12 @@
 #include "absl/strings/str_format.h"
 #include "bench/clock.h"
 #include "bench/huge_array.h"
+#include "bench/measurements.h"
 #include "bench/metrics.h"
 #include "bench/report.h"
 #include "bench/round_table.h"
 #include "bench/rounds.h"
 #include "bench/streams.h"
-#include "bench/table.h"
 #include "bench/team.h"
 #include "bench/walk_worlds.h"
 #include "ptage/foreign.h"
@@ -55,6 +55,8 @@ struct WalkPlan {
   std::function<bool(const std::string& id)> wanted;
   // False: stop.
   std::function<bool()> go_on;
+  // Told what comes next; empty: nobody is.
+  std::function<void(const std::string&)> doing = {};
 };
 
 class WalkSuite {
@@ -70,6 +72,10 @@ class WalkSuite {
   void Run(Figures& figures);
 
   [[nodiscard]] std::string Table() const { return table_.ToString(); }
+  // The same figures.
+  [[nodiscard]] const std::vector<Measurement>& measurements() const {
+    return table_.measurements();
+  }
 
  private:
   static constexpr std::size_t kInL2 = 64;
@@ -103,6 +109,7 @@ class WalkSuite {
 
   // Nanoseconds a table, of these:
   Measured Stream(WalkWorld& world) const;
+  Measured AddedUp(WalkWorld& world) const;
   Measured StreamByTwo(WalkWorld& world) const;
   template <Loads kLoads = Loads::kWidest>
   Measured Harvested(const std::string& name, WalkWorld& world,
@@ -118,8 +125,8 @@ class WalkSuite {
   // Runs them in turn, and puts a line of each into the table.
   RoundFigures InTurn(const std::string& heading,
                       const std::vector<Measured>& all) {
-    return RunIntoTable(table_, heading, all, plan_.rounds, plan_.seed,
-                        plan_.go_on);
+    if (plan_.doing) plan_.doing(heading);
+    return table_.RunWarm(heading, all, plan_.rounds, plan_.seed, plan_.go_on);
   }
   // The one that is further from its goal, where less is better.
   static Figure Worse(const Figure& a, const Figure& b);
@@ -138,7 +145,7 @@ class WalkSuite {
   const WalkPlan& plan_;
   const TickRate& rate_;
   Team& team_;
-  TextTable table_{{"walks", "ns per table", "spread"}};
+  RoundTable table_{"walk", "walks", "ns per table"};
 };
 
 // ---------------------------------------------------------------------------
@@ -152,6 +159,16 @@ inline Measured WalkSuite::Stream(WalkWorld& world) const {
                   ReadStreams<1>({world.begin()}, world.tables() * kTableBytes);
                 });
           }};
+}
+
+inline Measured WalkSuite::AddedUp(WalkWorld& world) const {
+  return {
+      "added up by vectors", [this, &world] {
+        return Time(
+            static_cast<double>(world.tables()), RepeatsFor(world.tables()),
+            [] {},
+            [&] { SumStream(world.begin(), world.tables() * kTableBytes); });
+      }};
 }
 
 inline Measured WalkSuite::StreamByTwo(WalkWorld& world) const {
@@ -271,15 +288,9 @@ inline void WalkSuite::RunShuffled(Figures& figures) {
 inline void WalkSuite::RunL2(Figures& figures) {
   if (!Wants({"walk/l2/test/1"})) return;
   WalkWorld world(kInL2, TableOrder::kInOrder, kTenPercent, plan_.seed);
-  const Measured sum{
-      "added up by vectors", [&] {
-        return Time(
-            kInL2, RepeatsFor(kInL2), [] {},
-            [&] { SumStream(world.begin(), kInL2 * kTableBytes); });
-      }};
   const RoundFigures times =
       InTurn("tables in the second-level cache, 10 % young",
-             {sum, Harvested("harvested", world, AgeAction::kTest),
+             {AddedUp(world), Harvested("harvested", world, AgeAction::kTest),
               Harvested<Loads::kWordByWord>("harvested word by word", world,
                                             AgeAction::kTest)});
   figures["walk/l2/test/1"] = RatioOf(times, 0, 1);
@@ -414,7 +425,8 @@ inline void WalkSuite::RunDensities() {
       (void)InTurn(
           absl::StrFormat("%s, %g %% young", place,
                           static_cast<double>(young) / 10'000),
-          {Harvested("tested", world, AgeAction::kTest),
+          {tables == kInL2 ? AddedUp(world) : Stream(world),
+           Harvested("tested", world, AgeAction::kTest),
            Harvested("tested and cleared", world, kClear),
            Other("each entry, tested", world, AgeAction::kTest,
                  &WalkWorld::EachEntry),

@@ -1715,7 +1715,7 @@ _ROWS = [
         "WhoCanOnlyInvalidateIsToldLast",
         "notifier",
         "  const TakeOutcome outcome = rest();\n",
-        "  for (Notifier* const notifier : list.notifiers) {\n" +
+        "  for (Notifier* const notifier : notifiers) {\n" +
         "    if (!notifier->takes()) (void)notifier->Invalidate(page, sink);\n" +
         "  }\n" +
         "  const TakeOutcome outcome = rest();\n",

@@ -43,6 +43,8 @@ struct PolicyCell {
   std::string workload;
   std::uint32_t percent = 0;
   bool tuned = true;
+  bool recorded = false;
+  std::uint64_t references = 0;
   std::map<std::string, PolicyCost> runs;  // by name
 
   [[nodiscard]] double Misses(const std::string& name) const {
@@ -70,11 +72,29 @@ class PolicySuite {
 
   void AddFigures(Figures& figures) const;
   // Misses of each policy as shares of the bound's; geometric means, of all
-  // workloads and of those that chose no constant; costs.
+  // workloads and of those that chose no constant; costs; and ours by kinds of
+  // workloads.
   [[nodiscard]] std::string Table() const;
   [[nodiscard]] const std::vector<PolicyCell>& cells() const { return cells_; }
 
  private:
+  // Workloads of which means are reported apart.
+  struct Kind {
+    const char* name;
+    const char* counter;
+    bool tuned;
+    bool recorded;
+
+    [[nodiscard]] bool Has(const PolicyCell& cell) const {
+      return cell.tuned == tuned && cell.recorded == recorded;
+    }
+  };
+  static constexpr Kind kKinds[] = {
+      {"recorded, tuning", "tuning_recorded", true, true},
+      {"generated, tuning", "tuning_generated", true, false},
+      {"recorded, held out", "held_out_recorded", false, true},
+      {"generated, held out", "held_out_generated", false, false}};
+
   template <class Include>
   [[nodiscard]] double GeometricMean(
       Include&& include,
@@ -93,6 +113,7 @@ class PolicySuite {
                                : rate_.Nanoseconds(cost.ticks) /
                                      static_cast<double>(cost.evictions);
   }
+  [[nodiscard]] std::string KindsTable() const;
   void RunBits(const Workload& workload, std::uint32_t frames,
                Sampling sampling, const std::string& suffix, PolicyCell& cell);
   void RunOurs(const Workload& workload, std::uint32_t frames,
@@ -155,6 +176,8 @@ inline bool PolicySuite::Run(const Workload& workload, bool variants,
     PolicyCell cell{.workload = workload.name,
                     .percent = percent,
                     .tuned = workload.tuned,
+                    .recorded = workload.recorded,
+                    .references = references.size(),
                     .runs = {}};
     const std::uint32_t frames =
         std::max(pages * percent / 100, std::uint32_t{4});
@@ -202,10 +225,16 @@ inline void PolicySuite::AddFigures(Figures& figures) const {
   const auto held_out = [](const PolicyCell& cell) { return !cell.tuned; };
   const auto add = [&](const std::string& id,
                        const std::function<double(const PolicyCell&)>& ratio) {
-    figures[id] =
-        Figure{.summary = Summary{.median = GeometricMean(every, ratio),
-                                  .samples = cells_.size()},
-               .counters = {{"held_out", GeometricMean(held_out, ratio)}}};
+    Figure& made = figures[id];
+    made.summary = Summary{.median = GeometricMean(every, ratio),
+                           .samples = cells_.size()};
+    made.counters = {{"held_out", GeometricMean(held_out, ratio)}};
+    for (const Kind& kind : kKinds) {
+      made.counters.emplace_back(
+          kind.counter,
+          GeometricMean([&](const PolicyCell& cell) { return kind.Has(cell); },
+                        ratio));
+    }
   };
   add("policy/geomean/misses_vs_clock", [](const PolicyCell& cell) {
     return cell.Misses("ours") / cell.Misses("clock");
@@ -222,6 +251,8 @@ inline void PolicySuite::AddFigures(Figures& figures) const {
     const auto report = [&](const char* figure, double ratio) {
       Figure& made = figures[base + figure];
       made.summary = Summary{.median = ratio, .samples = 1};
+      made.counters = {{"references", static_cast<double>(cell.references)},
+                       {"tuned", cell.tuned ? 1 : 0}};
       for (const auto& [name, cost] : cell.runs) {
         made.counters.emplace_back("misses_" + name,
                                    static_cast<double>(cost.misses));
@@ -318,7 +349,33 @@ inline std::string PolicySuite::Table() const {
     row.push_back(each(sum.cmpxchgs));
     means.Add(std::move(row));
   }
-  return text + means.ToString();
+  return text + means.ToString() + "\n" + KindsTable();
+}
+
+inline std::string PolicySuite::KindsTable() const {
+  TextTable table({"ours, geometric means", "cells", "÷ clock", "÷ best bits",
+                   "÷ best all", "÷ the bound"});
+  const auto add = [&](const char* name, const auto& include) {
+    const auto mean =
+        [&](const std::function<double(const PolicyCell&)>& below) {
+          return absl::StrFormat(
+              "%.3f", GeometricMean(include, [&](const PolicyCell& cell) {
+                return cell.Misses("ours") / below(cell);
+              }));
+        };
+    table.Add(
+        {name,
+         absl::StrCat(std::count_if(cells_.begin(), cells_.end(), include)),
+         mean([](const PolicyCell& cell) { return cell.Misses("clock"); }),
+         mean([](const PolicyCell& cell) { return cell.Best(kBitsNames); }),
+         mean([](const PolicyCell& cell) { return cell.Best(kAllNames); }),
+         mean([](const PolicyCell& cell) { return cell.Misses("belady"); })});
+  };
+  add("all", [](const PolicyCell&) { return true; });
+  for (const Kind& kind : kKinds) {
+    add(kind.name, [&](const PolicyCell& cell) { return kind.Has(cell); });
+  }
+  return table.ToString();
 }
 
 }  // namespace ptage::bench

@@ -29,7 +29,8 @@
 //   Progress: wait-free.
 //
 // Sites (order · partner)
-//   [fast_fault.1] relaxed compare-and-swap · none: nothing is published by it
+//   [fast_fault.1] relaxed compare-and-swap  · none: nothing is published by it
+//                  in FastFaultSeen
 
 #ifndef PTAGE_FAST_FAULT_H_
 #define PTAGE_FAST_FAULT_H_

@@ -6,7 +6,7 @@
 //
 // Contract
 //   Any threads may hold it shared, or one exclusively, and then no other
-//   thread holds the absl::Mutex beneath. Who holds that mutex alone excludes
+//   thread holds the mutex beneath. Who holds that mutex alone excludes
 //   who holds the lock exclusively, and nobody else.
 //
 //   Shared inside shared may wait for ever. A thread that holds the lock shared
@@ -20,9 +20,9 @@
 #define PTAGE_FAULT_LOCK_H_
 
 #include "absl/base/thread_annotations.h"
-#include "absl/synchronization/mutex.h"
 #include "ptage/gate.h"
 #include "ptage/once.h"
+#include "ptage/once/mutex.h"
 #include "ptage/once/thread.h"
 
 namespace ptage {
@@ -30,7 +30,7 @@ namespace ptage {
 class FaultLock {
  public:
   // `mutex` outlives this.
-  explicit FaultLock(absl::Mutex& mutex) : mutex_(mutex) {}
+  explicit FaultLock(HostedMutex& mutex) : mutex_(mutex) {}
   FaultLock(const FaultLock&) = delete;
   FaultLock& operator=(const FaultLock&) = delete;
 
@@ -91,7 +91,7 @@ class FaultLock {
   };
 
  private:
-  absl::Mutex& mutex_;
+  HostedMutex& mutex_;
   Gate<> gate_;
 };
 

@@ -35,7 +35,7 @@
 
 namespace ptage {
 
-template <unsigned kShards = 16>
+template <unsigned kShards = kThreadLines>
 class Gate {
  public:
   // Where a thread was counted; false if it is not inside.
@@ -85,7 +85,8 @@ auto Gate<kShards>::TryEnter(unsigned hint) -> Pass {
   //   here: counts itself (not out yet) | closer: closes (not out yet)
   //   here: reads: open                 | closer: reads: nobody inside
   // and both go on.
-  // [gate.1] sequentially consistent, pairs with [gate.4].
+  // [gate.1] sequentially consistent, pairs with [gate.4]: the closer finds
+  // this thread inside, or it finds the gate closed below.
   FetchAdd(shards_[shard].inside, 1u, kSeqCst);
   // [gate.2] sequentially consistent, pairs with [gate.3]; and as an acquire
   // with [gate.5].
@@ -97,18 +98,20 @@ auto Gate<kShards>::TryEnter(unsigned hint) -> Pass {
 template <unsigned kShards>
 void Gate<kShards>::Leave(Pass pass) {
   PTAGE_ASSERT(static_cast<bool>(pass));
-  // [gate.6] release, pairs with [gate.4].
+  // [gate.6] release, pairs with [gate.4]: what was done inside is seen by who
+  // has closed the gate.
   FetchAdd(shards_[pass.shard_].inside, ~std::uint32_t{0}, kRelease);
 }
 
 template <unsigned kShards>
 template <class Wait>
 void Gate<kShards>::Close(Wait&& wait) {
-  // [gate.3] sequentially consistent, pairs with [gate.2].
+  // [gate.3] sequentially consistent, pairs with [gate.2]: who comes after this
+  // finds it closed, or is found inside below.
   WriteOnce(closed_, 1u, kSeqCst);
   for (Shard& shard : shards_) {
     // [gate.4] sequentially consistent, pairs with [gate.1]; and as an acquire
-    // with [gate.6], of each that left: additions continue the release
+    // with [gate.6]: of each that left, as additions continue the release
     // sequences of those before.
     while (ReadOnce(shard.inside, kSeqCst) != 0) wait();
   }
@@ -116,7 +119,8 @@ void Gate<kShards>::Close(Wait&& wait) {
 
 template <unsigned kShards>
 void Gate<kShards>::Open() {
-  // [gate.5] release, pairs with [gate.2].
+  // [gate.5] release, pairs with [gate.2]: who enters sees what was done while
+  // it was closed.
   WriteOnce(closed_, 0u, kRelease);
 }
 

@@ -35,9 +35,9 @@
 //   and its mark, kTries times in a row, the answer is kBusy.
 //
 // Sites (order · partner)
-//   [guest.1] acquire load in Read           · what L1 wrote before the entry
+//   [guest.1] acquire load in Walk           · what L1 wrote before the entry
 //   [guest.2] relaxed compare-and-swap       · none: nothing is published by it
-//             in Mark
+//             in MarkPath
 
 #ifndef PTAGE_GUEST_WALK_H_
 #define PTAGE_GUEST_WALK_H_

@@ -40,7 +40,8 @@ class InvalidateSequence {
   // Taken before the frame is resolved: what an ended invalidation did to the
   // frame is then seen, or MustRetry says so. Wait-free.
   [[nodiscard]] std::uint64_t Snapshot() const {
-    // [invalidate.1] acquire, pairs with [invalidate.2].
+    // [invalidate.1] acquire, pairs with [invalidate.2]: what the invalidations
+    // that are counted did to the frame is seen.
     return ReadOnce(sequence_, kAcquire);
   }
 

@@ -57,7 +57,8 @@ class [[nodiscard]] ScopedLock {
 // ---------------------------------------------------------------------------
 
 inline void SpinLock::Lock() {
-  // [lock.1] acquire, pairs with [lock.2].
+  // [lock.1] acquire, pairs with [lock.2]: what the holder before wrote is
+  // seen.
   while (ReadOnce(held_, kRelaxed) != 0 ||
          !TryCmpxchg(held_, 0u, 1u, kAcquire)) {
     SpinPause();

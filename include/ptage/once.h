@@ -75,9 +75,10 @@ concept Shareable = std::is_trivially_copyable_v<T> &&
 //                             may be on their way
 //   void SpinPause()          one turn of a loop that waits for another thread
 //   unsigned ThreadHint()     a number that tends to differ between threads
-//   that
-//                             run at the same time; only a starting point
+//                             that run at the same time; only a starting point
 //                             for a search, never an identity
+//   unsigned kThreadLines     how many lines threads are dealt to that should
+//                             not write to the same one
 #if defined(PTAGE_RELACY)
 #include "ptage/once/relacy.h"
 #else

@@ -22,9 +22,12 @@
 //   after another thread changed the same 64 frames.
 //
 // Sites (order · partner)
-//   [history.1] relaxed compare-and-swap in Record  · none: who finds the entry
-//               empty finds the record by [spte.6] and [spte.1]
-//   [history.2] relaxed compare-and-swap in Take    · none
+//   [history.1] relaxed compare-and-swap in SetBits · none: who finds the
+//                                                     entry empty finds the
+//                                                     record by [spte.6] and
+//                                                     [spte.1]
+//   [history.2] relaxed compare-and-swap in Take    · none: nothing is
+//                                                     published by it
 
 #ifndef PTAGE_PAGE_HISTORY_H_
 #define PTAGE_PAGE_HISTORY_H_

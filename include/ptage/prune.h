@@ -352,7 +352,8 @@ void MarkParent(const Tree& tree, const typename Tree::Walk& walk, Gfn gfn) {
       //   ager: clears the parent, reads the leaf: empty
       // and the leaf is skipped in the next round. A compare-and-swap comes
       // before the ager's, who then sees the leaf, or after it.
-      // [prune.2] release, pairs with [table.1], by which a harvest gets here.
+      // [prune.2] release, pairs with [table.1]: who comes here by the mark
+      // finds the leaf young.
       if (TryCmpxchg(entry, seen, static_cast<Word>(seen | F::kAccessed),
                      kRelease)) {
         return;

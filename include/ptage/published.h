@@ -46,9 +46,10 @@ class Published {
   Published(const Published&) = delete;
   Published& operator=(const Published&) = delete;
 
-  // [published.2] acquire, pairs with [published.1].
   [[nodiscard]] const T& Read(const LocklessWalk<R>& walk) const {
     PTAGE_ASSERT(static_cast<bool>(walk));
+    // [published.2] acquire, pairs with [published.1]: the version is visible
+    // as it was made.
     return ReadOnce(current_, kAcquire)->value;
   }
 

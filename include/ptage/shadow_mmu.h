@@ -26,7 +26,8 @@
 //     the rmaps of small pages.
 //
 // Sites (order · partner)
-//   [shadow.1] relaxed compare-and-swap in GrantMore: nothing is published
+//   [shadow.1] relaxed compare-and-swap    · none: nothing is published by it
+//              in GrantMore
 //   [shadow.2] release store in AddGuest   · [shadow.3]
 //   [shadow.3] acquire load in guests      · [shadow.2]
 

@@ -37,7 +37,7 @@
 
 namespace ptage {
 
-template <unsigned kShards = 16>
+template <unsigned kShards = kThreadLines>
 class ShardedCount {
  public:
   ShardedCount() = default;

@@ -29,7 +29,7 @@
 //
 // Sites (order · partner)
 //   [spte.1] acquire load in AgeEntry      · [spte.5], [spte.6]
-//   [spte.2] relaxed clear in AgeEntry     · none: nothing is published by it
+//   [spte.2] relaxed clear in AgeSeen      · none: nothing is published by it
 //   [spte.3] acquire compare-and-swap      · [spte.4], [spte.5], [spte.6]
 //            in Freeze
 //   [spte.4] release store in Restore      · [spte.1], [spte.3], [table.1]

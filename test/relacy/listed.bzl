@@ -11,6 +11,7 @@ mutants.bzl that writes the same.
 SEARCHES = {
     "dirty": ["dirty"],
     "fast_fault": ["fast_fault"],
+    "fault_lock": ["fault_lock"],
     "gate": ["gate"],
     "guest_walk": ["guest_walk"],
     "harvest": ["page_table", "type_stable"],

@@ -43,6 +43,73 @@ MUTANTS = {
             "(word & ~(F::kWritable | F::kDirty | F::kAccessed)) |",
         ),
     ],
+    "fault_lock": [
+        (
+            "OpenedWhenTheMutexIsFree",
+            "LockHolders<Watched::kHolders, Holds::kAlone, Holds::kAlone, Holds::kShared>",
+            "nobody shares what another has alone",
+            "      lock_.gate_.Open();\n" +
+            "      lock_.mutex_.Unlock();\n",
+            "      lock_.mutex_.Unlock();\n" +
+            "      lock_.gate_.Open();\n",
+        ),
+        (
+            "ClosedBeforeTheMutexIsTaken",
+            "LockHolders<Watched::kHolders, Holds::kAlone, Holds::kAlone, Holds::kShared>",
+            "nobody shares what another has alone",
+            "      lock.mutex_.Lock();\n" +
+            "      int turns = 0;\n",
+            "      lock.gate_.Close([] { SpinPause(); });\n" +
+            "      lock.mutex_.Lock();\n" +
+            "      if (true) return;\n" +
+            "      int turns = 0;\n",
+        ),
+        (
+            "NotClosed",
+            "LockHolders<Watched::kHolders, Holds::kAlone, Holds::kShared>",
+            "nobody shares what another has alone",
+            "      lock.gate_.Close([&turns] {",
+            "      (void)([&turns] {",
+        ),
+        (
+            "TheMutexIsNotTaken",
+            "LockHolders<Watched::kHolders, Holds::kAlone, Holds::kMutex>",
+            "who has it alone has the mutex",
+            "      lock.mutex_.Lock();\n" +
+            "      int turns = 0;\n" +
+            "      lock.gate_.Close([&turns] {\n" +
+            "        // Who is inside is soon out, if he has a CPU.\n" +
+            "        if (++turns % kTurns == 0) YieldThread();\n" +
+            "        SpinPause();\n" +
+            "      });\n" +
+            "    }\n" +
+            "    ~Exclusive() ABSL_NO_THREAD_SAFETY_ANALYSIS {\n" +
+            "      lock_.gate_.Open();\n" +
+            "      lock_.mutex_.Unlock();\n",
+            "      lock.gate_.Close([] { SpinPause(); });\n" +
+            "    }\n" +
+            "    ~Exclusive() ABSL_NO_THREAD_SAFETY_ANALYSIS {\n" +
+            "      lock_.gate_.Open();\n",
+            "outside",
+        ),
+        (
+            "SharedWithoutAPass",
+            "LockHolders<Watched::kHolders, Holds::kAlone, Holds::kShared>",
+            "nobody shares what another has alone",
+            "      if (!pass_) lock.mutex_.ReaderLock();\n" +
+            "    }\n" +
+            "    ~Shared() ABSL_NO_THREAD_SAFETY_ANALYSIS {\n" +
+            "      if (pass_) {\n" +
+            "        lock_.gate_.Leave(pass_);\n" +
+            "      } else {\n" +
+            "        lock_.mutex_.ReaderUnlock();\n" +
+            "      }\n",
+            "    }\n" +
+            "    ~Shared() ABSL_NO_THREAD_SAFETY_ANALYSIS {\n" +
+            "      if (pass_) lock_.gate_.Leave(pass_);\n",
+            "outside",
+        ),
+    ],
     "hold": [
         (
             "FlushedWhenItIsHandedOver",

@@ -162,7 +162,8 @@ template <OrderedRmaps D>
   requires ProtectableFormat<typename D::Format>
 std::uint64_t ProtectFrame(TableMark& mark, D& rmaps, RmapHead* head) {
   const std::uint32_t tables = ReadOnce(mark.tables, kRelaxed);
-  // [protect.1] sequentially consistent, pairs with [protect.2].
+  // [protect.1] sequentially consistent, pairs with [protect.2]: the fault
+  // finds the mark, or Visit finds its leaf.
   WriteOnce(mark.tables, tables + 1, kSeqCst);
   std::uint64_t writable = 0;
   if (tables != 0 || head == nullptr) return writable;

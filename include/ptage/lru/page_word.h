@@ -285,7 +285,8 @@ inline ClaimOutcome ClaimPage(PageCell& cell) {
       }
       continue;
     }
-    // [lru.3] acquire, pairs with [lru.1] and [lru.2].
+    // [lru.3] acquire, pairs with [lru.1] and [lru.2]: what was done to the
+    // page before it came in, or was let go, is done.
     if (internal::Replace(cell, seen, seen.In(PageState::kClaimed), kAcquire)) {
       return ClaimOutcome::kClaimed;
     }

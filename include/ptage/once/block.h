@@ -15,8 +15,8 @@
 // the cache; memory delivers no faster than SSE2 reads.
 //
 // Sites (order · partner)
-//   [block.1] acquire loads in SeeBlocks   · [spte.4], [spte.5], [spte.6]
-//   [block.2] the same, four by four       · [spte.4], [spte.5], [spte.6]
+//   [block.1] acquire loads in SeeSingleWords · [spte.4], [spte.5], [spte.6]
+//   [block.2] acquire loads in FoldFour       · [spte.4], [spte.5], [spte.6]
 
 #ifndef PTAGE_ONCE_BLOCK_H_
 #define PTAGE_ONCE_BLOCK_H_

@@ -95,6 +95,10 @@ inline void SpinPause() {
 #endif
 }
 
+// More than most hosts let run at the same time; who looks at all of them reads
+// a kilobyte.
+inline constexpr unsigned kThreadLines = 16;
+
 // Threads that run at the same time have different stacks, and a freestanding
 // core has no thread-local storage to count on.
 [[nodiscard]] inline unsigned ThreadHint() {

@@ -94,6 +94,9 @@ inline void PrefetchLater(const void*) {}
 // spin for ever.
 inline void SpinPause() { rl::yield(1, RL_INFO); }
 
+// Each line that nobody writes makes a search longer, and shows nothing.
+inline constexpr unsigned kThreadLines = 2;
+
 [[nodiscard]] inline unsigned ThreadHint() {
   return static_cast<unsigned>(rl::ctx().current_thread());
 }

@@ -32,10 +32,10 @@
 // ships there and here differs in the instructions of this header alone.
 //
 // Sites (order · partner)
-//   [vector.1] acquire loads in WhereInRun     · [head.2], [lockless.2],
+//   [vector.1] acquire loads in WordsInRun     · [head.2], [lockless.2],
 //                                                [single.2]
-//   [vector.2] acquire loads in WhereHasLacks  · [spte.4], [spte.5], [spte.6]
-//   [vector.3] acquire loads in SeeWords       · [spte.4], [spte.5], [spte.6]
+//   [vector.2] acquire loads in WordsHaveLack  · [spte.4], [spte.5], [spte.6]
+//   [vector.3] acquire loads in SeeEachWord    · [spte.4], [spte.5], [spte.6]
 
 #ifndef PTAGE_ONCE_VECTOR_H_
 #define PTAGE_ONCE_VECTOR_H_

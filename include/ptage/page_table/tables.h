@@ -170,10 +170,11 @@ class TableTree {
     TableLife life_ = kNoTableLife;
   };
 
-  // [table.1] acquire, pairs with [spte.5] and [spte.7]: the table that an
-  // inner entry points to is visible as its builder left it; and with [table.2]
-  // and [table.3], see type_stable.h.
+  // What is there now, and may be followed.
   static Word ReadEntry(const Entry& entry) {
+    // [table.1] acquire, pairs with [spte.5] and [spte.7]: the table that an
+    // inner entry points to is visible as its builder left it; and with
+    // [table.2] and [table.3], see type_stable.h.
     return ReadOnce(entry, kAcquire);
   }
   // Waits for the owner of a frozen entry. Only for holders of the structure

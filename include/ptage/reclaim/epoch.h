@@ -56,8 +56,10 @@
 //   orders them. Looking again needs no second barrier.
 //
 // Sites (order · partner)
-//   [epoch.1] acquire load of the epoch in Begin         · [epoch.7]
-//   [epoch.2] release store in Begin, then LightBarrier  · [epoch.5]
+//   [epoch.1] acquire load of the epoch in Begin,        · [epoch.7]
+//             BeginSlowly
+//   [epoch.2] release store in Begin, BeginSlowly, then  · [epoch.5]
+//             LightBarrier
 //   [epoch.3] acquire addition in BeginSlowly, where     · [epoch.4],
 //             there is no HeavyBarrier                     [epoch.6]
 //   [epoch.4] release store in End                       · [epoch.3],
@@ -402,8 +404,8 @@ typename EpochDomain<kPlaces, L, B>::Place* EpochDomain<kPlaces, L, B>::Claim(
 template <unsigned kPlaces, BasicLock L, AsymmetricBarrier B>
 void EpochDomain<kPlaces, L, B>::Use(std::uint64_t number) {
   for (;;) {
-    // [epoch.10] acquire, pairs with [epoch.12], which the exchange of whoever
-    // brought the place into use hands on.
+    // [epoch.10] acquire, pairs with [epoch.12]: the exchange of whoever
+    // brought the place into use hands it on.
     const std::uint64_t used = ReadOnce(used_, kAcquire);
     if (used > number) return;
     // [epoch.11] acquire, pairs with [epoch.12]: either a look sees the place,

@@ -168,7 +168,7 @@ class TableIdentity {
 
 inline void TableIdentity::Record(const TablePlace& place) {
   const TableLife life = ReadOnce(life_, kRelaxed);
-  // [stable.1] release, pairs with [stable.4]; and
+  // [stable.1] release, pairs with [stable.4]: as [stable.2].
   WriteOnce(tree_, TreeWord(place), kRelease);
   // [stable.2] release, pairs with [stable.5]: see 5 above.
   WriteOnce(place_, PlaceWord(place), kRelease);
@@ -179,7 +179,7 @@ inline void TableIdentity::Record(const TablePlace& place) {
 inline TableLife TableIdentity::LifeIn(const TablePlace& place) const {
   // [stable.6] acquire, pairs with [stable.3]: see 4 and 5 above.
   const TableLife life = ReadOnce(life_, kAcquire);
-  // [stable.4] acquire, pairs with [stable.1]; and
+  // [stable.4] acquire, pairs with [stable.1]: as [stable.5].
   if (ReadOnce(tree_, kAcquire) != TreeWord(place)) return kNoTableLife;
   // [stable.5] acquire, pairs with [stable.2]: see 5 above.
   if (ReadOnce(place_, kAcquire) != PlaceWord(place)) return kNoTableLife;

@@ -11,9 +11,9 @@
 //   compare-and-swap continues the release sequence of that store.
 //
 // Sites (order · partner)
-//   [head.1] acquire compare-and-swap in Lock   · [head.2], [lockless.3]
-//   [head.2] release store in Unlock            · [head.1], [bit.1],
-//                                                 [lockless.1]
+//   [head.1] acquire compare-and-swap in LockHead · [head.2], [lockless.3]
+//   [head.2] release store in UnlockHead          · [head.1], [bit.1],
+//                                                   [lockless.1]
 
 #ifndef PTAGE_RMAP_HEAD_LOCK_H_
 #define PTAGE_RMAP_HEAD_LOCK_H_
@@ -29,7 +29,8 @@ namespace ptage::internal {
 inline std::uintptr_t LockHead(RmapHead& head) {
   for (;;) {
     const std::uintptr_t word = ReadOnce(head.word, kRelaxed);
-    // [head.1] acquire, pairs with [head.2] and [lockless.3].
+    // [head.1] acquire, pairs with [head.2] and [lockless.3]: what the writer
+    // before did to the list is seen.
     if ((word & RmapWord::kLocked) == 0 &&
         TryCmpxchg(head.word, word, word | RmapWord::kLocked, kAcquire)) {
       return word;
@@ -40,7 +41,8 @@ inline std::uintptr_t LockHead(RmapHead& head) {
 
 // Publishes `word`, which has no lock bit.
 inline void UnlockHead(RmapHead& head, std::uintptr_t word) {
-  // [head.2] release, pairs with [head.1], [bit.1] and [lockless.1].
+  // [head.2] release, pairs with [head.1], [bit.1] and [lockless.1]: the chunks
+  // that the word leads to are visible to who follows it.
   WriteOnce(head.word, word, kRelease);
 }
 

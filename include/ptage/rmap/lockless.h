@@ -202,7 +202,8 @@ template <class Visitor>
 bool Lockless<F, M, P, kWriters>::Visit(RmapHead& head, Visitor&& visit)
   requires(kWriters == RmapWriters::kLockHeadInOrder)
 {
-  // [lockless.4] sequentially consistent, pairs with [lockless.3].
+  // [lockless.4] sequentially consistent, pairs with [lockless.3]: the entry is
+  // found here, or who added it reads what this thread wrote before.
   const std::uintptr_t word = ReadOnce(head.word, kSeqCst);
   bool all = true;
   List::Scan(word, [&](Entry& entry) {
@@ -220,7 +221,9 @@ AgeResult Lockless<F, M, P, kWriters>::Age(RmapHead& head, RmapFrame frame,
   // Read once. Were it read again for the list:
   //   ager: reads the only entry's address | writer: makes it a list
   //   ager: reads a chunk's address, and takes it for an entry's.
-  // [lockless.1] acquire, pairs with [head.2], [lockless.2] and [lockless.3].
+  // [lockless.1] acquire, pairs with [head.2], [lockless.2] and [lockless.3]:
+  // what the word leads to is visible as its writer left it; and who reads
+  // "empty" finds the access on record.
   const std::uintptr_t word = ReadOnce(head.word, kAcquire);
   if (List::LeadsToLater(word))
     return AgeLong(word, frame, action, mode, counts);

@@ -34,10 +34,12 @@
 // may still be inside.
 //
 // Sites (order · partner)
-//   [list.1] acquire load of a slot in Scan   · [list.2], [list.3], [list.4]
-//   [list.2] release store of a new entry     · [list.1]
-//   [list.3] release store into the hole      · [list.1]
-//   [list.4] release store that clears a slot · [list.1]
+//   [list.1] acquire load of a slot in ScanSlots · [list.2], [list.3], [list.4]
+//   [list.2] release store of an entry in Added  · [list.1]
+//   [list.3] release store into the hole         · [list.1]
+//            in Removed
+//   [list.4] release store that clears a slot    · [list.1]
+//            in Removed
 
 #ifndef PTAGE_RMAP_LOCKLESS_LIST_H_
 #define PTAGE_RMAP_LOCKLESS_LIST_H_
@@ -229,7 +231,8 @@ std::uintptr_t LocklessList<Chunks>::Added(std::uintptr_t word, Entry& entry,
   const std::uint64_t counts = CountsOf(word).Get();
   // Were this relaxed, a reader that finds the entry in a slot that was cleared
   // and filled again could miss the copy that was moved below.
-  // [list.2] release, pairs with [list.1].
+  // [list.2] release, pairs with [list.1]: who finds the entry finds its table,
+  // and what was moved below before.
   WriteOnce(SlotsOf(word)[Here(counts)], &entry, kRelease);
   CountsOf(word).Set(counts + 1);
   return word;

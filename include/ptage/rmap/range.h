@@ -39,7 +39,8 @@
 //   Progress: that of the discipline's Age.
 //
 // Sites (order · partner)
-//   [range.1] acquire load of a head   · [head.2], [lockless.2], [single.2]
+//   [range.1] acquire load of a head in ReadHead · [head.2], [lockless.2],
+//                                                  [single.2]
 
 #ifndef PTAGE_RMAP_RANGE_H_
 #define PTAGE_RMAP_RANGE_H_

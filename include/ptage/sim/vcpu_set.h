@@ -181,7 +181,8 @@ inline void FlushLine::Pause(std::uint64_t position) {
 
 inline void FlushLine::Acknowledge(std::uint64_t word, std::uint64_t position) {
   WriteOnce(position_, position, kRelaxed);
-  // [vcpu.7] release, pairs with [vcpu.6]: so is what it did before it flushed.
+  // [vcpu.7] release, pairs with [vcpu.6]: what the vCPU did before it flushed
+  // is visible to who waits for that.
   WriteOnce(acknowledged_, Requests(word), kRelease);
 }
 
@@ -191,7 +192,8 @@ inline void FlushLine::Request() {
 }
 
 inline void FlushLine::Await() const {
-  // [vcpu.5] acquire, pairs with [vcpu.2]. Here and in the loop.
+  // Here and in the loop:
+  // [vcpu.5] acquire, pairs with [vcpu.2].
   std::uint64_t word = ReadOnce(word_, kAcquire);
   // At least the caller's own request.
   const std::uint64_t wanted = Requests(word);

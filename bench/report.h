@@ -93,6 +93,22 @@ struct Context {
   return "";
 }
 
+[[nodiscard]] inline const char* GoalKindName(GoalKind kind) {
+  switch (kind) {
+    case GoalKind::kNone:
+      return "none";
+    case GoalKind::kAtLeast:
+      return "at least";
+    case GoalKind::kAtMost:
+      return "at most";
+    case GoalKind::kFactor:
+      return "within a factor";
+    case GoalKind::kExactly:
+      return "exactly";
+  }
+  return "";
+}
+
 inline std::vector<Judged> JudgeAll(
     const std::vector<Metric>& metrics, const Figures& figures,
     const std::function<bool(const std::string&)>& wanted) {
@@ -212,7 +228,10 @@ inline std::string JsonEntry(const Judged& judged) {
       add("interval_high", summary.interval->high);
     }
   }
-  if (metric.kind != GoalKind::kNone) add("goal", metric.goal);
+  if (metric.kind != GoalKind::kNone) {
+    fields.emplace_back("goal_kind", Quoted(GoalKindName(metric.kind)));
+    add("goal", metric.goal);
+  }
   add("higher_is_better", metric.higher_is_better ? 1 : 0);
   for (const auto& [name, value] : judged.figure.counters) add(name, value);
   std::string text = "    {";

@@ -80,3 +80,24 @@ xenium_headers = repository_rule(
     implementation = _xenium_headers_impl,
     doc = "The xenium reclamation schemes from Debian's package libxenium-dev.",
 )
+
+def _linux_kernel_impl(repository_ctx):
+    repository_ctx.symlink(Label("//third_party:linux.BUILD"), "BUILD.bazel")
+    result = repository_ctx.execute(
+        ["bash", str(repository_ctx.path(repository_ctx.attr._fetch)), "."],
+        timeout = 600,
+    )
+    if result.return_code != 0:
+        # buildifier: disable=print
+        print("no kernel for guests: " + result.stderr)
+
+linux_kernel = repository_rule(
+    implementation = _linux_kernel_impl,
+    doc = "Debian's Linux for virtual machines; empty where there is none.",
+    attrs = {
+        "_fetch": attr.label(
+            default = "//third_party:fetch_debian_kernel",
+            allow_single_file = True,
+        ),
+    },
+)

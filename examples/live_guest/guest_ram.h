@@ -45,7 +45,9 @@ class GuestRam {
   GuestRam(const GuestRam&) = delete;
   GuestRam& operator=(const GuestRam&) = delete;
   ~GuestRam() {
-    for (const RamBlock& block : blocks_) munmap(block.mapped, block.bytes);
+    for (const RamBlock& block : blocks_) {
+      munmap(block.mapped - kPage, block.bytes + 2 * kPage);
+    }
   }
 
   [[nodiscard]] const ForeignRam& memory() const { return *memory_; }
@@ -69,6 +71,9 @@ class GuestRam {
 
   GuestRam() = default;
   absl::Status MapPiece(const FilePiece& piece, RamAccess access);
+  // Between two pages that fault, so that a step beside it is no silent one.
+  // Null: errno says why.
+  static std::byte* MapGuarded(int file, const RamPiece& ram, int protection);
 
   std::vector<RamBlock> blocks_;
   std::vector<std::uint64_t> first_;  // frames before each
@@ -87,6 +92,23 @@ inline absl::StatusOr<std::unique_ptr<GuestRam>> GuestRam::Map(
   }
   ram->memory_.emplace(ram->blocks_.data(), ram->blocks_.size());
   return ram;
+}
+
+inline std::byte* GuestRam::MapGuarded(int file, const RamPiece& ram,
+                                       int protection) {
+  const std::uint64_t bytes = ram.bytes + 2 * kPage;
+  void* const around = mmap(nullptr, bytes, PROT_NONE,
+                            MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (around == MAP_FAILED) return nullptr;
+  std::byte* const at = static_cast<std::byte*>(around) + kPage;
+  if (mmap(at, ram.bytes, protection, MAP_SHARED | MAP_FIXED, file,
+           static_cast<off_t>(ram.offset)) != MAP_FAILED) {
+    return at;
+  }
+  const int error = errno;
+  munmap(around, bytes);
+  errno = error;
+  return nullptr;
 }
 
 inline absl::Status GuestRam::MapPiece(const FilePiece& piece,
@@ -115,14 +137,12 @@ inline absl::Status GuestRam::MapPiece(const FilePiece& piece,
         "file that QEMU has open",
         piece.path, about.st_size, piece.ram.offset + piece.ram.bytes));
   } else {
-    void* const at =
-        mmap(nullptr, piece.ram.bytes, PROT_READ | (writes ? PROT_WRITE : 0),
-             MAP_SHARED, file, static_cast<off_t>(piece.ram.offset));
-    if (at == MAP_FAILED) {
+    std::byte* const at =
+        MapGuarded(file, piece.ram, PROT_READ | (writes ? PROT_WRITE : 0));
+    if (at == nullptr) {
       status = absl::ErrnoToStatus(errno, absl::StrCat("mmap ", piece.path));
     } else {
-      blocks_.push_back(RamBlock{piece.ram.address, piece.ram.bytes,
-                                 static_cast<std::byte*>(at)});
+      blocks_.push_back(RamBlock{piece.ram.address, piece.ram.bytes, at});
       first_.push_back(frames_);
       frames_ += piece.ram.bytes / kPage;
     }

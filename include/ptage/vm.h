@@ -97,9 +97,10 @@ class Vm : public AgeQuestions<Vm<F, M, R, Fl, D, kSpaces>> {
     // Gets what zaps hand over, and is asked with the tables. It outlives the
     // VM, too. Without one, there is nothing to pay for it.
     PageHistory* history = nullptr;
-    // Whether these frames are where the slot says: not of a page that was
-    // evicted, or is being. Faults ask under the MMU lock, and answer kRetry if
-    // not. It must not wait. Without one, they are there always.
+    // Whether these frames, of one slot, are where it says: not if a page among
+    // them was evicted, or is being. Faults ask under the MMU lock, and map by
+    // a smaller leaf, or answer kRetry, if not. It must not wait. Without one,
+    // they are there always.
     std::function<bool(GfnRange)> may_map = nullptr;
   };
 
@@ -212,11 +213,22 @@ class Vm : public AgeQuestions<Vm<F, M, R, Fl, D, kSpaces>> {
   // an invalidation of it is open.
   std::uint64_t ZapAll(GfnRange range, ZapSink sink);
 
-  // Of a fault that holds the lock: the frames that it would map.
-  bool MustRetry(const FaultLock::Held& held, std::uint64_t snapshot,
-                 GfnRange frames) const {
-    return invalidations_.MustRetry(held, snapshot, frames) ||
-           (may_map_ && !may_map_(frames));
+  // Of a fault that holds the lock: the level at which it may map `gfn`, at
+  // most `level`. None: it is to retry.
+  std::optional<Level> LevelToMap(const FaultLock::Held& held,
+                                  std::uint64_t snapshot, Gfn gfn,
+                                  Level level) const {
+    // Around a page that is not there, smaller leaves are mapped:
+    //   evictor: takes one page out of 512   | its neighbours fault, for as
+    //                                        | long as that page is away
+    while (may_map_ && !may_map_(PageAround<F>(gfn, level))) {
+      if (level == Level{1}) return std::nullopt;
+      level = level.Below();
+    }
+    if (invalidations_.MustRetry(held, snapshot, PageAround<F>(gfn, level))) {
+      return std::nullopt;
+    }
+    return level;
   }
 
   // `zap(sink)`, where the sink has the history as a witness.
@@ -350,10 +362,9 @@ FaultOutcome Vm<F, M, R, Fl, D, kSpaces>::Fault(Gfn gfn, Rights access,
     if (!NeedsSlowPath(fast)) return OutcomeOf(fast);
   }
   const FaultLock::Shared hold(fault_lock_);
-  if (MustRetry(hold, snapshot, PageAround<F>(gfn, level))) {
-    return FaultOutcome::kRetry;
-  }
-  return mmu.Fault(walk, gfn, pfn, level, slot->rights(), access);
+  const std::optional<Level> allowed = LevelToMap(hold, snapshot, gfn, level);
+  if (!allowed.has_value()) return FaultOutcome::kRetry;
+  return mmu.Fault(walk, gfn, pfn, *allowed, slot->rights(), access);
 }
 
 template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
@@ -437,13 +448,18 @@ std::optional<FaultOutcome> Vm<F, M, R, Fl, D, kSpaces>::InstallNested(
     const Walk& walk, NestedGfn nested, Memslot<F>& slot, NestedMapping mapping,
     Rights access, const FaultLock::Held& held, MmuLock lock, NestedGuest guest,
     std::uint64_t snapshot, std::uint64_t nested_snapshot) {
-  // Not more than L1's page is mapped.
-  if (MustRetry(held, snapshot, PageAround<F>(mapping.gfn, mapping.level)) ||
-      nested_invalidations_.MustRetry(
+  // What the translation is of: L1's page, whole.
+  if (nested_invalidations_.MustRetry(
           held, nested_snapshot,
           PageAround<F>(Gfn{nested.value}, mapping.level))) {
     return FaultOutcome::kRetry;
   }
+  // Not more than that is mapped.
+  const std::optional<Level> allowed =
+      LevelToMap(held, snapshot, mapping.gfn,
+                 slot.LargestLevel(mapping.gfn, mapping.level));
+  if (!allowed.has_value()) return FaultOutcome::kRetry;
+  mapping.level = *allowed;
   return shadow_.Fault(
       walk, nested, slot, mapping, access, lock,
       [&](const ZappedLeaf& leaf) {

@@ -123,6 +123,7 @@ TEST(ReportTest, JsonHasOneEntryPerMetricNamedByItsId) {
       "samples": 10,
       "interval_low": 2.5,
       "interval_high": 2.5,
+      "goal_kind": "at least",
       "goal": 2,
       "higher_is_better": 1,
       "load": 4
@@ -141,6 +142,7 @@ TEST(ReportTest, JsonHasOneEntryPerMetricNamedByItsId) {
       "label": "not built",
       "error_occurred": true,
       "error_message": "not built",
+      "goal_kind": "at most",
       "goal": 3,
       "higher_is_better": 0
     },

@@ -181,7 +181,9 @@ class FreestandingTest(unittest.TestCase):
                 with self.subTest(compiler=compiler, flags=flags):
                     expected = tokens(compiler, [*flags, f"-I{INCLUDE}"], core)
                     self.assertGreater(len(expected), 10000)
-                    self.assertEqual(tokens(compiler, flags, single), expected)
+                    actual = tokens(compiler, flags, single)
+                    # A list of what differs would take minutes.
+                    self.assertTrue(actual == expected)
 
     def test_calls_every_public_function_of_the_core(self):
         with tempfile.TemporaryDirectory() as name:

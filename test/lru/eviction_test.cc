@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -199,6 +200,74 @@ TEST_F(EvictionTest, AVmMapsOnlyWhatItMay) {
   may = true;
   EXPECT_EQ(vm.Fault(Gfn{7}, Rights::kRead), FaultOutcome::kMapped);
   EXPECT_EQ(nested(), FaultOutcome::kMapped);
+}
+
+// What else is in a large page does not wait for the one that is away, nor is
+// that mapped with it.
+TEST_F(LargeEvictionTest, NeighboursOfAnEvictedPageAreMappedBySmallLeaves) {
+  std::set<Gfn> away;
+  Machine::VmType vm({.memory = machine_.arena,
+                      .reclaimer = machine_.domain,
+                      .flusher = machine_.flusher,
+                      .rmaps = machine_.rmaps,
+                      .mmu_lock = machine_.mmu_lock,
+                      .may_map =
+                          [&](GfnRange frames) {
+                            EXPECT_TRUE(Process::kOrdinary.Contains(frames));
+                            const auto first = away.lower_bound(frames.begin);
+                            return first == away.end() || *first >= frames.end;
+                          }},
+                     Level{2});
+  ASSERT_TRUE(
+      vm.AddMemslot(Process::kOrdinary, Pfn{0x10000}, Rights::kAll).ok());
+  const auto direct = [&](std::uint64_t gfn) {
+    return vm.tdp().tree().Lookup(
+        LocklessWalk(machine_.domain, WalkEntry::kWait), Gfn{gfn});
+  };
+  const auto nested = [&](std::uint64_t gfn) {
+    return vm.NestedFault(
+        NestedGfn{10240 + gfn}, Rights::kRead, [&](NestedGfn) {
+          return std::optional(NestedMapping(Gfn{gfn}, Rights::kAll, Level{2}));
+        });
+  };
+  const auto nested_entry = [&](std::uint64_t gfn) {
+    return vm.shadow().tree().Lookup(
+        LocklessWalk(machine_.domain, WalkEntry::kWait), Gfn{10240 + gfn});
+  };
+
+  // It was evicted before anything was mapped there.
+  away = {Gfn{100}};
+  EXPECT_EQ(vm.Fault(Gfn{101}, Rights::kRead), FaultOutcome::kMapped);
+  EXPECT_EQ(direct(101).level, Level{1});
+  EXPECT_EQ(nested(101), FaultOutcome::kMapped);
+  EXPECT_EQ(nested_entry(101).level, Level{1});
+  EXPECT_EQ(vm.Fault(Gfn{100}, Rights::kRead), FaultOutcome::kRetry);
+  EXPECT_EQ(nested(100), FaultOutcome::kRetry);
+  EXPECT_EQ(direct(100).word, Ept::kEmpty);
+  EXPECT_EQ(nested_entry(100).word, Ept::kEmpty);
+
+  // It is taken out of a large leaf.
+  ASSERT_EQ(vm.Fault(Gfn{600}, Rights::kRead), FaultOutcome::kMapped);
+  ASSERT_EQ(direct(600).level, Level{2});
+  away.insert(Gfn{600});
+  ASSERT_TRUE(vm.Split(PageOf(600)));
+  (void)vm.TestClearYoung(Process::kOrdinary);
+  ASSERT_EQ(vm.TakeIfIdle(
+                PageOf(600), [](const ZappedLeaf&) {},
+                [] { return TakeOutcome::kTaken; }),
+            TakeOutcome::kTaken);
+  EXPECT_EQ(vm.Fault(Gfn{601}, Rights::kRead), FaultOutcome::kSpurious);
+  (void)vm.Invalidate(Process::kOrdinary, [](const ZappedLeaf&) {});
+  EXPECT_EQ(vm.Fault(Gfn{601}, Rights::kRead), FaultOutcome::kMapped);
+  EXPECT_EQ(direct(601).level, Level{1});
+  EXPECT_EQ(vm.Fault(Gfn{600}, Rights::kRead), FaultOutcome::kRetry);
+
+  // L1's page reaches beyond the slot.
+  EXPECT_EQ(nested(1400), FaultOutcome::kMapped);
+
+  away.clear();
+  EXPECT_EQ(vm.Fault(Gfn{600}, Rights::kRead), FaultOutcome::kMapped);
+  EXPECT_EQ(nested(100), FaultOutcome::kMapped);
 }
 
 // One that has a way to say young, and a way to unmap, and no way back.

@@ -6,6 +6,7 @@ one, with fewer and wider buckets of latencies, and without what nobody reads.
 """
 
 import json
+import re
 import sys
 
 DROPPED = {"run_name", "run_type", "repetitions", "repetition_index", "threads",
@@ -22,6 +23,35 @@ def shortened(value):
 def entry(members):
     return {name: shortened(value) for name, value in members.items()
             if name not in DROPPED}
+
+
+def measured(members):
+    return {name: value for name, value in entry(members).items()
+            if name not in ("spread", "samples")}
+
+
+def dropped(one):
+    """Of what is alike, some is enough; and what the report would not show."""
+    for name in [name for name in one if name.startswith("misses_") and
+                 "/" in name]:
+        del one[name]
+    if one.get("below_ns") == [] or one.get("guest") == "shadow":
+        return True
+    if one.get("ager") in ("ticket", "trylock", "single_entry", "read_only") or \
+            one.get("load") == "/evict/duty5":
+        return True
+    heading = one.get("heading", "")
+    if one.get("group") == "contention" or one.get("name", "").startswith(
+            "called back") or heading in ("pair 2T", "section 1T"):
+        return True
+    if one.get("group") == "walk" and not re.match(
+            "(second-level cache|memory), |8 regions", heading):
+        return True
+    if "goal" in one or "name" not in one or "group" in one:
+        return False
+    return "error_occurred" in one or "/shadow/" in one["name"] or not re.search(
+        r"/(throughput|misses_vs_clock|refaults|fault_p99|translations)$",
+        one["name"])
 
 
 def latencies(members):
@@ -43,7 +73,7 @@ def main(target, *sources):
     context = {name: value for document in reversed(documents)
                for name, value in document["context"].items()
                if name != "host_name"}
-    lists = {"benchmarks": entry, "contention_sizes": entry, "measured": entry,
+    lists = {"benchmarks": entry, "contention_sizes": entry, "measured": measured,
              "contention_faults": latencies, "rmap_scan_latencies": latencies}
     with open(target, "w", encoding="utf-8") as file:
         # A line for each entry, so that a new fixture can be told from the old.
@@ -52,6 +82,8 @@ def main(target, *sources):
             entries = {}
             for document in documents:
                 for one in document.get(member, []):
+                    if dropped(one):
+                        continue
                     name = json.dumps([one.get(key) for key in (
                         "name", "group", "heading", "unit", "guest", "ager",
                         "load", "writer", "rmaps")])

@@ -133,7 +133,7 @@ def text(before, after):
     if unlike:
         lines += ["Not made alike, so that a change may be theirs:", *unlike]
     lines.append(f"Changed beyond noise: {len(changed)} of {compared} figures"
-                 + (", worse first:" if changed else "."))
+                 + (":" if changed else "."))
     lines += [_line(change) for change in changed]
     verdicts = [
         f"  {metric.verdict} → {after.metrics[metric.id].verdict}  {metric.id}  "

@@ -24,6 +24,7 @@ COLOURS = {
     "#007d58": "green",
     "#9aa0a9": "faint",
     "#3c6e3f": "goal",
+    "#fffefd": "paper",
 }
 SHADES = {name: shade for shade, name in COLOURS.items()}
 
@@ -219,7 +220,7 @@ def dots(made, rows, unit_formatter, goal=None):
     """
     for place, (label, style, median, low, high, *own) in enumerate(rows):
         if own and own[0] is not None:
-            made.plot([own[0]] * 2, [place - 0.3, place + 0.3],
+            made.plot([own[0]] * 2, [place - 0.12, place + 0.3],
                       color=SHADES["goal"], linewidth=1.3,
                       linestyle=(0, (2.4, 1.2)), zorder=1.5)
         made.plot([low, high], [place, place], color=style.shade,
@@ -228,7 +229,9 @@ def dots(made, rows, unit_formatter, goal=None):
                   markersize=5, linestyle="none", zorder=3)
         made.annotate(label, (0, place), xycoords=("axes fraction", "data"),
                       xytext=(2, 5), textcoords="offset points", ha="left",
-                      va="bottom", color=style.shade, fontsize=8)
+                      va="bottom", color=style.shade, fontsize=8,
+                      bbox=dict(facecolor=SHADES["paper"], edgecolor="none",
+                                pad=0.6))
     made.set_ylim(len(rows) - 0.6, -0.8)
     made.set_yticks([])
     made.spines["left"].set_visible(False)

@@ -9,7 +9,8 @@ VERDICTS = {"met": Style("ours"), "missed": Style("red", marker="X")}
 
 def nearness(metric):
     """How many times better than its goal a figure is; None if none can be."""
-    if not metric.measured or not metric.goal or not metric.ratio:
+    if not metric.measured or not metric.goal or not metric.ratio or \
+            metric.goal_kind in ("exactly", "within a factor"):
         return None
     better = metric.ratio / metric.goal
     return better if metric.higher_is_better else 1 / better

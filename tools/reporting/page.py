@@ -87,7 +87,7 @@ def _picture(picture, results, sources):
     if picture.point:
         parts.append(f'<p class="point">{escape(picture.point)}</p>')
     parts.append(_legend(picture.legend))
-    four = " panels-4" if len(picture.panels) in (2, 4) else ""
+    four = " panels-2" if len(picture.panels) == 2 else ""
     parts.append(f'<div class="panels{four}">')
     for panel in picture.panels:
         caption = (f"<figcaption>{escape(panel.title)}</figcaption>"
@@ -105,7 +105,8 @@ def _picture(picture, results, sources):
 
 def _bar(metric):
     """A goal as a line, and the figure beside it: right is better."""
-    if not metric.measured or not metric.goal or metric.ratio <= 0:
+    if not metric.measured or not metric.goal or metric.ratio <= 0 or \
+            metric.goal_kind in ("exactly", "within a factor"):
         return ""
 
     def place(value):
@@ -130,11 +131,11 @@ def _bar(metric):
 def _goal(metric):
     if metric.goal is None:
         return "–"
-    # Goals of exactly 1 or 0, and those on both sides, have no sign of theirs
-    # in the file.
-    sign = "≥ " if metric.higher_is_better else "≤ "
-    return sign + number(metric.goal).rstrip("0").rstrip(".") if metric.goal \
-        else "0"
+    if metric.goal_kind == "within a factor":
+        return f"1 ± {metric.goal - 1:.2g}"
+    sign = {"exactly": "=", "at least": "≥", "at most": "≤"}.get(
+        metric.goal_kind, "≥" if metric.higher_is_better else "≤")
+    return f"{sign} {metric.goal:.4g}"
 
 
 def _row(metric, with_bar):
@@ -190,7 +191,25 @@ def _tables(results, group):
     return "\n".join(parts)
 
 
-def _machine(context, name, several):
+def _machines(results):
+    """What all runs have in common, and what each has of its own."""
+    contexts = [dict(context) for context in results.contexts]
+    every = {}
+    for context in contexts:
+        for key, value in context.items():
+            every.setdefault(key, []).append(value)
+    common = {key: values[0] for key, values in every.items()
+              if all(value == values[0] for value in values)}
+    parts = [_machine(common)]
+    for name, context in zip(results.names, contexts):
+        own = {key: value for key, value in context.items()
+               if key not in common and key not in HIDDEN}
+        if own:
+            parts += [f"<h3>{escape(name)}</h3>", _machine(own)]
+    return parts
+
+
+def _machine(context):
     rows = []
     seen = set(HIDDEN)
     known = dict(FACTS)
@@ -211,8 +230,7 @@ def _machine(context, name, several):
     if checksums:
         rows.append("<div><dt>Traces, CRC-32</dt><dd>"
                     f"{escape(', '.join(checksums))}</dd></div>")
-    title = f"<h3>{escape(name)}</h3>" if several else ""
-    return f'{title}<dl class="machine">{"".join(rows)}</dl>'
+    return f'<dl class="machine">{"".join(rows)}</dl>'
 
 
 def _tiles(results):
@@ -271,8 +289,7 @@ def page(results, pictures, sources, only=None):
                 "</code>): good for the size of an effect, not for its second "
                 "digit.</p>")
         parts.append(_tiles(results))
-    for context, name in zip(results.contexts, results.names):
-        parts.append(_machine(context, name, len(results.contexts) > 1))
+    parts += _machines(results)
     if only is None:
         parts.append("<nav><ul>" + "".join(
             f'<li><a href="#group-{_id(group)}">{escape(group)}</a></li>'

@@ -21,6 +21,7 @@ class Metric:
     low: float = None   # of the 95 % interval of the median,
     high: float = None  # or None
     goal: float = None
+    goal_kind: str = ""  # "at least", "exactly", …
     higher_is_better: bool = True
     verdict: str = ""
     missing: str = ""  # why there is no figure
@@ -100,7 +101,7 @@ _KNOWN = {"name", "run_name", "run_type", "repetitions", "repetition_index",
           "threads", "iterations", "real_time", "cpu_time", "time_unit",
           "label", "ratio", "spread", "samples", "interval_low",
           "interval_high", "goal", "higher_is_better", "error_occurred",
-          "error_message"}
+          "error_message", "goal_kind"}
 
 
 def _metric(entry, where):
@@ -119,6 +120,7 @@ def _metric(entry, where):
         id=entry["name"], ratio=ratio, spread=_number(entry.get("spread")),
         samples=int(_number(entry.get("samples")) or 0), low=low, high=high,
         goal=_number(entry.get("goal")),
+        goal_kind=str(entry.get("goal_kind", "")),
         higher_is_better=entry.get("higher_is_better") != 0,
         verdict=str(entry.get("label", "")),
         missing=str(entry.get("error_message", "")),
@@ -165,7 +167,8 @@ def _latencies(entry, where, keys):
         raise Bad(f"{where}: wants " + ", ".join(keys))
     below, count = entry.get("below_ns"), entry.get("count")
     for values in (below, count):
-        if not isinstance(values, list) or not values or not all(
+        # Empty where every window was dropped.
+        if not isinstance(values, list) or not all(
                 type(value) is int and value > 0 for value in values):
             raise Bad(f"{where}: below_ns and count want whole numbers above 0")
     if len(below) != len(count) or any(

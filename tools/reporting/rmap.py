@@ -21,10 +21,9 @@ DISCIPLINES = {
 PEERS = ("BitLocked and SingleEntryLockless, the library's own, after Linux "
          "KVM as merged and as first proposed; each with the prefetch and the "
          "chunk size that serve it best")
-WRITERS = {"none": "Read while nobody writes",
-           "contended": "while a writer is at full speed",
-           "stalled_writer": "while a writer stalls for 20 µs in one removal "
-                             "in 256"}
+WRITERS = {"none": "Nobody writes",
+           "contended": "A writer is at full speed",
+           "stalled_writer": "A writer stalls now and then"}
 RUNS = {"run/vs_streaming": "tables in order",
         "run/vs_streaming/shuffled": "tables shuffled",
         "run/vs_streaming/empty10": "one frame in ten unmapped",
@@ -162,7 +161,8 @@ def _scans(results):
         name="rmap-scans", group="rmap", point=point,
         title="How long readers wait for a writer",
         reading="At a height of “1 in 1,000” a line shows its p99.9. Further "
-        "left is better.",
+        "left is better. The writer that stalls loses its CPU for 20 µs in one "
+        "removal in 256, as an interrupt does.",
         panels=panels, legend=list(DISCIPLINES.values()), peers=PEERS,
         measure="--filter='^rmap/many/14/(contended|stalled_writer)'")]
 

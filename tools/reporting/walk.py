@@ -22,6 +22,7 @@ WAYS = {
         Style("faint", (1, 1.2), 1.8, "s"),
         "the same, called back for each leaf"),
 }
+LINE = Style("ink", (), 1.0)
 PLACES = {"second-level cache": "in the second-level cache",
           "third-level cache": "in the third-level cache",
           "memory": "larger than the caches"}
@@ -60,10 +61,7 @@ def _densities(results):
                               linewidth=0)
             made.plot(xs, ys, color=style.shade, linestyle=style.line,
                       linewidth=style.width, marker=style.marker, markersize=4)
-        made.axhline(1, color=draw.SHADES["ink"], linewidth=0.9)
-        made.annotate("the limit: the tables read as a stream", (0, 1),
-                      xycoords=("axes fraction", "data"), xytext=(3, 2),
-                      textcoords="offset points", va="bottom", fontsize=7.5)
+        made.axhline(1, color=LINE.shade, linewidth=LINE.width)
         lowest = min(y for line in lines.values() for _, y, _, _ in line)
         made.set_yscale("log")
         made.set_ylim(lowest / 1.3, 2)
@@ -93,7 +91,8 @@ def _densities(results):
         "bytes are read and nothing else. Bands are 95 % intervals of the "
         "median; higher is better. A clear costs a locked operation for each "
         "young entry, whoever makes it.",
-        panels=panels, legend=list(WAYS.values()),
+        panels=panels, legend=[(LINE, "the limit: the same bytes, read as a stream"),
+                               *WAYS.values()],
         peers="loops and locks of the benchmark's own",
         measure="--filter='^walk/(linear|vs_per_entry|densities)'")]
 
@@ -158,9 +157,9 @@ def _against_goals(results):
                               linewidth=0)
             made.plot(xs, ys, color=style.shade, linestyle=style.line,
                       linewidth=style.width, marker=style.marker, markersize=4)
-            made.annotate(heading, (xs[0], ys[0]), xytext=(0, 6),
+            made.annotate(heading, (xs[-1], ys[-1]), xytext=(3, 9),
                           textcoords="offset points", color=style.shade,
-                          fontsize=8)
+                          ha="right", fontsize=8)
             low, high = min([low, *ys]), max([high, *ys])
         made.set_xscale("log")
         made.set_yscale("log")

@@ -79,8 +79,8 @@ RECLAIM_CONTROLS = [
     (
         "shown_while_claimed",
         "vm",
-        "           (may_map_ && !may_map_(frames));\n",
-        "           (may_map_ && false);\n",
+        "      if (level == Level{1}) return std::nullopt;\n",
+        "      if (level == Level{1}) break;\n",
     ),
     # A zapper empties an entry before it hands over what was in it.
     (

@@ -65,10 +65,12 @@ concept HarvestOutput = requires(O& output, GfnRange range, Gfn first,
 };
 
 // Ages leaves from the cursor on, until the range is done or `budget` entries
-// were read; one that is read twice counts once. Bits and counts go to
-// `output`, which spans the range; `was_fast` of the answer is false, for an
-// MMU to set. Direct trees, whose entries keep their frame while the walk
-// lasts, and those of others (ForeignTree, foreign.h). kLoads is for
+// were read, inner and empty ones too; one that is read twice counts once. The
+// cursor is then at the first frame that is left. Precondition: `walk` began.
+// Frames that the tree cannot translate are mapped by nothing: not young. Bits
+// and counts go to `output`, which spans the range; `was_fast` of the answer is
+// false, for an MMU to set. Direct trees, whose entries keep their frame while
+// the walk lasts, and those of others (ForeignTree, foreign.h). kLoads is for
 // comparisons: every processor has its best by default.
 template <HarvestBit kBit = HarvestBit::kAccessed,
           Loads kLoads = Loads::kWidest, class Tree, HarvestOutput Output>

@@ -72,7 +72,8 @@ class Lru {
   // looks.
   static constexpr std::uint32_t kBatchShare = 16;
 
-  // All are absent, and have never been in memory.
+  // All are absent, and have never been in memory. Allocates kBytesPerPage for
+  // each.
   explicit Lru(std::uint32_t pages)
       : words_(pages, PageCell(0)),
         now_(1u),
@@ -88,6 +89,7 @@ class Lru {
   }
 
   // Faults and frees. Precondition of all: page < pages().
+
   // The page came into memory. False: an evictor has not let go of it yet, or
   // it is there.
   bool Add(LruPage page);
@@ -102,6 +104,7 @@ class Lru {
   bool TakeReferenced(LruPage page) { return TakeMark(words_[page]); }
 
   // Aging and look-around.
+
   // The page was found young.
   void Promote(LruPage page);
   // Of the pages first + i: those for which bit i of `young` is set.
@@ -123,19 +126,24 @@ class Lru {
   [[nodiscard]] BloomFilters<>& filters() { return filters_; }
 
   // Eviction.
+
   // Claims a page that is best done without. None: none is in memory, or all
   // that are have been marked or claimed.
   [[nodiscard]] std::optional<LruPage> Claim() ABSL_LOCKS_EXCLUDED(evictors_);
-  // Claims this one.
+  // Claims this one. Whatever was claimed is to be released.
   [[nodiscard]] ClaimOutcome Claim(LruPage page);
-  // Precondition: the caller has claimed it.
+  // Lets it go, wherever it is now. Precondition: the caller has claimed it.
   void Release(LruPage page, EvictionVerdict verdict);
 
   // For who looks on.
+
+  // The page's word, as it is just now.
   [[nodiscard]] PageWord Read(LruPage page) const {
     return PageWord(ReadOnce(words_[page], kRelaxed));
   }
+  // The tick, modulo 2^32.
   [[nodiscard]] std::uint32_t Now() const { return ReadOnce(now_, kRelaxed); }
+  // What was learned.
   [[nodiscard]] const ReuseModel& model() const { return model_; }
   // The generation that a page of such a word was in, 0 the oldest, when an
   // evictor last ranked; the youngest, if it was used since.

@@ -71,16 +71,21 @@ class Notifier {
  public:
   virtual ~Notifier() = default;
 
-  // As AgeableMmu. Fast-only must not wait.
+  // As AgeableMmu: bits of young and of unknown frames are set in `output`,
+  // which spans the range, and none is cleared. Fast-only must not wait.
   virtual AgeResult Age(GfnRange range, AgeAction action, AgeMode mode,
                         const AgeOutput& output) = 0;
-  // Unmaps the frames; returns when no CPU uses them. May wait.
+  // Unmaps the frames; returns when no CPU uses them, and each accessed and
+  // dirty bit is with the sink. May wait. Returns the entries that it zapped.
   virtual std::uint64_t Invalidate(GfnRange range, ZapSink sink) = 0;
   // Whether fast-only answers for every entry: a constant.
   [[nodiscard]] virtual bool fast() const = 0;
 
   // Whether it has a TakeIfIdle (hold.h): a constant.
   [[nodiscard]] virtual bool takes() const { return false; }
+  // Freezes what it has of the page, calls `rest()` once, and takes it or puts
+  // it back by what that answers. Any other answer than rest's: it was not
+  // called.
   virtual TakeOutcome TakeIfIdle(GfnRange, ZapSink, TakeRest) {
     return TakeOutcome::kInUse;
   }
@@ -130,9 +135,11 @@ class NotifierChain : public AgeQuestions<NotifierChain<R>> {
   // NotFound: `notifier` is not in the chain.
   absl::Status Unregister(Notifier& notifier);
 
+  // Of all: young if it is in one, complete if it is in each. Where fast-only
+  // finds no place to begin its walk, all is unknown.
   AgeResult Age(GfnRange range, AgeAction action, AgeMode mode,
                 const AgeOutput& output);
-  // Returns the entries zapped by all.
+  // Tells each, one after the other. Returns the entries zapped by all.
   std::uint64_t Invalidate(GfnRange range, ZapSink sink);
   // As hold.h says. `rest` is asked when all that can be is frozen.
   TakeOutcome TakeIfIdle(GfnRange page, ZapSink sink, TakeRest rest);

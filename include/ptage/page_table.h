@@ -106,22 +106,30 @@ class PageTable {
     return tree_.Lookup(gfn);
   }
 
-  // Direct trees: installs `leaf` at `level`.
+  // Direct trees: installs `leaf`, as F::MakeLeaf makes it, at `level`. kDone:
+  // walkers find it. Else no leaf was changed, though tables may have been
+  // built.
   [[nodiscard]] MapOutcome Map(const Walk& walk, Gfn gfn, Level level,
                                Word leaf);
 
   // Indirect trees: freezes the empty entry, for its owner to record the frame,
-  // add it to the rmap, and Publish (or Empty, on failure).
+  // add it to the rmap, and Publish (or Empty, on failure). kDone: `entry` is
+  // the caller's, who must not wait for another one meanwhile. Else it is not
+  // set.
   [[nodiscard]] MapOutcome Claim(const Walk& walk, Gfn gfn, Level level,
                                  SpteCell<F>*& entry);
 
   // Zaps every leaf that covers a frame of `range`, whole: a large leaf is not
-  // split. Calls `sink(const TakenLeaf<F>&)` for each. Returns how many.
+  // split. Calls `sink(const TakenLeaf<F>&)` for each. Returns how many. What
+  // is mapped during the call may stay: who wants nothing left keeps faults
+  // out.
   template <class Sink>
   std::uint64_t Zap(const Walk& walk, GfnRange range, ZapFlush flush,
                     Sink&& sink);
 
-  // Replaces the leaf at `level` > 1 by a table of leaves. Direct trees.
+  // Replaces the leaf at `level` > 1 by a table of leaves, with its rights, and
+  // each with its accessed and dirty bits. kUnsuitable: no leaf is there.
+  // Direct trees.
   [[nodiscard]] StructureOutcome Split(const Walk& walk, Gfn gfn, Level level) {
     PTAGE_ASSERT(static_cast<bool>(walk) && tree_.kind() == TableKind::kDirect);
     const ScopedLock<L> hold(structure_);
@@ -129,7 +137,8 @@ class PageTable {
   }
 
   // Replaces a table of leaves by one leaf at `level` > 1. They must map
-  // consecutive frames from an aligned one, with the same rights. Direct trees.
+  // consecutive frames from an aligned one, with the same rights, or the answer
+  // is kUnsuitable. It is accessed, or dirty, if one of them was. Direct trees.
   [[nodiscard]] StructureOutcome Promote(const Walk& walk, Gfn gfn,
                                          Level level) {
     PTAGE_ASSERT(static_cast<bool>(walk) && tree_.kind() == TableKind::kDirect);

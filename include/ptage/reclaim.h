@@ -29,7 +29,8 @@ struct Retired {
   Retired* next = nullptr;
   // For the scheme alone: when the object was retired.
   std::uint64_t stamp = 0;
-  // Called once, from any thread, when no walk can hold the object.
+  // Called once, from any thread, when no walk can hold the object. It must not
+  // wait for a walk. Both are the owner's to set before Retire.
   void (*free)(Retired& self, void* owner) = nullptr;
   void* owner = nullptr;
 };
@@ -92,8 +93,9 @@ enum class WalkEntry {
   kWait,  // tries until another walk ends
 };
 
-// A section as a scope. Functions that follow shared pointers take one by
-// reference, as a proof that the caller is inside.
+// A section as a scope, of the thread that made it. Functions that follow
+// shared pointers take one by reference, as a proof that the caller is inside.
+// What was retired meanwhile is held back until it ends.
 template <Reclaimer R>
 class [[nodiscard]] LocklessWalk {
  public:

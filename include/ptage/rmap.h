@@ -153,7 +153,9 @@ template <SpteFormat F, TableMemory<F> M>
 //   Remove(head, e)   false if it was not there; never allocates
 //   Any(head)         one of the entries; null if there is none
 //   Count, Contains   as Any, called as writers are
-//   Age(…)            asks each entry; was_fast is for an MMU to set
+//   Age(…)            asks each entry, inside a walk; adds to `counts`, in
+//                     entries; what fast-only cannot answer without waiting is
+//                     unknown. was_fast is for an MMU to set
 template <class D>
 concept RmapDiscipline =
     SpteFormat<typename D::Format> &&
@@ -205,7 +207,9 @@ concept OrderedRmaps = RmapDiscipline<D> &&
                          rmaps.Announce(head);
                        };
 
-// The three questions, of one rmap.
+// The three questions, of one rmap. Precondition: the caller is inside a walk
+// of the reclaimer that keeps the tables, and the list's chunks, of stale
+// entries.
 template <RmapDiscipline D>
 AgeResult TestYoung(D& rmaps, RmapHead& head, RmapFrame frame) {
   AgeCounts counts;

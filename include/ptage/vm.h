@@ -116,7 +116,8 @@ class Vm : public AgeQuestions<Vm<F, M, R, Fl, D, kSpaces>> {
     return spaces_.valid() && shadow_.valid();
   }
 
-  // Adds memory, for some address spaces to see. InvalidArgument: the range is
+  // Adds memory, for some address spaces to see: `base` lies behind the first
+  // frame, and the others follow. InvalidArgument: the range is
   // empty, reversed or too far up, or the VM has none of the spaces;
   // AlreadyExists: it overlaps another slot, whoever sees that.
   absl::Status AddMemslot(GfnRange frames, Pfn base, Rights rights,
@@ -130,7 +131,10 @@ class Vm : public AgeQuestions<Vm<F, M, R, Fl, D, kSpaces>> {
   // AlreadyExists as AddMemslot; then nothing was done.
   absl::Status MoveMemslot(GfnRange frames, Gfn to, ZapSink sink);
 
-  // A guest's access that the direct tables of the space did not allow.
+  // A guest's access that the direct tables of the space did not allow. Waits
+  // for a place to begin its walk, for the MMU lock, shared, and, where a table
+  // is missing, as PageTable's Map does; never for an open invalidation or a
+  // frozen entry: kRetry.
   [[nodiscard]] FaultOutcome Fault(Gfn gfn, Rights access,
                                    AddressSpace space = AddressSpace::kFirst);
 
@@ -157,7 +161,8 @@ class Vm : public AgeQuestions<Vm<F, M, R, Fl, D, kSpaces>> {
   }
 
   // Tests or clears every entry, of all MMUs, that maps a frame of `range`; and
-  // the history, if there is one.
+  // the history, if there is one. Bits for frames, and counts of entries, go to
+  // `output`, which spans the range. Frames without memory are not young.
   AgeResult Age(GfnRange range, AgeAction action, AgeMode mode,
                 const AgeOutput& output);
 
@@ -171,7 +176,9 @@ class Vm : public AgeQuestions<Vm<F, M, R, Fl, D, kSpaces>> {
   std::uint64_t LiftProtection(GfnRange range)
     requires(WriteProtectable<F>);
 
-  // Zaps every entry that maps a frame of `range`. Returns how many.
+  // Zaps every entry that maps a frame of `range`. Returns how many. Waits for
+  // the MMU lock, for owners of frozen entries, and for the flush. `sink` gets
+  // each entry's bits, and must not wait for a fault.
   std::uint64_t Invalidate(GfnRange range, ZapSink sink);
 
   // As hold.h says, of all entries that map a frame of the page; a history that

@@ -5,7 +5,7 @@ The list is made from the headers (test/relacy/list_mutants.py). Each mutant nee
 in test/relacy/listed.bzl or mutants.bzl, which a test then holds to its word, or a proof in
 STRUCK that it is equivalent to what is shipped. A row or a proof about a mutant that
 is not listed fails here too, and so does a row whose property no search states. What
-rows of test/broken.bzl and of the soaks' controls.bzl quote must stand in the header once. A
+rows of test/broken.bzl, of test/bare_metal and of the soaks' controls.bzl quote must stand in the header once. A
 row that cannot be chosen among others (test/relacy/choose.py) must say so, and no other may.
 """
 
@@ -87,6 +87,10 @@ def quoted():
     """Rows beside the searches that quote headers: name, header, and what it says."""
     for name, _, _, _, header, old, _, *_ in rows_of("test/broken.bzl", "_ROWS"):
         yield f"broken.bzl: {name}", header, old
+    for name, path, old, *_ in rows_of("test/bare_metal/broken.bzl", "BROKEN"):
+        if path.startswith("include/ptage/"):
+            header = path.removeprefix("include/ptage/").removesuffix(".h")
+            yield f"bare_metal/broken.bzl: {name}", header, old
     for path, rows in (("controls.bzl", "CONTROLS"),
                        ("reclaim/controls.bzl", "RECLAIM_CONTROLS")):
         for name, header, old, _ in rows_of(f"test/soak/{path}", rows):

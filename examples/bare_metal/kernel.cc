@@ -12,6 +12,7 @@
 #include "examples/bare_metal/cpus.h"
 #include "examples/bare_metal/exceptions.h"
 #include "examples/bare_metal/machine.h"
+#include "examples/bare_metal/second_cpu.h"
 #include "examples/bare_metal/window.h"
 #include "ptage/core.h"
 
@@ -34,21 +35,8 @@ using ptage::Pfn;
 using ptage::Rights;
 
 using Bits = Window::Bits;
-using Word = ptage::Cell<std::uint64_t>;
 
-// --- What both CPUs see ------------------------------------------------------
-
-constinit Cpus cpus;
 Window* window;  // set before anything can fault
-
-// What the second CPU is to do. An order of it is a kind, the number of a
-// round, and a number that no other order has.
-enum class Work : std::uint64_t { kNothing, kRead, kReadOn, kWrite, kWriteOn };
-
-constinit Word wanted{0};    // the order
-constinit Word finished{0};  // the last that was carried out
-constinit Word passes{0};    // that the first CPU has made over the window
-constinit Word turns{0};     // that the second has made over the pages it uses
 constinit Word faults{0};
 
 // --- Counts ------------------------------------------------------------------
@@ -61,129 +49,6 @@ void Expect(const char* what, std::uint64_t count, std::uint64_t expected) {
   }
   PrintLine("WRONG ", what, ": ", count, ", not ", expected);
   Exit(ExitCode::kWrong);
-}
-
-// --- What is touched ---------------------------------------------------------
-
-void Read(std::size_t page) {
-  [[maybe_unused]] const std::uint64_t value = Window::At(page);
-}
-void Write(std::size_t page) {
-  const std::uint64_t before = Window::At(page);
-  Window::At(page) = before + 1;
-}
-
-// Whether a page is used in a round: about half of them are.
-bool IsUsed(std::size_t page, std::uint64_t round) {
-  std::uint64_t mixed = (round * 4096 + page + 1) * 0x9E37'79B9'7F4A'7C15;
-  mixed ^= mixed >> 29;
-  mixed *= 0xBF58'476D'1CE4'E5B9;
-  return (mixed >> 40 & 1) != 0;
-}
-
-// The i-th page of `pages` (a power of two) in the order of a round.
-std::size_t InOrder(std::size_t i, std::size_t pages, std::uint64_t round) {
-  return (i * 389 + round) % pages;
-}
-
-// Pages that are used over and over: fewer than a processor caches.
-constexpr std::size_t kHot = 64;
-
-// --- The second CPU ----------------------------------------------------------
-
-// Until the first CPU has looked at every page since the call.
-void WaitForAPass() {
-  const std::uint64_t before = ReadOnce(passes, ptage::kAcquire);
-  while (ReadOnce(passes, ptage::kAcquire) < before + 2) {
-    cpus.Poll();
-    ptage::SpinPause();
-  }
-}
-
-void ReadRound(std::uint64_t round) {
-  for (std::size_t i = 0; i < Window::kFrames; ++i) {
-    if (i == Window::kFrames / 2) WaitForAPass();
-    const std::size_t page = InOrder(i, Window::kFrames, round);
-    if (!IsUsed(page, round)) continue;
-    cpus.Poll();
-    Read(page);
-  }
-}
-
-void WriteRound(std::uint64_t round) {
-  for (std::size_t i = 0; i < Window::kPages; ++i) {
-    if (i == Window::kPages / 2) WaitForAPass();
-    const std::size_t page = InOrder(i, Window::kPages, round);
-    if (!IsUsed(page, round)) continue;
-    cpus.Poll();
-    Write(page);
-  }
-}
-
-// Until other work is wanted, and then to the end of the turn: reads all pages,
-// and then writes them, so that the first CPU meets them in between: accessed,
-// and not dirty.
-void Turns(std::uint64_t work, Rights access) {
-  while (ReadOnce(wanted, ptage::kAcquire) == work) {
-    for (std::size_t page = 0; page < kHot; ++page) {
-      cpus.Poll();
-      Read(page);
-    }
-    for (std::size_t page = 0; page < kHot && access == Rights::kWrite;
-         ++page) {
-      cpus.Poll();
-      Write(page);
-    }
-    (void)FetchAdd(turns, 1, ptage::kAcqRel);
-  }
-}
-
-void Do(std::uint64_t work) {
-  const std::uint64_t round = work >> 8 & 0xFF;
-  switch (static_cast<Work>(work & 0xFF)) {
-    case Work::kNothing:
-      break;
-    case Work::kRead:
-      ReadRound(round);
-      break;
-    case Work::kReadOn:
-      Turns(work, Rights::kRead);
-      break;
-    case Work::kWrite:
-      WriteRound(round);
-      break;
-    case Work::kWriteOn:
-      Turns(work, Rights::kWrite);
-      break;
-  }
-}
-
-// --- The first CPU gives it work ---------------------------------------------
-
-std::uint64_t Begin(Work kind, std::uint64_t round = 0) {
-  const std::uint64_t number = (ReadOnce(wanted, ptage::kRelaxed) >> 16) + 1;
-  const auto work =
-      number << 16 | round << 8 | static_cast<std::uint64_t>(kind);
-  WriteOnce(wanted, work, ptage::kRelease);
-  return work;
-}
-
-bool IsFinished(std::uint64_t work) {
-  return ReadOnce(finished, ptage::kAcquire) == work;
-}
-
-void WaitFor(std::uint64_t work) {
-  while (!IsFinished(work)) ptage::SpinPause();
-}
-
-// Until a whole turn is over that began after the call.
-template <class Meanwhile>
-void WaitForATurn(Meanwhile&& meanwhile) {
-  const std::uint64_t before = ReadOnce(turns, ptage::kAcquire);
-  while (ReadOnce(turns, ptage::kAcquire) < before + 2) {
-    meanwhile();
-    ptage::SpinPause();
-  }
 }
 
 // --- What the first CPU does -------------------------------------------------
@@ -331,6 +196,7 @@ void AgeWhatIsWritten() {
                                            clean);
     cpus.Flush(kHotPages);
     WaitForATurn([] {
+      (void)FetchAdd(passes, 1, ptage::kAcqRel);
       Bits young;
       (void)window->Look(kHotPages, AgeAction::kTestAndClear, young);
     });
@@ -410,7 +276,7 @@ void ZapWhatIsHot() {
   std::uint64_t zapped = 0;
   for (std::size_t page = 0; page < kZaps; ++page) {
     // It has cached the page by then, as one that it may write to.
-    WaitForATurn([] {});
+    WaitForATurn([] { (void)FetchAdd(passes, 1, ptage::kAcqRel); });
     zapped += window->Zap(Window::Pages(page, 1), dirty);
   }
   WaitFor(Begin(Work::kNothing));
@@ -434,9 +300,9 @@ class Evictor {
       if (young.Test(page) || young_.Test(page)) continue;
       zapped_ += window->Zap(Window::Pages(page, 1), dirty);
     }
-    if (pass_ % 32 == 31) {
+    if (pass_ % 16 == 15) {
       tables_ +=
-          window->RemoveTables(Window::Pages(pass_ / 32 % 2 * 512, 512), dirty);
+          window->RemoveTables(Window::Pages(pass_ / 16 % 2 * 512, 512), dirty);
     }
     young_ = young;
     ++pass_;
@@ -455,7 +321,7 @@ class Evictor {
 // one ages them and evicts what is cold. Each write is found by its dirty bit,
 // and none is lost with a frame.
 void EvictWhileWriting() {
-  constexpr std::uint64_t kRounds = 4;
+  constexpr std::uint64_t kRounds = 2;
   Evictor evictor;
   Bits old;
   (void)window->RemoveTables(kAllPages, old);
@@ -479,7 +345,7 @@ void EvictWhileWriting() {
     dirty += seen.Count();
     if (!(used == seen)) ++wrong;
   }
-  Expect("pages written", writes, 2079);
+  Expect("pages written", writes, 1013);
   Expect("dirty", dirty, writes);
   Expect("rounds with another set of pages than was written", wrong, 0);
   Expect("additions lost", sum + writes - SumOfValues(), 0);

@@ -20,8 +20,10 @@ SEARCHES = {
     "legacy_shadow/protected_frames": ["protected_frames"],
     "lock": ["lock"],
     "lru/eviction": ["eviction"],
+    "lru/look_around": ["look_around"],
     "lru/page_word": ["lru"],
     "memory": ["spte", "rmap"],
+    "notifier": ["notifier"],
     "once/block": ["page_table"],
     "once/vector": ["rmap", "page_table"],
     "page_history": ["page_history"],
@@ -861,6 +863,11 @@ LISTED = {
 
 # (why no execution can tell, [mutants]). Each is equivalent to what is shipped.
 STRUCK = [
+    (
+        "What publishes the next version answers nothing, so that taking it for success is what " +
+        "is shipped.",
+        ["notifier:Register:recheck:1", "notifier:Unregister:recheck:1"],
+    ),
     (
         "Both are relaxed, and an asker owes nothing to an addition that did not happen before " +
         "it was asked: of one that did it sees both.",

@@ -451,6 +451,89 @@ MUTANTS = {
             "  Empty<F>(entry);\n  sink(seen);\n",
         ),
     ],
+    "lru/look_around": [
+        (
+            "ContendedIsNotYoung",
+            "LookerAgainstHolder<UsedBy::kProcess>",
+            "what was young stays young",
+            "  if (!hold) return leave_out(LeftOut::kContended);\n",
+            "  if (!hold) {\n" +
+            "    result.page.young = false;\n" +
+            "    return leave_out(LeftOut::kContended);\n" +
+            "  }\n",
+        ),
+        (
+            "NeighboursWithoutTheLock",
+            "LookerAgainstHolder<UsedBy::kOthers>",
+            "neighbours are asked under the lock of their table",
+            "  if (!hold) return leave_out(LeftOut::kContended);\n",
+            "",
+        ),
+        (
+            "WaitsForTheLock",
+            "LookerAgainstHolder<UsedBy::kProcess>",
+            "who looks around waits for nobody",
+            "mmu.TryLockTable(page)",
+            "mmu.LockTable(page)",
+        ),
+        (
+            "NotFastIsNotYoung",
+            "LookerAlone<Alone::kSlow>",
+            "what was young stays young",
+            "if (!result.page.was_fast) return leave_out(LeftOut::kNotFast);",
+            "if (!result.page.was_fast) {\n" +
+            "    result.page.young = false;\n" +
+            "    return leave_out(LeftOut::kNotFast);\n" +
+            "  }",
+        ),
+        (
+            "NotFastLooksAround",
+            "LookerAlone<Alone::kSlow>",
+            "the neighbours are left alone",
+            "if (!result.page.was_fast) return leave_out(LeftOut::kNotFast);",
+            "",
+        ),
+        (
+            "SpecialIsNotYoung",
+            "LookerAlone<Alone::kSpecial>",
+            "what was young stays young",
+            "    return leave_out(LeftOut::kSpecial);\n",
+            "    result.page.young = false;\n" +
+            "    return leave_out(LeftOut::kSpecial);\n",
+        ),
+        (
+            "OthersAreAskedIfNeedBe",
+            "LookerAgainstHolder<UsedBy::kBoth>",
+            "an access is told of once",
+            "  result.page |= mmu.AgeOthers(itself, AgeAction::kTestAndClear, AgeMode::kSlow,\n" +
+            "                               AgeOutput{});\n",
+            "  if (!result.page.young) {\n" +
+            "    result.page |= mmu.AgeOthers(itself, AgeAction::kTestAndClear,\n" +
+            "                                 AgeMode::kSlow, AgeOutput{});\n" +
+            "  }\n",
+        ),
+        (
+            "OwnEntryIsTestedAlone",
+            "LookerAgainstHolder<UsedBy::kProcess>",
+            "an access is told of once",
+            "mmu.AgeOwn(itself, AgeAction::kTestAndClear, AgeMode::kSlow, AgeOutput{});",
+            "mmu.AgeOwn(itself, AgeAction::kTest, AgeMode::kSlow, AgeOutput{});",
+        ),
+        (
+            "NeighboursAreForgotten",
+            "LookerAgainstLooker",
+            "no access is lost",
+            "  result.young |= std::uint64_t{1} << (page - result.asked.begin);\n",
+            "  result.young = std::uint64_t{1} << (page - result.asked.begin);\n",
+        ),
+        (
+            "NeighboursAreAskedSlowly",
+            "LookerAgainstOwner",
+            "what is young was used",
+            "(void)mmu.TestClearYoungFastOnly(",
+            "(void)mmu.TestClearYoung(",
+        ),
+    ],
     "lru/page_word": [
         (
             "AMarkDoesNotStopAClaim",
@@ -493,6 +576,66 @@ MUTANTS = {
             "DATA RACE",
             "seen.In(PageState::kClaimed), kAcquire)",
             "seen.In(PageState::kClaimed), kRelaxed)",
+        ),
+    ],
+    "notifier": [
+        (
+            "RegisterWithoutWaiting",
+            "RegisterAgainstInvalidate",
+            "who is registered maps nothing that is gone",
+            "  // Whoever goes by a list without it.\n  reclaimer_.Synchronize();\n",
+            "",
+        ),
+        (
+            "UnregisterWithoutWaiting",
+            "UnregisterAgainst<Calling::kAge>",
+            "nobody calls a notifier that was unregistered",
+            "  // Whoever goes by a list with it.\n  reclaimer_.Synchronize();\n",
+            "",
+        ),
+        (
+            "UnregisterTakesAllBehindIt",
+            "UnregisterAgainst<Calling::kInvalidate>",
+            "who stays is told",
+            "    notifiers.erase(found);\n",
+            "    notifiers.erase(found, notifiers.end());\n",
+        ),
+        (
+            "WasFastIsOfWhoWasAskedLast",
+            "WasFastAgainstRegister<true>",
+            "was-fast is of who was young",
+            "    result |= notifier.Age(range, action, mode, output);\n",
+            "    result |= notifier.Age(range, action, mode, output);\n" +
+            "    result.was_fast = result.young && notifier.fast();\n",
+        ),
+        (
+            "TheLastAnswerCounts",
+            "WasFastAgainstRegister<true>",
+            "a young entry is found",
+            "    result |= notifier.Age(range, action, mode, output);\n",
+            "    result = notifier.Age(range, action, mode, output);\n",
+        ),
+        (
+            "ATestAndThenAClear",
+            "AgeAgainstUse",
+            "test and clear are one question",
+            "    result |= notifier.Age(range, action, mode, output);\n",
+            "    result |= notifier.Age(range, AgeAction::kTest, mode, output);\n" +
+            "    (void)notifier.Age(range, action, mode, output);\n",
+        ),
+        (
+            "InvalidationsTellNoSink",
+            "AgeAgainstInvalidate<AgeMode::kSlow>",
+            "who answers not young finds the access told",
+            "    zapped += notifier.Invalidate(range, sink);\n",
+            "    zapped += notifier.Invalidate(range, [](const ZappedLeaf&) {});\n",
+        ),
+        (
+            "AnInvalidationEndsAtTheFirstThatMappedIt",
+            "AgeAgainstInvalidate<AgeMode::kFastOnly>",
+            "what is invalidated is mapped nowhere",
+            "    zapped += notifier.Invalidate(range, sink);\n",
+            "    if (zapped == 0) zapped += notifier.Invalidate(range, sink);\n",
         ),
     ],
     "page_history": [

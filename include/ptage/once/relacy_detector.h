@@ -18,6 +18,12 @@
 #undef delete
 #undef free
 #undef malloc
+#undef memory_order_acq_rel
+#undef memory_order_acquire
+#undef memory_order_consume
+#undef memory_order_relaxed
+#undef memory_order_release
+#undef memory_order_seq_cst
 #undef new
 #undef realloc
 

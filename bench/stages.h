@@ -70,7 +70,7 @@ inline constexpr Part kParts[] = {
     {"a setter that takes locks", "contention/setter/", 1, 8},
     {"rmaps", "rmap/(single|run|write|many/steps|many/[0-9]+/(cached/)?vs)", 9,
      150},
-    {"walks", "walk/[^hp]", 12, 180},
+    {"walks", "walk/([^hp]|parallel)", 12, 180},
     {"walks by inner entries", "walk/(hot_parent|profile)/", 3, 8},
     {"faults and zaps", "mmu/", 6, 30},
     {"rmaps that are written meanwhile", "rmap/many/14/(contended|stalled)", 4,

@@ -8,7 +8,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -27,12 +26,12 @@ struct Json {
   bool boolean = false;
   std::string text;  // of a string or number
   std::vector<Json> items;
-  std::vector<std::pair<std::string, Json>> members;
+  std::vector<std::string> names;  // of an object's items
 
   // The member of that name; null if there is none, or this is no object.
   [[nodiscard]] const Json* Find(absl::string_view name) const {
-    for (const auto& member : members) {
-      if (member.first == name) return &member.second;
+    for (std::size_t i = 0; i < names.size(); ++i) {
+      if (names[i] == name) return &items[i];
     }
     return nullptr;
   }
@@ -121,10 +120,10 @@ class JsonParser {
     if (TakeToken("}")) return true;
     do {
       Space();
-      value.members.emplace_back();
-      auto& member = value.members.back();
-      if (!String(member.first) || !TakeToken(":") ||
-          !Value(member.second, depth - 1)) {
+      value.names.emplace_back();
+      value.items.emplace_back();
+      if (!String(value.names.back()) || !TakeToken(":") ||
+          !Value(value.items.back(), depth - 1)) {
         return false;
       }
     } while (TakeToken(","));

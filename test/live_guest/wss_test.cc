@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <cstddef>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -165,7 +166,7 @@ TEST_F(WssTest, AGuestWithoutPagingIsNotMeasured) {
   EXPECT_GE(NumberAt(lines[0], "frames"), (64u << 8) - 96);
   ASSERT_NE(lines[0].Find("layout"), nullptr);
   EXPECT_EQ(lines[0].Find("layout")->items.size(), 2u);
-  for (int i = 1; i < 3; ++i) {
+  for (std::size_t i = 1; i < 3; ++i) {
     EXPECT_EQ(lines[i].StringAt("type"), "sample");
     EXPECT_FALSE(lines[i].Find("measured")->boolean);
     EXPECT_EQ(lines[i].Find("accessed"), nullptr);

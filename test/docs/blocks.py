@@ -95,7 +95,8 @@ def read(name):
             else:
                 hiding[2].append(line)
         elif fence is not None:
-            kind = fence[1].strip()
+            # Words after the first are for other readers of the document.
+            kind = (fence[1].split() or [""])[0]
             if kind not in KINDS:
                 raise Bad(f"{here}: a block of {kind}: not one of "
                           f"{', '.join(sorted(KINDS - {''}))}")

@@ -13,12 +13,12 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 #include "examples/far_memory/failure.h"
 #include "examples/far_memory/page.h"
+#include "examples/parse_number.h"
 
 namespace ptage::far_memory {
 
@@ -94,25 +94,6 @@ every bit of the data. The summary is the last thing on standard output.
 // ---------------------------------------------------------------------------
 
 namespace internal {
-
-inline absl::Status ParseNumber(absl::string_view flag, absl::string_view text,
-                                std::uint64_t least, std::uint64_t most,
-                                std::uint64_t& number) {
-  // SimpleAtoi takes signs and surrounding space, which a count has not.
-  const bool digits = !text.empty() && text.find_first_not_of("0123456789") ==
-                                           absl::string_view::npos;
-  std::uint64_t value = 0;
-  if (!digits || !absl::SimpleAtoi(text, &value)) {
-    return absl::InvalidArgumentError(
-        absl::StrFormat("%s: not a number: \"%s\"", flag, text));
-  }
-  if (value < least || value > most) {
-    return absl::InvalidArgumentError(
-        absl::StrFormat("%s: want %d to %d: %d", flag, least, most, value));
-  }
-  number = value;
-  return absl::OkStatus();
-}
 
 template <class E>
 struct Choice {

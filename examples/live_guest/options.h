@@ -13,9 +13,9 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/match.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/string_view.h"
+#include "examples/parse_number.h"
 
 namespace ptage::live_guest {
 
@@ -76,25 +76,6 @@ which.
 // ---------------------------------------------------------------------------
 
 namespace internal {
-
-inline absl::Status ParseNumber(absl::string_view flag, absl::string_view text,
-                                std::uint64_t least, std::uint64_t most,
-                                std::uint64_t& number) {
-  // SimpleAtoi takes signs and surrounding space, which a count has not.
-  const bool digits = !text.empty() && text.find_first_not_of("0123456789") ==
-                                           absl::string_view::npos;
-  std::uint64_t value = 0;
-  if (!digits || !absl::SimpleAtoi(text, &value)) {
-    return absl::InvalidArgumentError(
-        absl::StrFormat("%s: not a number: \"%s\"", flag, text));
-  }
-  if (value < least || value > most) {
-    return absl::InvalidArgumentError(
-        absl::StrFormat("%s: want %d to %d: %d", flag, least, most, value));
-  }
-  number = value;
-  return absl::OkStatus();
-}
 
 // The switch of that name; null if there is none.
 inline bool* SwitchOf(absl::string_view flag, Options& options) {

@@ -195,7 +195,8 @@ absl::StatusOr<std::string> Decompress(absl::string_view packed,
   lzma_stream stream = LZMA_STREAM_INIT;
   lzma_ret result = lzma_stream_decoder(&stream, kDecoderMemory, 0);
   std::string bytes;
-  std::vector<std::uint8_t> piece(std::size_t{1} << 20);
+  std::vector<std::uint8_t> piece(
+      std::min<std::uint64_t>(std::uint64_t{1} << 20, most + 1));
   stream.next_in = reinterpret_cast<const std::uint8_t*>(packed.data());
   stream.avail_in = packed.size();
   while (result == LZMA_OK && bytes.size() <= most) {

@@ -69,10 +69,11 @@ def ptage_header(name, deps = [], srcs = [], visibility = None):
         testonly = True,
         # The header belongs to the target that is compiled: clang checks the
         # includes of that one alone.
-        srcs = [
-            flat + "_after.cc",
-            flat + "_alone.cc",
-        ],
+        srcs = [flat + "_alone.cc"] + select({
+            # What macros of another header do, they do to any compiler.
+            "//tools:clang": [],
+            "//conditions:default": [flat + "_after.cc"],
+        }),
         hdrs = [name + ".h"] + srcs,
         copts = COPTS,
         features = FEATURES,

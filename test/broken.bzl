@@ -1065,6 +1065,47 @@ _ROWS = [
         "current_->cache.Flush();",
     ),
     (
+        "NestedEntriesAreNotAskedWhereColdOnesAreSkipped",
+        6,
+        "vm_cold_test",
+        "ANestedGuestsAccessIsFoundByItsFrameOfL1",
+        "vm",
+        "    return spaces_.AgeSkippingCold(range, pruning, action, output) |\n" +
+        "           shadow_.AgeSkippingCold(range, pruning, action, output);\n",
+        "    return spaces_.AgeSkippingCold(range, pruning, action, output);\n",
+    ),
+    (
+        "TheHistoryIsNotAskedWhereColdOnesAreSkipped",
+        6,
+        "vm_cold_test",
+        "WhatAZapHandedOverIsFoundWhateverIsClear",
+        "vm",
+        "  return AskAll(range, action, output, [&] {\n" +
+        "    return spaces_.AgeSkippingCold(",
+        "  const auto ask = [](auto&& tables) { return tables(); };\n" +
+        "  return ask([&] {\n" +
+        "    return spaces_.AgeSkippingCold(",
+    ),
+    (
+        "OneAddressSpaceIsAskedWhereColdOnesAreSkipped",
+        6,
+        "vm_cold_test",
+        "AllAddressSpacesAreAsked",
+        "address_spaces",
+        "      result |= space.AgeSkippingCold(range, pruning, action, output);\n",
+        "      if (&space == &spaces_[0])\n" +
+        "        result |= space.AgeSkippingCold(range, pruning, action, output);\n",
+    ),
+    (
+        "AnExactAnswerIsFast",
+        6,
+        "vm_cold_test",
+        "AFaultUnderAClearEntryIsFoundByBothForms",
+        "tdp_mmu",
+        "  result.was_fast = counts.young != 0 && pruning == Pruning::kBestEffort;\n",
+        "  result.was_fast = counts.young != 0;\n",
+    ),
+    (
         "RegisterDoesNotWait",
         6,
         "notifier_test",

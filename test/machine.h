@@ -16,6 +16,7 @@
 #include "ptage/memory.h"
 #include "ptage/memory/arena.h"
 #include "ptage/page_history.h"
+#include "ptage/prune.h"
 #include "ptage/rmap/bit_locked.h"
 #include "ptage/rmap/chunk_list.h"
 #include "ptage/rmap/lockless.h"
@@ -77,10 +78,10 @@ D MakeRmaps(Arena<F>& arena, P& pool, absl::Mutex& lock) {
 
 // `D` is one of the disciplines above.
 template <SpteFormat F, class D, Flusher Fl = RecordingFlusher,
-          std::size_t kSpaces = 1>
+          std::size_t kSpaces = 1, InnerAging kInner = InnerAging::kIgnore>
 struct Machine {
   using Domain = Scheme;
-  using VmType = Vm<F, Arena<F>, Domain, Fl, D, kSpaces>;
+  using VmType = Vm<F, Arena<F>, Domain, Fl, D, kSpaces, kInner>;
 
   explicit Machine(std::size_t tables = 64, std::size_t chunk_count = 256,
                    Level largest = F::kLargestLeaf,

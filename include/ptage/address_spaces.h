@@ -25,6 +25,7 @@
 #include "ptage/hold.h"
 #include "ptage/mmu.h"
 #include "ptage/page_table.h"
+#include "ptage/prune.h"
 #include "ptage/types.h"
 
 namespace ptage {
@@ -61,6 +62,16 @@ class AddressSpaces : public AgeQuestions<AddressSpaces<Mmu, kSpaces>> {
     AgeResult result;
     for (Mmu& space : spaces_) {
       result |= space.Age(range, action, mode, output);
+    }
+    return result;
+  }
+
+  // For an Mmu that has it.
+  AgeResult AgeSkippingCold(GfnRange range, Pruning pruning, AgeAction action,
+                            const AgeOutput& output) {
+    AgeResult result;
+    for (Mmu& space : spaces_) {
+      result |= space.AgeSkippingCold(range, pruning, action, output);
     }
     return result;
   }

@@ -36,6 +36,15 @@
 //     fault of the page answers kRetry meanwhile.
 //   * Age takes no lock in fast-only mode, and is wait-free. Slow waits as
 //     ShadowMmu's discipline says; the direct MMU never does.
+//   * AgeSkippingCold takes no lock. It waits for nothing but flushes, if it is
+//     exact: in each tree at most one for a batch of inner entries, and none
+//     where all were clear. Of mapped pages nothing is lost, unless by a best
+//     effort: what a CPU did by an inner entry that it had cached when that was
+//     cleared is found by neither form until the inner entry is marked for
+//     another page; the three questions find it. What is in the history is
+//     found by both. It is no last word before an eviction: a nested guest's
+//     access may show a round later where others ask for other frames
+//     (prune_nested.h).
 
 #ifndef PTAGE_VM_H_
 #define PTAGE_VM_H_
@@ -65,6 +74,7 @@
 #include "ptage/mmu.h"
 #include "ptage/page_history.h"
 #include "ptage/page_table.h"
+#include "ptage/prune.h"
 #include "ptage/reclaim.h"
 #include "ptage/rmap.h"
 #include "ptage/shadow_dirty.h"
@@ -75,14 +85,17 @@
 
 namespace ptage {
 
+// kInner: off unless asked for. With kSkipCold a fault costs one more locked
+// operation, and AgeSkippingCold is there.
 template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
-          RmapDiscipline D, std::size_t kSpaces = 1>
-class Vm : public AgeQuestions<Vm<F, M, R, Fl, D, kSpaces>> {
+          RmapDiscipline D, std::size_t kSpaces = 1,
+          InnerAging kInner = InnerAging::kIgnore>
+class Vm : public AgeQuestions<Vm<F, M, R, Fl, D, kSpaces, kInner>> {
   static_assert(kSpaces <= SpaceSet::kMost);
 
  public:
-  using Tdp = TdpMmu<F, M, R, Fl>;
-  using Shadow = ShadowMmu<F, M, R, Fl, D>;
+  using Tdp = TdpMmu<F, M, R, Fl, kInner>;
+  using Shadow = ShadowMmu<F, M, R, Fl, D, kInner>;
   using Walk = LocklessWalk<R>;
 
   // What the VM is made of; all outlive it. `mmu_lock` is the one that the
@@ -166,6 +179,14 @@ class Vm : public AgeQuestions<Vm<F, M, R, Fl, D, kSpaces>> {
   AgeResult Age(GfnRange range, AgeAction action, AgeMode mode,
                 const AgeOutput& output);
 
+  // The same, of what is under inner entries that were accessed since they were
+  // cleared, by the rules of prune.h; it costs what is in use in the range of
+  // the direct MMUs, and in all of the nested one. What it does not know is
+  // unknown, as where no walk could begin. An exact answer is never `was_fast`.
+  AgeResult AgeSkippingCold(GfnRange range, Pruning pruning, AgeAction action,
+                            const AgeOutput& output)
+    requires(kInner == InnerAging::kSkipCold);
+
   // Which frames of `range` were written since the last call that told of them:
   // dirty.h of the direct MMU, shadow_dirty.h of the nested one, both into one
   // `output`, with one flush. What a zap took is with its sink, and counts when
@@ -231,6 +252,15 @@ class Vm : public AgeQuestions<Vm<F, M, R, Fl, D, kSpaces>> {
     return level;
   }
 
+  // `ask()`, which asks the tables, and then the history, if there is one.
+  template <class Ask>
+  AgeResult AskAll(GfnRange range, AgeAction action, const AgeOutput& output,
+                   Ask&& ask) {
+    return history_ == nullptr
+               ? ask()
+               : AgeWithHistory(*history_, range, action, output, ask);
+  }
+
   // `zap(sink)`, where the sink has the history as a witness.
   template <class Zap>
   std::uint64_t Recorded(ZapSink sink, Zap&& zap) const;
@@ -290,8 +320,8 @@ class Vm : public AgeQuestions<Vm<F, M, R, Fl, D, kSpaces>> {
 // ---------------------------------------------------------------------------
 
 template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
-          RmapDiscipline D, std::size_t kSpaces>
-Vm<F, M, R, Fl, D, kSpaces>::Vm(const Parts& parts, Level largest_leaf,
+          RmapDiscipline D, std::size_t kSpaces, InnerAging kInner>
+Vm<F, M, R, Fl, D, kSpaces, kInner>::Vm(const Parts& parts, Level largest_leaf,
                        std::function<void(const ZappedLeaf&)> fault_sink)
     : reclaimer_(parts.reclaimer),
       flusher_(parts.flusher),
@@ -314,10 +344,11 @@ Vm<F, M, R, Fl, D, kSpaces>::Vm(const Parts& parts, Level largest_leaf,
               memslots_) {}
 
 template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
-          RmapDiscipline D, std::size_t kSpaces>
-absl::Status Vm<F, M, R, Fl, D, kSpaces>::AddMemslot(GfnRange frames, Pfn base,
-                                                     Rights rights,
-                                                     SpaceSet spaces) {
+          RmapDiscipline D, std::size_t kSpaces, InnerAging kInner>
+absl::Status Vm<F, M, R, Fl, D, kSpaces, kInner>::AddMemslot(GfnRange frames,
+                                                             Pfn base,
+                                                             Rights rights,
+                                                             SpaceSet spaces) {
   bool seen = false;
   for (std::uint32_t i = 0; i < kSpaces; ++i) {
     seen |= spaces.Has(AddressSpace{i});
@@ -332,11 +363,10 @@ absl::Status Vm<F, M, R, Fl, D, kSpaces>::AddMemslot(GfnRange frames, Pfn base,
 }
 
 template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
-          RmapDiscipline D, std::size_t kSpaces>
-FaultOutcome Vm<F, M, R, Fl, D, kSpaces>::FindSlot(const Walk& walk, Gfn gfn,
-                                                   Rights access,
-                                                   Memslot<F>*& slot,
-                                                   AddressSpace space) const {
+          RmapDiscipline D, std::size_t kSpaces, InnerAging kInner>
+FaultOutcome Vm<F, M, R, Fl, D, kSpaces, kInner>::FindSlot(
+    const Walk& walk, Gfn gfn, Rights access, Memslot<F>*& slot,
+    AddressSpace space) const {
   slot = memslots_.Find(walk, gfn);
   if (slot == nullptr || !slot->spaces().Has(space)) {
     return FaultOutcome::kNoSlot;
@@ -346,9 +376,9 @@ FaultOutcome Vm<F, M, R, Fl, D, kSpaces>::FindSlot(const Walk& walk, Gfn gfn,
 }
 
 template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
-          RmapDiscipline D, std::size_t kSpaces>
-FaultOutcome Vm<F, M, R, Fl, D, kSpaces>::Fault(Gfn gfn, Rights access,
-                                                AddressSpace space) {
+          RmapDiscipline D, std::size_t kSpaces, InnerAging kInner>
+FaultOutcome Vm<F, M, R, Fl, D, kSpaces, kInner>::Fault(Gfn gfn, Rights access,
+                                                        AddressSpace space) {
   const Walk walk(reclaimer_, WalkEntry::kWait);
   const std::uint64_t snapshot = invalidations_.Snapshot();
   Memslot<F>* slot = nullptr;
@@ -368,11 +398,9 @@ FaultOutcome Vm<F, M, R, Fl, D, kSpaces>::Fault(Gfn gfn, Rights access,
 }
 
 template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
-          RmapDiscipline D, std::size_t kSpaces>
-FaultOutcome Vm<F, M, R, Fl, D, kSpaces>::NestedFault(NestedGfn nested,
-                                                      Rights access,
-                                                      Translate translate,
-                                                      NestedGuest guest) {
+          RmapDiscipline D, std::size_t kSpaces, InnerAging kInner>
+FaultOutcome Vm<F, M, R, Fl, D, kSpaces, kInner>::NestedFault(
+    NestedGfn nested, Rights access, Translate translate, NestedGuest guest) {
   if constexpr (kMarkedByFaults<F>) {
     // What maps the frame is in step with L1's tables, or zapped later: it need
     // not be translated again.
@@ -398,9 +426,9 @@ FaultOutcome Vm<F, M, R, Fl, D, kSpaces>::NestedFault(NestedGfn nested,
 }
 
 template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
-          RmapDiscipline D, std::size_t kSpaces>
+          RmapDiscipline D, std::size_t kSpaces, InnerAging kInner>
 template <CheckedFormat G, ForeignMemory L1>
-FaultOutcome Vm<F, M, R, Fl, D, kSpaces>::NestedFault(
+FaultOutcome Vm<F, M, R, Fl, D, kSpaces, kInner>::NestedFault(
     NestedGfn nested, Rights access, const GuestWalker<G, L1>& tables,
     GuestTranslation& walked, NestedGuest guest) {
   static_assert(G::kIndexBits == F::kIndexBits && G::kPageBits == F::kPageBits,
@@ -419,8 +447,8 @@ FaultOutcome Vm<F, M, R, Fl, D, kSpaces>::NestedFault(
 }
 
 template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
-          RmapDiscipline D, std::size_t kSpaces>
-FaultOutcome Vm<F, M, R, Fl, D, kSpaces>::TryNestedFault(
+          RmapDiscipline D, std::size_t kSpaces, InnerAging kInner>
+FaultOutcome Vm<F, M, R, Fl, D, kSpaces, kInner>::TryNestedFault(
     NestedGfn nested, NestedMapping mapping, Rights access, NestedGuest guest,
     std::uint64_t snapshot, std::uint64_t nested_snapshot) {
   const Walk walk(reclaimer_, WalkEntry::kWait);
@@ -443,8 +471,8 @@ FaultOutcome Vm<F, M, R, Fl, D, kSpaces>::TryNestedFault(
 }
 
 template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
-          RmapDiscipline D, std::size_t kSpaces>
-std::optional<FaultOutcome> Vm<F, M, R, Fl, D, kSpaces>::InstallNested(
+          RmapDiscipline D, std::size_t kSpaces, InnerAging kInner>
+std::optional<FaultOutcome> Vm<F, M, R, Fl, D, kSpaces, kInner>::InstallNested(
     const Walk& walk, NestedGfn nested, Memslot<F>& slot, NestedMapping mapping,
     Rights access, const FaultLock::Held& held, MmuLock lock, NestedGuest guest,
     std::uint64_t snapshot, std::uint64_t nested_snapshot) {
@@ -469,25 +497,34 @@ std::optional<FaultOutcome> Vm<F, M, R, Fl, D, kSpaces>::InstallNested(
 }
 
 template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
-          RmapDiscipline D, std::size_t kSpaces>
-AgeResult Vm<F, M, R, Fl, D, kSpaces>::Age(GfnRange range, AgeAction action,
-                                           AgeMode mode,
-                                           const AgeOutput& output) {
-  const auto ask = [&] {
+          RmapDiscipline D, std::size_t kSpaces, InnerAging kInner>
+AgeResult Vm<F, M, R, Fl, D, kSpaces, kInner>::Age(GfnRange range,
+                                                   AgeAction action,
+                                                   AgeMode mode,
+                                                   const AgeOutput& output) {
+  return AskAll(range, action, output, [&] {
     return spaces_.Age(range, action, mode, output) |
            shadow_.Age(range, action, mode, output);
-  };
-  return history_ == nullptr
-             ? ask()
-             : AgeWithHistory(*history_, range, action, output, ask);
+  });
 }
 
 template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
-          RmapDiscipline D, std::size_t kSpaces>
+          RmapDiscipline D, std::size_t kSpaces, InnerAging kInner>
+AgeResult Vm<F, M, R, Fl, D, kSpaces, kInner>::AgeSkippingCold(
+    GfnRange range, Pruning pruning, AgeAction action, const AgeOutput& output)
+  requires(kInner == InnerAging::kSkipCold)
+{
+  return AskAll(range, action, output, [&] {
+    return spaces_.AgeSkippingCold(range, pruning, action, output) |
+           shadow_.AgeSkippingCold(range, pruning, action, output);
+  });
+}
+
+template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
+          RmapDiscipline D, std::size_t kSpaces, InnerAging kInner>
 template <class Collect>
-AgeCounts Vm<F, M, R, Fl, D, kSpaces>::CollectDirty(GfnRange range,
-                                                    const AgeOutput& output,
-                                                    Collect&& collect) {
+AgeCounts Vm<F, M, R, Fl, D, kSpaces, kInner>::CollectDirty(
+    GfnRange range, const AgeOutput& output, Collect&& collect) {
   const Walk walk(reclaimer_, WalkEntry::kWait);
   FlushLater flush;
   const AgeCounts counts = collect(walk, flush);
@@ -507,9 +544,9 @@ AgeCounts Vm<F, M, R, Fl, D, kSpaces>::CollectDirty(GfnRange range,
 }
 
 template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
-          RmapDiscipline D, std::size_t kSpaces>
-AgeCounts Vm<F, M, R, Fl, D, kSpaces>::ClearDirty(GfnRange range,
-                                                  const AgeOutput& output) {
+          RmapDiscipline D, std::size_t kSpaces, InnerAging kInner>
+AgeCounts Vm<F, M, R, Fl, D, kSpaces, kInner>::ClearDirty(
+    GfnRange range, const AgeOutput& output) {
   return CollectDirty(range, output, [&](const Walk& walk, FlushLater& flush) {
     AgeCounts counts = spaces_.ClearDirty(walk, range, output, flush);
     counts +=
@@ -519,9 +556,9 @@ AgeCounts Vm<F, M, R, Fl, D, kSpaces>::ClearDirty(GfnRange range,
 }
 
 template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
-          RmapDiscipline D, std::size_t kSpaces>
-AgeCounts Vm<F, M, R, Fl, D, kSpaces>::WriteProtect(GfnRange range,
-                                                    const AgeOutput& output)
+          RmapDiscipline D, std::size_t kSpaces, InnerAging kInner>
+AgeCounts Vm<F, M, R, Fl, D, kSpaces, kInner>::WriteProtect(
+    GfnRange range, const AgeOutput& output)
   requires(WriteProtectable<F>)
 {
   return CollectDirty(range, output, [&](const Walk& walk, FlushLater& flush) {
@@ -533,8 +570,9 @@ AgeCounts Vm<F, M, R, Fl, D, kSpaces>::WriteProtect(GfnRange range,
 }
 
 template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
-          RmapDiscipline D, std::size_t kSpaces>
-std::uint64_t Vm<F, M, R, Fl, D, kSpaces>::LiftProtection(GfnRange range)
+          RmapDiscipline D, std::size_t kSpaces, InnerAging kInner>
+std::uint64_t Vm<F, M, R, Fl, D, kSpaces, kInner>::LiftProtection(
+    GfnRange range)
   requires(WriteProtectable<F>)
 {
   const Walk walk(reclaimer_, WalkEntry::kWait);
@@ -543,10 +581,10 @@ std::uint64_t Vm<F, M, R, Fl, D, kSpaces>::LiftProtection(GfnRange range)
 }
 
 template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
-          RmapDiscipline D, std::size_t kSpaces>
+          RmapDiscipline D, std::size_t kSpaces, InnerAging kInner>
 template <class Zap>
-std::uint64_t Vm<F, M, R, Fl, D, kSpaces>::Recorded(ZapSink sink,
-                                                    Zap&& zap) const {
+std::uint64_t Vm<F, M, R, Fl, D, kSpaces, kInner>::Recorded(ZapSink sink,
+                                                            Zap&& zap) const {
   if (history_ == nullptr) return zap(sink);
   const auto recorded = [&](const ZappedLeaf& leaf) {
     Record(*history_, leaf);
@@ -556,9 +594,9 @@ std::uint64_t Vm<F, M, R, Fl, D, kSpaces>::Recorded(ZapSink sink,
 }
 
 template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
-          RmapDiscipline D, std::size_t kSpaces>
-std::uint64_t Vm<F, M, R, Fl, D, kSpaces>::ZapAll(GfnRange range,
-                                                  ZapSink sink) {
+          RmapDiscipline D, std::size_t kSpaces, InnerAging kInner>
+std::uint64_t Vm<F, M, R, Fl, D, kSpaces, kInner>::ZapAll(GfnRange range,
+                                                          ZapSink sink) {
   const Walk walk(reclaimer_, WalkEntry::kWait);
   return Recorded(sink, [&](ZapSink recorded) {
     std::uint64_t zapped =
@@ -579,17 +617,18 @@ std::uint64_t Vm<F, M, R, Fl, D, kSpaces>::ZapAll(GfnRange range,
 }
 
 template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
-          RmapDiscipline D, std::size_t kSpaces>
-std::uint64_t Vm<F, M, R, Fl, D, kSpaces>::Invalidate(GfnRange range,
-                                                      ZapSink sink) {
+          RmapDiscipline D, std::size_t kSpaces, InnerAging kInner>
+std::uint64_t Vm<F, M, R, Fl, D, kSpaces, kInner>::Invalidate(GfnRange range,
+                                                              ZapSink sink) {
   const ScopedInvalidation open(invalidations_, range);
   return ZapAll(range, sink);
 }
 
 template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
-          RmapDiscipline D, std::size_t kSpaces>
-TakeOutcome Vm<F, M, R, Fl, D, kSpaces>::TakeIfIdle(GfnRange page, ZapSink sink,
-                                                    TakeRest rest)
+          RmapDiscipline D, std::size_t kSpaces, InnerAging kInner>
+TakeOutcome Vm<F, M, R, Fl, D, kSpaces, kInner>::TakeIfIdle(GfnRange page,
+                                                            ZapSink sink,
+                                                            TakeRest rest)
   requires EnumerableRmaps<D>
 {
   using Held = HeldLeaves<F>;
@@ -629,8 +668,8 @@ TakeOutcome Vm<F, M, R, Fl, D, kSpaces>::TakeIfIdle(GfnRange page, ZapSink sink,
 }
 
 template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
-          RmapDiscipline D, std::size_t kSpaces>
-bool Vm<F, M, R, Fl, D, kSpaces>::Split(GfnRange page) {
+          RmapDiscipline D, std::size_t kSpaces, InnerAging kInner>
+bool Vm<F, M, R, Fl, D, kSpaces, kInner>::Split(GfnRange page) {
   const Walk walk(reclaimer_, WalkEntry::kWait);
   const std::uint64_t snapshot = invalidations_.Snapshot();
   const FaultLock::Shared hold(fault_lock_);
@@ -643,9 +682,9 @@ bool Vm<F, M, R, Fl, D, kSpaces>::Split(GfnRange page) {
 }
 
 template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
-          RmapDiscipline D, std::size_t kSpaces>
-absl::Status Vm<F, M, R, Fl, D, kSpaces>::RemoveMemslot(GfnRange frames,
-                                                        ZapSink sink) {
+          RmapDiscipline D, std::size_t kSpaces, InnerAging kInner>
+absl::Status Vm<F, M, R, Fl, D, kSpaces, kInner>::RemoveMemslot(GfnRange frames,
+                                                                ZapSink sink) {
   absl::MutexLock lock(&slots_lock_);
   const absl::Status held = memslots_.Holds(frames);
   if (!held.ok()) return held;
@@ -659,9 +698,10 @@ absl::Status Vm<F, M, R, Fl, D, kSpaces>::RemoveMemslot(GfnRange frames,
 }
 
 template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
-          RmapDiscipline D, std::size_t kSpaces>
-absl::Status Vm<F, M, R, Fl, D, kSpaces>::MoveMemslot(GfnRange frames, Gfn to,
-                                                      ZapSink sink) {
+          RmapDiscipline D, std::size_t kSpaces, InnerAging kInner>
+absl::Status Vm<F, M, R, Fl, D, kSpaces, kInner>::MoveMemslot(GfnRange frames,
+                                                              Gfn to,
+                                                              ZapSink sink) {
   constexpr Gfn kLimit{Tdp::Tree::kFrames};
   absl::MutexLock lock(&slots_lock_);
   const absl::Status can = memslots_.CanMove(frames, to, kLimit);
@@ -672,8 +712,8 @@ absl::Status Vm<F, M, R, Fl, D, kSpaces>::MoveMemslot(GfnRange frames, Gfn to,
 }
 
 template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
-          RmapDiscipline D, std::size_t kSpaces>
-std::uint64_t Vm<F, M, R, Fl, D, kSpaces>::InvalidateNested(
+          RmapDiscipline D, std::size_t kSpaces, InnerAging kInner>
+std::uint64_t Vm<F, M, R, Fl, D, kSpaces, kInner>::InvalidateNested(
     NestedRange range, ZapSink sink, absl::FunctionRef<void()> change,
     NestedGuest guest) {
   const ScopedInvalidation open(

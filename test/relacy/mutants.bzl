@@ -379,15 +379,6 @@ MUTANTS = {
     ],
     "shadow_mmu": [
         (
-            "AddedAfterItIsPublished",
-            "FaultAgainstAsker<ShadowLockless, Level{1}, AgeMode::kSlow>",
-            "who finds a page mapped is told of its access",
-            "  RmapAdd added = rmaps_.Add(head, *entry);\n",
-            "  live_.Add(ThisThreadNumber());\n" +
-            "  Publish<F>(*entry, Used<F>(F::MakeLeaf(slot.FrameOf(gfn), level, granted), access));\n" +
-            "  RmapAdd added = rmaps_.Add(head, *entry);\n",
-        ),
-        (
             "TheFrameIsNotRecorded",
             "FaultAgainstAsker<ShadowLockless, Level{1}, AgeMode::kSlow>",
             "who finds a page mapped is told of its access",

@@ -41,7 +41,6 @@
 #include <optional>
 #include <utility>
 
-#include "absl/synchronization/mutex.h"
 #include "ptage/dirty.h"
 #include "ptage/fast_fault.h"
 #include "ptage/fault_lock.h"
@@ -50,6 +49,7 @@
 #include "ptage/memslot.h"
 #include "ptage/mmu.h"
 #include "ptage/once.h"
+#include "ptage/once/mutex.h"
 #include "ptage/once/thread.h"
 #include "ptage/page_table.h"
 #include "ptage/prune.h"
@@ -78,7 +78,7 @@ class ShadowMmu : public AgeQuestions<ShadowMmu<F, M, R, Fl, D, kInner>> {
                 "ShadowMmu: the format's walkers mark no inner entries");
 
  public:
-  using Tree = PageTable<F, M, R, Fl, absl::Mutex>;
+  using Tree = PageTable<F, M, R, Fl, HostedMutex>;
   using Walk = typename Tree::Walk;
   static constexpr bool kFastAging = D::kFastAging;
   // How most faults need the MMU lock.

@@ -24,10 +24,10 @@ inline constexpr Pfn kFirstTableFrame{0x100};
 // maps.
 inline constexpr Pfn kGarbageFrame{0xBAD};
 
-template <std::size_t kTables>
+template <std::size_t kTables, class F = TinyFormat>
 class CheckedArena {
  public:
-  using Info = TableInfo<TinyFormat>;
+  using Info = TableInfo<F>;
 
   CheckedArena() {
     for (std::size_t i = 0; i < kTables; ++i) {
@@ -35,17 +35,17 @@ class CheckedArena {
       infos_[i].base.Set(0);
       infos_[i].level.Set(1);
       infos_[i].kind.Set(static_cast<std::uint32_t>(TableKind::kIndirect));
-      infos_[i].gfns = &gfns_[i * kEntriesPerTable<TinyFormat>];
+      infos_[i].gfns = &gfns_[i * kEntriesPerTable<F>];
     }
     for (auto& gfn : gfns_) WriteOnce(gfn, 0, kRelaxed);
   }
 
-  Table<TinyFormat>* Allocate(TableKind kind) {
-    Table<TinyFormat>* const table = arena_.Allocate(kind);
+  Table<F>* Allocate(TableKind kind) {
+    Table<F>* const table = arena_.Allocate(kind);
     if (table != nullptr) in_use_[table - tables_] = true;
     return table;
   }
-  void Free(Table<TinyFormat>* table) {
+  void Free(Table<F>* table) {
     Require(in_use_[table - tables_], "a table is freed once");
     in_use_[table - tables_] = false;
     // A walk that still reads the record races with this, or takes what is
@@ -54,20 +54,18 @@ class CheckedArena {
     Fill(*table);
     arena_.Free(table);
   }
-  Info& InfoOf(const Table<TinyFormat>* table) const {
+  Info& InfoOf(const Table<F>* table) const {
     Require(in_use_[table - tables_], "no table is used after it was freed");
     return arena_.InfoOf(table);
   }
-  Table<TinyFormat>* TableOf(const Entry& entry) const {
-    Table<TinyFormat>* const table = arena_.TableOf(entry);
+  Table<F>* TableOf(const Entry& entry) const {
+    Table<F>* const table = arena_.TableOf(entry);
     Require(in_use_[table - tables_], "no table is used after it was freed");
     return table;
   }
-  Pfn FrameOf(const Table<TinyFormat>* table) const {
-    return arena_.FrameOf(table);
-  }
-  Table<TinyFormat>* TableAt(Pfn pfn) const {
-    Table<TinyFormat>* const table = arena_.TableAt(pfn);
+  Pfn FrameOf(const Table<F>* table) const { return arena_.FrameOf(table); }
+  Table<F>* TableAt(Pfn pfn) const {
+    Table<F>* const table = arena_.TableAt(pfn);
     Require(table != nullptr && in_use_[table - tables_],
             "no table is used after it was freed");
     return table;
@@ -76,17 +74,17 @@ class CheckedArena {
   std::size_t InUse() { return arena_.InUse(); }
 
  private:
-  static void Fill(Table<TinyFormat>& table) {
+  static void Fill(Table<F>& table) {
     for (Entry& entry : table.entries) {
       WriteOnce(entry, YoungLeaf(kGarbageFrame), kRelaxed);
     }
   }
 
-  Table<TinyFormat> tables_[kTables];
+  Table<F> tables_[kTables];
   Info infos_[kTables];
-  Cell<std::uint64_t> gfns_[kTables * kEntriesPerTable<TinyFormat>];
-  TableArena<TinyFormat, BlockingLock> arena_{tables_, infos_, gfns_, kTables,
-                                              kFirstTableFrame};
+  Cell<std::uint64_t> gfns_[kTables * kEntriesPerTable<F>];
+  TableArena<F, BlockingLock> arena_{tables_, infos_, gfns_, kTables,
+                                     kFirstTableFrame};
   bool in_use_[kTables] = {};
 };
 

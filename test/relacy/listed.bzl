@@ -51,6 +51,7 @@ SEARCHES = {
     "rmap/single_entry_lockless": ["rmap"],
     "sim/vcpu": ["vcpu"],
     "sim/vcpu_set": ["vcpu"],
+    "shadow_mmu": ["shadow_mmu"],
     "sharded_count": ["sharded_count"],
     "spte": ["spte", "rmap", "page_table", "vcpu"],
 }
@@ -768,6 +769,36 @@ LISTED = {
         ),
         "Replace:order:1": ("ReadWhileReplaced", "DATA RACE"),
     },
+    "shadow_mmu": {
+        "AddGuest:order:1": (
+            "NewGuestAgainstAsker<Pruning::kBestEffort>",
+            "no table is used after it was freed",
+        ),
+        "Fault:swap:1": (
+            "FaultAgainstAsker<ShadowLockless, Level{1}, AgeMode::kSlow>",
+            "who finds a page mapped is told of its access",
+        ),
+        "GrantMore:recheck:1": (
+            "TwoFaults<ShadowLockless, kB>",
+            "who is told that a page is mapped finds it so",
+        ),
+        "GrantMore:recheck:2": (
+            "MoreRightsAgainst<ShadowLockless, Meanwhile::kAsked>",
+            "who is told that a page is mapped finds it so",
+        ),
+        "GrantMore:recheck:3": (
+            "MoreRightsAgainst<ShadowLockless, Meanwhile::kRead>",
+            "no access is lost",
+        ),
+        "Unmap:swap:1": (
+            "ZapAgainstAsker<ShadowLockless, ZapWay::kNested, Level{1}, AgeMode::kSlow>",
+            "DATA RACE",
+        ),
+        "guests:order:1": (
+            "NewGuestAgainstAsker<Pruning::kBestEffort>",
+            "no table is used after it was freed",
+        ),
+    },
     "sharded_count": {
         "Take:order:1": ("ComeAndGo", "what is there is counted"),
         "Count:order:1": ("ComeAndGo", "what is there is counted"),
@@ -863,6 +894,12 @@ LISTED = {
 
 # (why no execution can tell, [mutants]). Each is equivalent to what is shipped.
 STRUCK = [
+    (
+        "Both come after the entry has left its rmap, and that after its bits were handed on: a " +
+        "question that counts one of the two less, or both, misses no entry, and what it reads " +
+        "of either count is a release that comes after the sink.",
+        ["shadow_mmu:Unmap:swap:2"],
+    ),
     (
         "What publishes the next version answers nothing, so that taking it for success is what " +
         "is shipped.",

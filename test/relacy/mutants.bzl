@@ -377,6 +377,52 @@ MUTANTS = {
             "         (WriteOnce(held_, 1u, kRelaxed), false)) {\n",
         ),
     ],
+    "shadow_mmu": [
+        (
+            "TheFrameIsNotRecorded",
+            "FaultAgainstAsker<ShadowLockless, Level{1}, AgeMode::kSlow>",
+            "who finds a page mapped is told of its access",
+            "  RecordFrame<F>(memory_, *entry, gfn);\n",
+            "",
+        ),
+        (
+            "LargeCountedAfterItIsPublished",
+            "FaultAgainstAsker<ShadowLockless, Level{2}, AgeMode::kSlow>",
+            "who finds a page mapped is told of its access",
+            "  if (level != kSmall) large_.Add(ThisThreadNumber());\n" +
+            "  Publish<F>(*entry,\n" +
+            "             Used<F>(F::MakeLeaf(slot.FrameOf(gfn), level, granted), access));\n",
+            "  Publish<F>(*entry,\n" +
+            "             Used<F>(F::MakeLeaf(slot.FrameOf(gfn), level, granted), access));\n" +
+            "  if (level != kSmall) large_.Add(ThisThreadNumber());\n",
+        ),
+        (
+            "RemovedBeforeTheSink",
+            "ZapAgainstAsker<ShadowLockless, ZapWay::kFrames, Level{1}, AgeMode::kFastOnly>",
+            "DATA RACE",
+            "  sink(ZappedLeaf{.gfn = gfn,\n" +
+            "                  .level = level,\n" +
+            "                  .pfn = F::FrameOf(taken),\n" +
+            "                  .accessed = IsYoung<F>(taken),\n" +
+            "                  .dirty = IsDirty<F>(taken)});\n" +
+            "  const bool removed = rmaps_.Remove(head, entry);\n" +
+            "  PTAGE_ASSERT(removed);\n",
+            "  const bool removed = rmaps_.Remove(head, entry);\n" +
+            "  PTAGE_ASSERT(removed);\n" +
+            "  sink(ZappedLeaf{.gfn = gfn,\n" +
+            "                  .level = level,\n" +
+            "                  .pfn = F::FrameOf(taken),\n" +
+            "                  .accessed = IsYoung<F>(taken),\n" +
+            "                  .dirty = IsDirty<F>(taken)});\n",
+        ),
+        (
+            "LargeTakenBeforeTheSink",
+            "ZapAgainstAsker<ShadowLockless, ZapWay::kNested, Level{2}, AgeMode::kFastOnly>",
+            "DATA RACE",
+            "  // Frozen: its bits go to the caller before the rmap stops answering for it.\n",
+            "  if (level != kSmall) large_.Take(ThisThreadNumber());\n",
+        ),
+    ],
     "sharded_count": [
         (
             "FirstNotAnnounced",

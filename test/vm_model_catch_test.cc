@@ -11,6 +11,7 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "ptage/prune.h"
 #include "ptage/spte/ept.h"
 #include "ptage/types.h"
 #include "test/formats.h"
@@ -41,7 +42,7 @@ using Few = testing::Types<OfEpt, OfWide>;
 TYPED_TEST_SUITE(VmModelCatchTest, Few);
 
 TYPED_TEST(VmModelCatchTest, AFewOperationsAgree) {
-  test::VmCoverage coverage(test::FactsOf<typename TypeParam::Format>());
+  test::VmCoverage coverage(TypeParam::Facts());
   while (coverage.operations() < 12'000) {
     ASSERT_TRUE(test::RunAGuest<TypeParam>(/*seed=*/1, coverage,
                                            test::OptionsOf<TypeParam>()));
@@ -89,6 +90,7 @@ TEST(ShrinkTest, LeavesWhatFailsAsPlainAsItCanBe) {
                                  .guest = 1,
                                  .mode = AgeMode::kFastOnly,
                                  .asked = Asked::kShadow,
+                                 .pruning = Pruning::kBestEffort,
                                  .told = Level{2}});
   }
   int asked = 0;
@@ -123,6 +125,9 @@ TEST(OperationTest, IsPrintedAsItIsWritten) {
             "{.op = Op::kAge, .frame = 0x200, .frames = 0x10, .action = "
             "AgeAction::kTest, .mode = AgeMode::kFastOnly, .asked = "
             "Asked::kShadow}");
+  EXPECT_EQ(ToText(Operation{.op = Op::kAgeSkippingCold,
+                             .pruning = Pruning::kBestEffort}),
+            "{.op = Op::kAgeSkippingCold, .pruning = Pruning::kBestEffort}");
   EXPECT_EQ(ToText(Operation{.op = Op::kMap,
                              .to = 0x40,
                              .rights = Rights::kAll,

@@ -39,6 +39,7 @@ class Pair {
     if (IsNested(operation.op)) l1_of = operation.guest;
     const VmState real_state = real_.State(l1_of);
     const VmState model_state = model_.State(l1_of);
+    model_.maps().Learn(real_.marked(), real_.Flushes());
     if (real == model && real_state == model_state) return std::nullopt;
     return absl::StrCat(ToText(operation), "\n  VM:    ", ToText(real),
                         "\n  model: ", ToText(model), "\n",
@@ -130,7 +131,7 @@ std::optional<Divergence> RunGuest(std::uint64_t seed, std::size_t operations,
 
 template <class Real>
 ModelOptions OptionsOf() {
-  return ModelOptions{.facts = FactsOf<typename Real::Format>(),
+  return ModelOptions{.facts = Real::Facts(),
                       .lists_are_fast = Real::D::kFastAging,
                       .cap = Real::kCap,
                       .most_guests = Real::kMostGuests};

@@ -18,6 +18,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "ptage/prune.h"
 #include "ptage/types.h"
 #include "test/model/vm_maps.h"
 #include "test/model/vm_model.h"
@@ -90,8 +91,13 @@ class VmCoverage {
     return IsNested(operation.op) ? TreeOf(operation.guest % model.guests())
                                   : kDirectTree;
   }
+  static bool IsAsked(const Operation& operation) {
+    return operation.op == Op::kAge || operation.op == Op::kAgeSkippingCold;
+  }
+  // What finds a nested guest's entry elsewhere is counted so, too: by the
+  // frame that it maps.
   static bool GoesByRmaps(const Operation& operation) {
-    return (operation.op == Op::kAge && operation.asked != Asked::kDirect) ||
+    return (IsAsked(operation) && operation.asked != Asked::kDirect) ||
            operation.op == Op::kInvalidate || operation.op == Op::kRemoveSlot ||
            operation.op == Op::kMoveSlot;
   }
@@ -101,6 +107,7 @@ class VmCoverage {
   }
   void Hit(Cell cell) { ++cells_[cell.row][cell.level][cell.prior]; }
   void CountRmaps(const Operation& operation, VmModel& model);
+  void CountSkipped(const Operation& operation, VmModel& model);
 
   // Name of a row that there is.
   static std::optional<std::string> NameOf(std::size_t row);
@@ -115,6 +122,11 @@ class VmCoverage {
       cells_{};
   std::uint64_t operations_ = 0;
   std::size_t most_leaves_ = 0;
+  // Where cold leaves are skipped: those that were read, those that were not,
+  // and of the latter the young ones, which a best effort has lost.
+  std::uint64_t read_ = 0;
+  std::uint64_t skipped_ = 0;
+  std::uint64_t hidden_ = 0;
 };
 
 // ---------------------------------------------------------------------------
@@ -131,6 +143,9 @@ inline std::size_t VmCoverage::VariantOf(const Operation& operation) {
              (operation.action == AgeAction::kTest ? 0 : 1);
     case Op::kAgeSteps:
       return operation.action == AgeAction::kTest ? 0 : 1;
+    case Op::kAgeSkippingCold:
+      return (operation.pruning == Pruning::kExact ? 0 : 2) +
+             (operation.action == AgeAction::kTest ? 0 : 1);
     default:
       return IsEdit(operation.op) && operation.told > Level{0} ? 1 : 0;
   }
@@ -163,6 +178,12 @@ inline std::optional<std::string> VmCoverage::NameOf(std::size_t row) {
       variants[0] = "Test";
       variants[1] = "Clear";
       break;
+    case Op::kAgeSkippingCold:
+      variants[0] = "ExactTest";
+      variants[1] = "ExactClear";
+      variants[2] = "BestTest";
+      variants[3] = "BestClear";
+      break;
     default:
       if (!IsEdit(operation.op)) break;
       variants[0] = "Silent";
@@ -190,7 +211,8 @@ inline void VmCoverage::Count(const Operation& operation, VmModel& model) {
   ++operations_;
   most_leaves_ = std::max(most_leaves_, model.maps().leaves().size());
   if (GoesByRmaps(operation)) CountRmaps(operation, model);
-  if (operation.op == Op::kAge && operation.asked == Asked::kShadow) return;
+  if (operation.op == Op::kAgeSkippingCold) CountSkipped(operation, model);
+  if (IsAsked(operation) && operation.asked == Asked::kShadow) return;
   const Cell first = FirstOf(operation, model);
   Hit(first);
   // All others that it is about.
@@ -241,6 +263,23 @@ inline void VmCoverage::CountRmaps(const Operation& operation, VmModel& model) {
   }
 }
 
+inline void VmCoverage::CountSkipped(const Operation& operation,
+                                     VmModel& model) {
+  VmMaps& maps = model.maps();
+  const auto count = [&](unsigned tree, GfnRange range) {
+    maps.ForEach(tree, range, [&](GfnRange frames, const ModelLeaf& leaf) {
+      const bool skipped = maps.IsSkipped(tree, frames.begin.value, leaf);
+      ++(skipped ? skipped_ : read_);
+      hidden_ += skipped && leaf.accessed ? 1 : 0;
+    });
+  };
+  if (operation.asked != Asked::kShadow) count(kDirectTree, operation.Range());
+  if (operation.asked == Asked::kDirect) return;
+  for (unsigned guest = 0; guest < model.guests(); ++guest) {
+    count(TreeOf(guest), maps.All());
+  }
+}
+
 inline std::uint64_t VmCoverage::MetBefore(const Operation& operation,
                                            VmModel& model) const {
   std::uint64_t least = HitsOf(FirstOf(operation, model));
@@ -258,6 +297,9 @@ inline std::uint64_t VmCoverage::MetBefore(const Operation& operation,
 inline void VmCoverage::Add(const VmCoverage& other) {
   operations_ += other.operations_;
   most_leaves_ = std::max(most_leaves_, other.most_leaves_);
+  read_ += other.read_;
+  skipped_ += other.skipped_;
+  hidden_ += other.hidden_;
   for (std::size_t row = 0; row < kRows; ++row) {
     for (std::size_t level = 0; level < kMostLevels; ++level) {
       for (std::size_t prior = 0; prior < kPriors; ++prior) {
@@ -275,6 +317,9 @@ inline std::optional<std::string> VmCoverage::Unreachable(Cell cell) const {
   if (!facts_.protectable &&
       (is_protected || op == Op::kWriteProtect || op == Op::kLiftProtection)) {
     return "where faults set the dirty bit nothing is protected (dirty.h)";
+  }
+  if (!facts_.skips_cold && op == Op::kAgeSkippingCold) {
+    return "where inner entries are not marked nothing is skipped (prune.h)";
   }
   if (is_protected && (IsNested(op) || way != Way::kTree)) {
     return "what is write-protected is direct (docs/nested.md)";
@@ -321,11 +366,21 @@ inline std::string VmCoverage::Table() const {
     }
     text += "\n";
   });
+  if (facts_.skips_cold) {
+    absl::StrAppendFormat(&text,
+                          "where cold leaves are skipped: %d read, %d not, of "
+                          "which %d young\n",
+                          read_, skipped_, hidden_);
+  }
   return text;
 }
 
 inline std::vector<std::string> VmCoverage::Wrong() const {
   std::vector<std::string> wrong;
+  // What a best effort loses is rare: it is counted, and not waited for.
+  if (facts_.skips_cold && (read_ == 0 || skipped_ == hidden_)) {
+    wrong.push_back("no leaf was read, or none was skipped");
+  }
   ForEachLine([&](const std::string& name, std::size_t row, std::size_t level) {
     for (std::size_t prior = 0; prior < kPriors; ++prior) {
       const auto reason = Unreachable(Cell{row, level, prior});

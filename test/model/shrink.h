@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "ptage/prune.h"
 #include "ptage/types.h"
 #include "test/model/vm_operations.h"
 
@@ -63,6 +64,7 @@ inline std::vector<Operation> Simpler(const Operation& operation) {
   with(&Operation::action, plain.action);
   with(&Operation::mode, plain.mode);
   with(&Operation::asked, plain.asked);
+  with(&Operation::pruning, plain.pruning);
   with(&Operation::told, plain.told);
   return simpler;
 }

@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "ptage/prune.h"
 #include "ptage/types.h"
 #include "test/model/vm_maps.h"
 #include "test/model/vm_operations.h"
@@ -67,6 +68,41 @@ inline void AgeNested(VmMaps& maps, unsigned guests, GfnRange range,
   }
   outcome.result.was_fast |=
       lists_are_fast && outcome.counts.young > young_before;
+}
+
+// Both MMUs, but for what is not asked.
+inline void AgeSkippingCold(VmMaps& maps, unsigned guests, GfnRange range,
+                            const Operation& how, bool lists_are_fast,
+                            Outcome& outcome) {
+  const bool is_best_effort = how.pruning == Pruning::kBestEffort;
+  const bool behind_caches =
+      is_best_effort && how.action == AgeAction::kTestAndClear;
+  if (how.asked != Asked::kShadow) {
+    maps.ForEach(kDirectTree, range, [&](GfnRange frames, ModelLeaf& leaf) {
+      if (maps.IsSkipped(kDirectTree, frames.begin.value, leaf)) return;
+      AskOne(leaf, frames, range, how.action, outcome);
+    });
+    outcome.result.was_fast = is_best_effort && outcome.counts.young != 0;
+    if (behind_caches) maps.ClearBehindCaches(kDirectTree, range);
+  }
+  if (how.asked == Asked::kDirect) return;
+  const std::uint64_t young_before = outcome.counts.young;
+  for (unsigned guest = 0; guest < guests; ++guest) {
+    const unsigned tree = TreeOf(guest);
+    // All that it has, wherever it is in L1's memory.
+    maps.ForEach(tree, [&](GfnRange nested, ModelLeaf& leaf) {
+      if (maps.IsSkipped(tree, nested.begin.value, leaf)) return;
+      const GfnRange frames = maps.FramesOf(leaf.gfn, leaf);
+      if (range.Overlaps(frames)) {
+        AskOne(leaf, frames, range, how.action, outcome);
+      } else {
+        ++outcome.counts.examined;
+      }
+    });
+    if (behind_caches) maps.ClearBehindCaches(tree, maps.All());
+  }
+  outcome.result.was_fast |=
+      is_best_effort && lists_are_fast && outcome.counts.young > young_before;
 }
 
 inline void WriteProtectDirect(VmMaps& maps, GfnRange range, Outcome& outcome) {

@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "ptage/prune.h"
 #include "ptage/types.h"
 #include "test/model/coverage.h"
 #include "test/model/vm_maps.h"
@@ -91,6 +92,12 @@ class VmGenerator {
   void PlanCrowd();
   Operation Candidate();
   Op ChooseOp();
+  // Whether the format has it.
+  bool IsThere(Op op) const {
+    if (op == Op::kAgeSkippingCold) return facts_.skips_cold;
+    return facts_.protectable ||
+           (op != Op::kWriteProtect && op != Op::kLiftProtection);
+  }
   void ChooseRange(Operation& operation);
   void ChooseSlot(Operation& operation);
   void ChooseEdit(Operation& operation);
@@ -244,6 +251,14 @@ inline void VmGenerator::PlanToChange() {
   clean.asked = Asked::kBoth;
   clean.op = facts_.protectable && chance_.OnceIn(2) ? Op::kWriteProtect
                                                      : Op::kClearDirty;
+  if (facts_.skips_cold && chance_.OnceIn(3)) {
+    // All that is under an entry, so that it is clear.
+    const Level around = std::max(leaf->second.level, Level{2});
+    age.op = Op::kAgeSkippingCold;
+    age.frame = facts_.FirstOf(age.frame, around);
+    age.frames = facts_.FramesAt(around);
+    if (chance_.OnceIn(2)) age.pruning = Pruning::kBestEffort;
+  }
   const unsigned what = nested ? 0 : chance_.Below(4u);
   if (what != 1) planned_.push_back(age);
   if (what != 0) planned_.push_back(clean);
@@ -269,18 +284,31 @@ inline Op VmGenerator::ChooseOp() {
     unsigned weight;
   };
   static constexpr Weight kWeights[] = {
-      {Op::kAccess, 12},      {Op::kNestedAccess, 12},
-      {Op::kFault, 8},        {Op::kNestedFault, 8},
-      {Op::kAge, 40},         {Op::kAgeSteps, 5},
-      {Op::kInvalidate, 6},   {Op::kInvalidateNested, 4},
-      {Op::kZap, 4},          {Op::kZapRecursive, 4},
-      {Op::kRemoveTables, 4}, {Op::kSplit, 5},
-      {Op::kPromote, 8},      {Op::kClearDirty, 6},
-      {Op::kWriteProtect, 7}, {Op::kLiftProtection, 4},
-      {Op::kMap, 10},         {Op::kUnmap, 6},
-      {Op::kClearBits, 6},    {Op::kMalform, 6},
-      {Op::kMislead, 7},      {Op::kAddSlot, 3},
-      {Op::kRemoveSlot, 6},   {Op::kMoveSlot, 6},
+      {Op::kAccess, 12},
+      {Op::kNestedAccess, 12},
+      {Op::kFault, 8},
+      {Op::kNestedFault, 8},
+      {Op::kAge, 40},
+      {Op::kAgeSteps, 5},
+      {Op::kAgeSkippingCold, 24},
+      {Op::kInvalidate, 6},
+      {Op::kInvalidateNested, 4},
+      {Op::kZap, 4},
+      {Op::kZapRecursive, 4},
+      {Op::kRemoveTables, 4},
+      {Op::kSplit, 5},
+      {Op::kPromote, 8},
+      {Op::kClearDirty, 6},
+      {Op::kWriteProtect, 7},
+      {Op::kLiftProtection, 4},
+      {Op::kMap, 10},
+      {Op::kUnmap, 6},
+      {Op::kClearBits, 6},
+      {Op::kMalform, 6},
+      {Op::kMislead, 7},
+      {Op::kAddSlot, 3},
+      {Op::kRemoveSlot, 6},
+      {Op::kMoveSlot, 6},
   };
   unsigned all = 0;
   for (const Weight& weight : kWeights) all += weight.weight;
@@ -294,10 +322,7 @@ inline Op VmGenerator::ChooseOp() {
 
 inline Operation VmGenerator::Candidate() {
   Operation operation{.op = ChooseOp()};
-  while (!facts_.protectable && (operation.op == Op::kWriteProtect ||
-                                 operation.op == Op::kLiftProtection)) {
-    operation.op = ChooseOp();
-  }
+  while (!IsThere(operation.op)) operation.op = ChooseOp();
   operation.guest = AnyGuest();
   switch (operation.op) {
     case Op::kAccess:
@@ -319,6 +344,13 @@ inline Operation VmGenerator::Candidate() {
       operation.frames = 1 + chance_.Below(std::uint64_t{20});
       if (chance_.OnceIn(2)) operation.action = AgeAction::kTest;
       if (chance_.OnceIn(2)) operation.mode = AgeMode::kFastOnly;
+      break;
+    case Op::kAgeSkippingCold:
+      ChooseRange(operation);
+      if (chance_.OnceIn(3)) operation.action = AgeAction::kTest;
+      if (chance_.OnceIn(2)) operation.pruning = Pruning::kBestEffort;
+      operation.asked = chance_.OneOf(
+          {Asked::kBoth, Asked::kBoth, Asked::kDirect, Asked::kShadow});
       break;
     case Op::kSplit:
       ChooseRange(operation);

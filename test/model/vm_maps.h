@@ -29,6 +29,9 @@ struct ModelLeaf {
   bool is_protected = false;
   // A write was seen since it became young.
   bool written = false;
+  // It is young, and the entry above may be clear: whoever skips what is cold
+  // may miss it.
+  bool hidden = false;
 
   // What an access leaves, which hardware or a fault lets through.
   void Use(Rights access) {
@@ -59,6 +62,10 @@ class VmMaps {
   [[nodiscard]] GfnRange FramesOf(std::uint64_t first,
                                   const ModelLeaf& leaf) const {
     return facts_.PageAround(first, leaf.level);
+  }
+  // The frames that a tree translates.
+  [[nodiscard]] GfnRange All() const {
+    return GfnRange{Gfn{0}, Gfn{facts_.frames}};
   }
   // The leaf that covers a frame; leaves().end() if none does.
   [[nodiscard]] Leaves::const_iterator Covering(unsigned tree,
@@ -106,10 +113,47 @@ class VmMaps {
     }
     return entries;
   }
+  // What is asked of the VM after each operation: the leaf tables whose entry
+  // above is marked, in order, and how often CPUs were flushed.
+  void Learn(const std::vector<LeafTable>& marked, std::uint64_t flushes) {
+    marked_ = marked;
+    if (flushes_ != flushes) cached_.clear();
+    flushes_ = flushes;
+  }
+  // Whether the leaf at `first` is not looked at where cold ones are skipped.
+  // But nothing is that is young and cannot be hidden, whatever is marked.
+  [[nodiscard]] bool IsSkipped(unsigned tree, std::uint64_t first,
+                               const ModelLeaf& leaf) const {
+    if (leaf.level > Level{1}) {
+      return leaf.level == Level{2} && !leaf.accessed;
+    }
+    return (!leaf.accessed || leaf.hidden) &&
+           !std::binary_search(
+               marked_.begin(), marked_.end(),
+               LeafTable{tree, facts_.FirstOf(first, Level{2})});
+  }
+  // The entries above these leaf tables were cleared, and no CPU was flushed.
+  void ClearBehindCaches(unsigned tree, GfnRange range) {
+    for (auto table = tables_.lower_bound({tree, 1, 0});
+         table != tables_.end() && *table < std::tuple(tree, 2, 0u); ++table) {
+      const std::uint64_t first = std::get<2>(*table);
+      if (range.Contains(facts_.PageAround(first, Level{2}))) {
+        cached_.insert({tree, first});
+      }
+    }
+  }
+  // An access by a walk, which does not mark the entry that it starts from, if
+  // the CPU had that cached.
+  void Walk(unsigned tree, std::uint64_t frame, ModelLeaf& leaf,
+            Rights access) {
+    leaf.hidden = (leaf.hidden || !leaf.accessed) && leaf.level == Level{1} &&
+                  cached_.count({tree, facts_.FirstOf(frame, Level{2})}) != 0;
+    leaf.Use(access);
+  }
   // Calls `visit(frames, leaf)` for each leaf of a tree; in a range.
   template <class Visit>
   void ForEach(unsigned tree, const Visit& visit) {
-    ForEach(tree, GfnRange{Gfn{0}, Gfn{facts_.frames}}, visit);
+    ForEach(tree, All(), visit);
   }
   template <class Visit>
   void ForEach(unsigned tree, GfnRange range, const Visit& visit) {
@@ -150,6 +194,11 @@ class VmMaps {
   Leaves leaves_;
   // Tree, level of the entries, first frame. But the roots.
   std::set<std::tuple<unsigned, int, std::uint64_t>> tables_;
+  // Whose entry above is marked in the VM.
+  std::vector<LeafTable> marked_;
+  // Whose entry above was cleared, and may be cached by a CPU all the same.
+  std::set<LeafTable> cached_;
+  std::uint64_t flushes_ = 0;
 };
 
 // ---------------------------------------------------------------------------
@@ -227,6 +276,7 @@ inline bool VmMaps::PromoteOne(std::uint64_t page, Level level) {
   if (first == leaves_.end() || first->second.pfn % size != 0) return false;
   ModelLeaf large = first->second;
   large.level = level;
+  large.hidden = false;
   for (std::uint64_t at = 0; at < size; at += step) {
     const auto part = leaves_.find({kDirectTree, page + at});
     const bool fits =

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //
 // The truth of a VM: what each operation does by the contracts of vm.h,
-// tdp_mmu.h, shadow_mmu.h, dirty.h, fast_fault.h and guest_walk.h, on maps
-// under one mutex. Slow, and meant to be read.
+// tdp_mmu.h, shadow_mmu.h, prune.h, dirty.h, fast_fault.h and guest_walk.h, on
+// maps under one mutex. Slow, and meant to be read.
 
 #ifndef PTAGE_TEST_MODEL_VM_MODEL_H_
 #define PTAGE_TEST_MODEL_VM_MODEL_H_
@@ -174,6 +174,9 @@ inline void VmModel::Do(const Operation& operation, const Outcome& real,
     case Op::kAgeSteps:
       return AgeDirect(maps_, facts_.PageAround(operation.frame, Level{2}),
                        operation.action, outcome);
+    case Op::kAgeSkippingCold:
+      return AgeSkippingCold(maps_, guests(), range, operation,
+                             options_.lists_are_fast, outcome);
     case Op::kInvalidate:
       outcome.count = ZapFrames(range, sink);
       return;
@@ -333,7 +336,7 @@ inline void VmModel::Access(const Operation& operation, bool hit,
                   (leaf->dirty || !Allows(access, Rights::kWrite));
     if (outcome.hit || (leaf != nullptr && leaf->IsLive(facts_, access))) {
       outcome.pfn = leaf->pfn + operation.frame % facts_.FramesAt(leaf->level);
-      if (!outcome.hit) leaf->Use(access);
+      if (!outcome.hit) maps_.Walk(tree, operation.frame, *leaf, access);
       return;
     }
     const FaultOutcome fault = nested ? NestedFault(operation, outcome)

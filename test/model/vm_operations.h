@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "ptage/prune.h"
 #include "ptage/types.h"
 
 namespace ptage::test {
@@ -24,8 +25,9 @@ enum class Op : unsigned {
   kNestedAccess,  // the same by a vCPU of the nested guest
   kFault,         // alone, whether the vCPU would have faulted or not
   kNestedFault,
-  kAge,       // `action`, `mode`, asked of `asked`
-  kAgeSteps,  // direct MMU, `frames` entries a step, around `frame`
+  kAge,              // `action`, `mode`, asked of `asked`
+  kAgeSteps,         // direct MMU, `frames` entries a step, around `frame`
+  kAgeSkippingCold,  // `action`, `pruning`, asked of `asked`
   kInvalidate,
   kInvalidateNested,  // L1 says what it did before
   kZap,               // direct MMU alone, as the next three
@@ -62,6 +64,7 @@ struct Operation {
   AgeAction action = AgeAction::kTestAndClear;
   AgeMode mode = AgeMode::kSlow;
   Asked asked = Asked::kBoth;
+  Pruning pruning = Pruning::kExact;
   // Of L1's changes: the level of the page whose frames L1 tells of. 0: it says
   // nothing.
   Level told{0};
@@ -74,13 +77,33 @@ struct Operation {
 
 [[nodiscard]] inline const char* NameOf(Op op) {
   static constexpr std::array<const char*, kOps> kNames = {
-      "Access",  "NestedAccess", "Fault",        "NestedFault",
-      "Age",     "AgeSteps",     "Invalidate",   "InvalidateNested",
-      "Zap",     "ZapRecursive", "RemoveTables", "Split",
-      "Promote", "ClearDirty",   "WriteProtect", "LiftProtection",
-      "Map",     "Unmap",        "ClearBits",    "Malform",
-      "Mislead", "AddSlot",      "RemoveSlot",   "MoveSlot",
-      "AddGuest"};
+      "Access",
+      "NestedAccess",
+      "Fault",
+      "NestedFault",
+      "Age",
+      "AgeSteps",
+      "AgeSkippingCold",
+      "Invalidate",
+      "InvalidateNested",
+      "Zap",
+      "ZapRecursive",
+      "RemoveTables",
+      "Split",
+      "Promote",
+      "ClearDirty",
+      "WriteProtect",
+      "LiftProtection",
+      "Map",
+      "Unmap",
+      "ClearBits",
+      "Malform",
+      "Mislead",
+      "AddSlot",
+      "RemoveSlot",
+      "MoveSlot",
+      "AddGuest",
+  };
   return kNames[static_cast<std::size_t>(op)];
 }
 
@@ -128,6 +151,9 @@ struct Operation {
   if (operation.asked != plain.asked) {
     add("asked", operation.asked == Asked::kDirect ? "Asked::kDirect"
                                                    : "Asked::kShadow");
+  }
+  if (operation.pruning != plain.pruning) {
+    add("pruning", "Pruning::kBestEffort");
   }
   if (operation.told != plain.told) {
     add("told", absl::StrCat("Level{", operation.told.value, "}"));

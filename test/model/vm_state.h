@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -18,6 +19,7 @@
 #include "ptage/dirty.h"
 #include "ptage/guest_walk.h"
 #include "ptage/mmu.h"
+#include "ptage/prune.h"
 #include "ptage/spte.h"
 #include "ptage/types.h"
 
@@ -39,6 +41,9 @@ struct FormatFacts {
   // be dirty.
   bool old_is_not_writable;
   bool protectable;
+  // Faults mark the entries above leaves as walkers do, so that what is cold
+  // can be skipped.
+  bool skips_cold;
   // What an entry grants that was made to grant these rights.
   Rights (*representable)(Rights);
 
@@ -55,7 +60,7 @@ struct FormatFacts {
 };
 
 template <SpteFormat F>
-[[nodiscard]] FormatFacts FactsOf() {
+[[nodiscard]] FormatFacts FactsOf(InnerAging inner) {
   using Word = typename F::Word;
   FormatFacts facts;
   facts.levels = F::kLevels;
@@ -67,6 +72,7 @@ template <SpteFormat F>
   facts.hardware_dirty = kHardwareDirty<F>;
   facts.old_is_not_writable = requires(Word word) { F::Aged(word); };
   facts.protectable = WriteProtectable<F>;
+  facts.skips_cold = inner == InnerAging::kSkipCold;
   facts.representable = [](Rights rights) {
     return F::RightsOf(F::MakeLeaf(Pfn{0}, Level{1}, rights));
   };
@@ -98,6 +104,9 @@ struct TableState {
 
   friend auto operator<=>(const TableState&, const TableState&) = default;
 };
+
+// A table of entries of level 1, by tree and first frame.
+using LeafTable = std::pair<unsigned, std::uint64_t>;
 
 // An entry of L1's tables that is present.
 enum class L1Kind : unsigned { kTable, kPage, kMalformed, kMisleading };

@@ -28,6 +28,7 @@
 #include "ptage/memory.h"
 #include "ptage/mmu.h"
 #include "ptage/page_table.h"
+#include "ptage/prune.h"
 #include "ptage/reclaim.h"
 #include "ptage/sim/tlb.h"
 #include "ptage/sim/translation_cache.h"
@@ -49,14 +50,17 @@
 
 namespace ptage::test {
 
-template <SpteFormat F, template <class> class Discipline>
+// Unless told otherwise, faults mark the entries above leaves where walkers do.
+template <SpteFormat F, template <class> class Discipline,
+          InnerAging kInner =
+              Prunable<F> ? InnerAging::kSkipCold : InnerAging::kIgnore>
 class VmUnderTest {
  public:
   using Format = F;
   using D = Discipline<F>;
   static constexpr std::size_t kRoots = kRootTables<F>;
   using Flusher = sim::VcpuSet;
-  using VmType = Vm<F, Arena<F>, Scheme, Flusher, D>;
+  using VmType = Vm<F, Arena<F>, Scheme, Flusher, D, 1, kInner>;
   static constexpr unsigned kMostGuests = VmType::Shadow::kMostGuests;
   // Tables and chunks are never short.
   static constexpr std::size_t kTables = 384;
@@ -64,8 +68,10 @@ class VmUnderTest {
   // Few entries make an rmap full.
   static constexpr std::uint32_t kCap = 10;
 
+  static FormatFacts Facts() { return FactsOf<F>(kInner); }
+
   VmUnderTest()
-      : facts_(FactsOf<F>()),
+      : facts_(Facts()),
         vcpus_(1 + kMostGuests),
         block_(kTables),
         arena_(block_.tables.data(), block_.infos.data(), block_.gfns.data(),
@@ -90,6 +96,14 @@ class VmUnderTest {
     return arena_.InUse();
   }
   unsigned guests() const { return static_cast<unsigned>(nested_.size()); }
+  // When State was asked last: the leaf tables whose entry above was marked, in
+  // order; and young leaves under those that were not.
+  const std::vector<LeafTable>& marked() const { return marked_; }
+  const std::vector<LeafState>& hidden() const { return hidden_; }
+  // How often vCPUs were to flush.
+  std::uint64_t Flushes() {
+    return sim::FlushLine::Requests(vcpus_.LineOf(0).Read());
+  }
   VmType& vm() { return vm_; }
   Scheme& domain() { return domain_; }
 
@@ -125,10 +139,12 @@ class VmUnderTest {
   FaultOutcome Fault(const Operation& operation, Outcome& outcome);
   void Access(Vcpu& vcpu, const Operation& operation, Outcome& outcome);
   void Age(const Operation& operation, Outcome& outcome);
+  void AgeSkippingCold(const Operation& operation, Outcome& outcome);
   void CollectDirty(const Operation& operation, Outcome& outcome);
   void Edit(const Operation& operation, Outcome& outcome, ZapSink sink);
+  // `marked`: whether the entry above is.
   void AppendTable(unsigned tree, const Table<F>& table, Level level,
-                   std::uint64_t base, VmState& state);
+                   std::uint64_t base, bool marked, VmState& state);
   void AppendLeaf(const SpteCell<F>& entry, typename F::Word word,
                   LeafState leaf, VmState& state);
   // Each nested guest's leaf is in the rmap of the frame that its table
@@ -159,20 +175,22 @@ class VmUnderTest {
   // when it was asked before.
   std::vector<std::pair<SpteCell<F>*, Page>> met_;
   std::set<Page> mapped_;
+  std::vector<LeafTable> marked_;
+  std::vector<LeafState> hidden_;
 };
 
 // ---------------------------------------------------------------------------
 
-template <SpteFormat F, template <class> class Discipline>
-void VmUnderTest<F, Discipline>::AddGuest() {
+template <SpteFormat F, template <class> class Discipline, InnerAging kInner>
+void VmUnderTest<F, Discipline, kInner>::AddGuest() {
   const unsigned guest = guests();
   nested_.push_back(std::make_unique<Nested>(
       facts_, guest % 2 == 0, vcpus_, 1 + guest, arena_,
       *vm_.shadow().tree(NestedGuest{guest}).root()));
 }
 
-template <SpteFormat F, template <class> class Discipline>
-Outcome VmUnderTest<F, Discipline>::Apply(const Operation& operation) {
+template <SpteFormat F, template <class> class Discipline, InnerAging kInner>
+Outcome VmUnderTest<F, Discipline, kInner>::Apply(const Operation& operation) {
   Outcome outcome;
   const GfnRange range = operation.Range();
   const auto note = [&](const ZappedLeaf& leaf) {
@@ -193,6 +211,9 @@ Outcome VmUnderTest<F, Discipline>::Apply(const Operation& operation) {
     case Op::kAge:
     case Op::kAgeSteps:
       Age(operation, outcome);
+      break;
+    case Op::kAgeSkippingCold:
+      AgeSkippingCold(operation, outcome);
       break;
     case Op::kInvalidate:
       outcome.count = vm_.Invalidate(range, sink);
@@ -250,9 +271,9 @@ Outcome VmUnderTest<F, Discipline>::Apply(const Operation& operation) {
   return outcome;
 }
 
-template <SpteFormat F, template <class> class Discipline>
-absl::Status VmUnderTest<F, Discipline>::ChangeSlots(const Operation& operation,
-                                                     ZapSink sink) {
+template <SpteFormat F, template <class> class Discipline, InnerAging kInner>
+absl::Status VmUnderTest<F, Discipline, kInner>::ChangeSlots(
+    const Operation& operation, ZapSink sink) {
   const GfnRange range = operation.Range();
   absl::Status status;
   if (operation.op == Op::kAddSlot) {
@@ -274,9 +295,9 @@ absl::Status VmUnderTest<F, Discipline>::ChangeSlots(const Operation& operation,
   return status;
 }
 
-template <SpteFormat F, template <class> class Discipline>
-FaultOutcome VmUnderTest<F, Discipline>::Fault(const Operation& operation,
-                                               Outcome& outcome) {
+template <SpteFormat F, template <class> class Discipline, InnerAging kInner>
+FaultOutcome VmUnderTest<F, Discipline, kInner>::Fault(
+    const Operation& operation, Outcome& outcome) {
   if (!IsNested(operation.op)) {
     return vm_.Fault(Gfn{operation.frame}, operation.rights);
   }
@@ -286,9 +307,10 @@ FaultOutcome VmUnderTest<F, Discipline>::Fault(const Operation& operation,
                                   outcome.walked);
 }
 
-template <SpteFormat F, template <class> class Discipline>
-void VmUnderTest<F, Discipline>::Access(Vcpu& vcpu, const Operation& operation,
-                                        Outcome& outcome) {
+template <SpteFormat F, template <class> class Discipline, InnerAging kInner>
+void VmUnderTest<F, Discipline, kInner>::Access(Vcpu& vcpu,
+                                                const Operation& operation,
+                                                Outcome& outcome) {
   const std::uint64_t hits = vcpu.stats().Hits();
   for (int tries = 0; tries < kMostTries; ++tries) {
     {
@@ -308,9 +330,9 @@ void VmUnderTest<F, Discipline>::Access(Vcpu& vcpu, const Operation& operation,
   }
 }
 
-template <SpteFormat F, template <class> class Discipline>
-void VmUnderTest<F, Discipline>::Age(const Operation& operation,
-                                     Outcome& outcome) {
+template <SpteFormat F, template <class> class Discipline, InnerAging kInner>
+void VmUnderTest<F, Discipline, kInner>::Age(const Operation& operation,
+                                             Outcome& outcome) {
   const GfnRange range = operation.op == Op::kAgeSteps
                              ? PageAround<F>(Gfn{operation.frame}, Level{2})
                              : operation.Range();
@@ -336,9 +358,30 @@ void VmUnderTest<F, Discipline>::Age(const Operation& operation,
   answer.MoveTo(outcome);
 }
 
-template <SpteFormat F, template <class> class Discipline>
-void VmUnderTest<F, Discipline>::CollectDirty(const Operation& operation,
-                                              Outcome& outcome) {
+template <SpteFormat F, template <class> class Discipline, InnerAging kInner>
+void VmUnderTest<F, Discipline, kInner>::AgeSkippingCold(
+    const Operation& operation, Outcome& outcome) {
+  if constexpr (kInner == InnerAging::kSkipCold) {
+    const GfnRange range = operation.Range();
+    RangeAnswer answer(range);
+    const auto ask = [&](auto& asked) {
+      outcome.result = asked.AgeSkippingCold(range, operation.pruning,
+                                             operation.action, answer.output());
+    };
+    if (operation.asked == Asked::kDirect) {
+      ask(vm_.tdp());
+    } else if (operation.asked == Asked::kShadow) {
+      ask(vm_.shadow());
+    } else {
+      ask(vm_);
+    }
+    answer.MoveTo(outcome);
+  }
+}
+
+template <SpteFormat F, template <class> class Discipline, InnerAging kInner>
+void VmUnderTest<F, Discipline, kInner>::CollectDirty(
+    const Operation& operation, Outcome& outcome) {
   const Walk walk = Enter();
   RangeAnswer answer(operation.Range());
   switch (operation.op) {
@@ -358,9 +401,9 @@ void VmUnderTest<F, Discipline>::CollectDirty(const Operation& operation,
   answer.MoveTo(outcome);
 }
 
-template <SpteFormat F, template <class> class Discipline>
-void VmUnderTest<F, Discipline>::Edit(const Operation& operation,
-                                      Outcome& outcome, ZapSink sink) {
+template <SpteFormat F, template <class> class Discipline, InnerAging kInner>
+void VmUnderTest<F, Discipline, kInner>::Edit(const Operation& operation,
+                                              Outcome& outcome, ZapSink sink) {
   const unsigned guest = operation.guest % guests();
   L1Tables<F>& l1 = nested_[guest]->l1;
   const auto change = [&] {
@@ -386,13 +429,16 @@ void VmUnderTest<F, Discipline>::Edit(const Operation& operation,
       change, NestedGuest{guest});
 }
 
-template <SpteFormat F, template <class> class Discipline>
-VmState VmUnderTest<F, Discipline>::State(std::optional<unsigned> l1_of) {
+template <SpteFormat F, template <class> class Discipline, InnerAging kInner>
+VmState VmUnderTest<F, Discipline, kInner>::State(
+    std::optional<unsigned> l1_of) {
   VmState state;
+  marked_.clear();
+  hidden_.clear();
   const auto append = [&](unsigned tree, const Table<F>* root) {
     for (unsigned i = 0; i < kRootTables<F>; ++i) {
       AppendTable(tree, root[i], Level{F::kLevels}, i * kFramesPerRootTable<F>,
-                  state);
+                  /*marked=*/false, state);
     }
   };
   append(kDirectTree, vm_.tdp().tree().root());
@@ -421,12 +467,12 @@ VmState VmUnderTest<F, Discipline>::State(std::optional<unsigned> l1_of) {
   return state;
 }
 
-template <SpteFormat F, template <class> class Discipline>
-void VmUnderTest<F, Discipline>::AppendTable(unsigned tree,
-                                             const Table<F>& table, Level level,
-                                             std::uint64_t base,
-                                             VmState& state) {
+template <SpteFormat F, template <class> class Discipline, InnerAging kInner>
+void VmUnderTest<F, Discipline, kInner>::AppendTable(
+    unsigned tree, const Table<F>& table, Level level, std::uint64_t base,
+    bool marked, VmState& state) {
   using Word = typename F::Word;
+  if (marked && level == Level{1}) marked_.emplace_back(tree, base);
   ForEachEntry<F>(table, F::kEmpty, [&](unsigned index, Word word) {
     const std::uint64_t first = base + index * FramesAt<F>(level);
     if (!F::IsPresent(word)) {
@@ -437,9 +483,14 @@ void VmUnderTest<F, Discipline>::AppendTable(unsigned tree,
       AppendLeaf(table.entries[index], word,
                  LeafState{.tree = tree, .frame = first, .level = level.value},
                  state);
+      if (kInner == InnerAging::kSkipCold && !marked && level == Level{1} &&
+          state.leaves.back().accessed) {
+        hidden_.push_back(state.leaves.back());
+      }
     } else if (const Table<F>* child = arena_.TableAt(F::FrameOf(word))) {
       state.tables.push_back(TableState{tree, level.Below().value, first});
-      AppendTable(tree, *child, level.Below(), first, state);
+      AppendTable(tree, *child, level.Below(), first,
+                  F::kInnerAccessed && (word & F::kAccessed) != 0, state);
     } else {
       state.errors.push_back(absl::StrCat("tree ", tree, " frame 0x",
                                           absl::Hex(first), ": no table"));
@@ -447,10 +498,11 @@ void VmUnderTest<F, Discipline>::AppendTable(unsigned tree,
   });
 }
 
-template <SpteFormat F, template <class> class Discipline>
-void VmUnderTest<F, Discipline>::AppendLeaf(const SpteCell<F>& entry,
-                                            typename F::Word word,
-                                            LeafState leaf, VmState& state) {
+template <SpteFormat F, template <class> class Discipline, InnerAging kInner>
+void VmUnderTest<F, Discipline, kInner>::AppendLeaf(const SpteCell<F>& entry,
+                                                    typename F::Word word,
+                                                    LeafState leaf,
+                                                    VmState& state) {
   leaf.gfn = RecordedFrame<F>(arena_, entry).value;
   leaf.pfn = F::FrameOf(word).value;
   leaf.rights = F::RightsOf(word);
@@ -465,8 +517,8 @@ void VmUnderTest<F, Discipline>::AppendLeaf(const SpteCell<F>& entry,
   }
 }
 
-template <SpteFormat F, template <class> class Discipline>
-void VmUnderTest<F, Discipline>::CheckRmaps(VmState& state) {
+template <SpteFormat F, template <class> class Discipline, InnerAging kInner>
+void VmUnderTest<F, Discipline, kInner>::CheckRmaps(VmState& state) {
   const Walk walk = Enter();
   absl::MutexLock lock(&mmu_lock_);
   const auto wrong = [&](const char* what, Page page) {
@@ -497,8 +549,8 @@ void VmUnderTest<F, Discipline>::CheckRmaps(VmState& state) {
   }
 }
 
-template <SpteFormat F, template <class> class Discipline>
-bool VmUnderTest<F, Discipline>::RmapsAreExact() {
+template <SpteFormat F, template <class> class Discipline, InnerAging kInner>
+bool VmUnderTest<F, Discipline, kInner>::RmapsAreExact() {
   const Walk walk = Enter();
   absl::MutexLock lock(&mmu_lock_);
   std::uint64_t entries = 0;

@@ -1504,6 +1504,15 @@ _ROWS = [
         "",
     ),
     (
+        "WhatACpuHasCachedHidesAPage",
+        5,
+        "vm_model_catch_test",
+        "AFewOperationsAgree",
+        "prune",
+        "if (flush_ && pruning_ == Pruning::kExact) {",
+        "if (false) {",
+    ),
+    (
         "APartHidesTheRest",
         5,
         "vm_model_catch_test",

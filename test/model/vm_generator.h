@@ -88,6 +88,12 @@ class VmGenerator {
     --promote.frames;
     if (chance_.OnceIn(2)) ++promote.frame;
   }
+  // A use of a page by a walk that starts behind a cleared entry: of the
+  // entry above it, which is cached for the sake of the page beside it.
+  void PlanBehindACache(std::uint64_t page);
+  // A fault of a nested page while the entry above is clear.
+  void PlanUnderAClearEntry(unsigned guest, std::uint64_t nested,
+                            std::uint64_t frame);
   // Faults of all frames of a table, or nearly all.
   void PlanCrowd();
   Operation Candidate();
@@ -229,7 +235,8 @@ inline void VmGenerator::PlanToMap() {
 
 inline void VmGenerator::PlanToChange() {
   const bool nested = chance_.OnceIn(2);
-  const auto* const leaf = Mapped(nested ? TreeOf(AnyGuest()) : kDirectTree);
+  const unsigned guest = AnyGuest();
+  const auto* const leaf = Mapped(nested ? TreeOf(guest) : kDirectTree);
   if (leaf == nullptr) return;
   Operation age{.op = Op::kAge,
                 .frame = leaf->second.gfn,
@@ -247,6 +254,15 @@ inline void VmGenerator::PlanToChange() {
                         .level = leaf->second.level.Below()});
     return;
   }
+  if (facts_.skips_cold && leaf->second.level == Level{1} &&
+      chance_.OnceIn(3)) {
+    if (nested) {
+      PlanUnderAClearEntry(guest, leaf->first.second, age.frame);
+    } else {
+      PlanBehindACache(age.frame);
+    }
+    return;
+  }
   Operation clean = age;
   clean.asked = Asked::kBoth;
   clean.op = facts_.protectable && chance_.OnceIn(2) ? Op::kWriteProtect
@@ -262,6 +278,32 @@ inline void VmGenerator::PlanToChange() {
   const unsigned what = nested ? 0 : chance_.Below(4u);
   if (what != 1) planned_.push_back(age);
   if (what != 0) planned_.push_back(clean);
+}
+
+inline void VmGenerator::PlanBehindACache(std::uint64_t page) {
+  const std::uint64_t pair = page / 2 * 2;
+  Operation age{.op = Op::kAgeSkippingCold,
+                .frame = facts_.FirstOf(page, Level{2}),
+                .frames = facts_.FramesAt(Level{2}),
+                .asked = Asked::kDirect};
+  planned_.push_back(age);
+  planned_.push_back({.op = Op::kAccess, .frame = pair});
+  if (chance_.OnceIn(2)) age.pruning = Pruning::kBestEffort;
+  planned_.push_back(age);
+  planned_.push_back({.op = Op::kAccess, .frame = pair + 1});
+  planned_.push_back({.op = Op::kFault, .frame = pair});
+  planned_.push_back({.op = Op::kZap, .frame = pair, .frames = 2});
+}
+
+inline void VmGenerator::PlanUnderAClearEntry(unsigned guest,
+                                              std::uint64_t nested,
+                                              std::uint64_t frame) {
+  const Operation age{
+      .op = Op::kAgeSkippingCold, .frame = frame, .asked = Asked::kShadow};
+  planned_.push_back(age);
+  planned_.push_back({.op = Op::kNestedFault, .frame = nested, .guest = guest});
+  planned_.push_back(age);
+  planned_.push_back({.op = Op::kInvalidate, .frame = frame});
 }
 
 inline void VmGenerator::PlanCrowd() {

@@ -28,7 +28,11 @@ def over_schemes(tests):
                 name = test.replace("_test", "_%s_test" % scheme),
                 size = "small",
                 srcs = list(of["srcs"]),
-                copts = COPTS + ["-DPTAGE_TEST_" + scheme.upper()],
+                # What a reclaimer does, it does in any format.
+                copts = COPTS + [
+                    "-DPTAGE_FEW_FORMATS=1",
+                    "-DPTAGE_TEST_" + scheme.upper(),
+                ],
                 features = FEATURES,
                 target_compatible_with = _SCHEMES[scheme],
                 deps = list(of["deps"]),

@@ -77,6 +77,8 @@ def ptage_header(name, deps = [], srcs = [], visibility = None):
         hdrs = [name + ".h"] + srcs,
         copts = COPTS,
         features = FEATURES,
+        # It is compiled, and not linked to anything.
+        linkstatic = True,
         strip_include_prefix = "/include",
         tags = ["alone"],
         deps = deps,

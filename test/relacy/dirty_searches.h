@@ -18,25 +18,16 @@
 #include "ptage/spte.h"
 #include "ptage/types.h"
 #include "test/relacy/frees_at_the_end.h"
+#include "test/relacy/guarded_format.h"
 #include "test/relacy/search.h"
 #include "test/relacy/tiny_format.h"
 
 namespace ptage::relacy {
 
-// The tiny format with a right to write, and a bit for software.
-struct LoggedFormat : TinyFormat {
-  static constexpr Word kWritable = 1u << 1;
+// The format with a right to write, and a bit for software.
+struct LoggedFormat : GuardedFormat {
   static constexpr Word kMayWrite = 1u << 2;
-
-  static constexpr Rights RightsOf(Word word) {
-    return (word & kWritable) != 0 ? Rights::kAll : Rights::kReadExecute;
-  }
-  static constexpr Word MakeLeaf(Pfn pfn, Level level, Rights rights) {
-    return TinyFormat::MakeLeaf(pfn, level, rights) |
-           (Allows(rights, Rights::kWrite) ? kWritable : Word{0});
-  }
 };
-
 static_assert(WriteProtectable<LoggedFormat>);
 
 // A tree of two frames, who wrote them and who was told.

@@ -9,7 +9,6 @@
 
 #include <cstdint>
 #include <optional>
-#include <type_traits>
 
 #include "ptage/memory.h"
 #include "ptage/memslot.h"
@@ -19,7 +18,6 @@
 #include "ptage/page_table.h"
 #include "ptage/prune.h"
 #include "ptage/rmap.h"
-#include "ptage/rmap/bit_locked.h"
 #include "ptage/rmap/lockless.h"
 #include "ptage/shadow_mmu.h"
 #include "ptage/spte.h"
@@ -39,7 +37,6 @@ inline constexpr NestedRange kAllNested{NestedGfn{0}, NestedGfn{4}};
 inline constexpr GfnRange kMemory{kA, Gfn{2}};
 
 using ShadowArena = CheckedArena<3, GuardedFormat>;
-using ShadowBit = BitLocked<GuardedFormat, ShadowArena, GuardedBitPool>;
 using ShadowLockless = Lockless<GuardedFormat, ShadowArena, GuardedPool>;
 
 // How the MMU is told to take entries away.
@@ -231,12 +228,10 @@ class Shadows {
     }
   }
 
-  using Pool = std::conditional_t<D::kFastAging, GuardedPool, GuardedBitPool>;
-
   ShadowArena arena_;
   FreesAtTheEnd reclaimer_;
   NoFlush flusher_;
-  Pool pool_;
+  GuardedPool pool_;
   D rmaps_{arena_, pool_};
   HostedMutex mmu_lock_;
   std::optional<Memslots<GuardedFormat, FreesAtTheEnd>> slots_;

@@ -386,6 +386,18 @@ MUTANTS = {
             "",
         ),
         (
+            "AddedAfterItIsPublished",
+            "FaultAgainstAsker<ShadowLockless, Level{1}, AgeMode::kSlow>",
+            "who finds a page mapped is told of its access",
+            "  RmapAdd added = rmaps_.Add(head, *entry);\n",
+            # Counted meanwhile, as what is published has to be.
+            "  live_.Add(ThisThreadNumber());\n" +
+            "  Publish<F>(*entry,\n" +
+            "             Used<F>(F::MakeLeaf(slot.FrameOf(gfn), level, granted), access));\n" +
+            "  RmapAdd added = rmaps_.Add(head, *entry);\n" +
+            "  live_.Take(ThisThreadNumber());\n",
+        ),
+        (
             "LargeCountedAfterItIsPublished",
             "FaultAgainstAsker<ShadowLockless, Level{2}, AgeMode::kSlow>",
             "who finds a page mapped is told of its access",

@@ -280,7 +280,7 @@ _ROWS = [
         3,
         "shadow_mmu_test",
         "TheRmapAnswersUntilTheBitsAreHandedOver",
-        "shadow_mmu",
+        "shadow_mmu/nested_entries",
         "  // Frozen: its bits go to the caller before the rmap stops answering for it.\n",
         "  if (rmaps_.Remove(head, entry)) {\n" +
         "    sink(ZappedLeaf{.gfn = gfn, .level = level, .pfn = F::FrameOf(taken),\n" +
@@ -635,7 +635,7 @@ _ROWS = [
         6,
         "vm_nested_test",
         "ALargePageOfL1IsMappedAsOneAndAgedAsOne",
-        "shadow_mmu",
+        "shadow_mmu/nested_entries",
         "const AgeAction here = asked == page ? action : AgeAction::kTest;",
         "const AgeAction here = action;",
     ),
@@ -1313,7 +1313,7 @@ _ROWS = [
         6,
         "vm_model_catch_test",
         "AFewOperationsAgree",
-        "shadow_mmu",
+        "shadow_mmu/nested_entries",
         "                  .dirty = IsDirty<F>(taken)});",
         "                  .dirty = false});",
     ),
@@ -1322,7 +1322,7 @@ _ROWS = [
         6,
         "vm_model_catch_test",
         "AFewOperationsAgree",
-        "shadow_mmu",
+        "shadow_mmu/nested_entries",
         "  Unmap(slot->HeadOf(gfn, leaf.level), leaf.entry, leaf.word, gfn, leaf.level,\n" +
         "        sink);\n",
         "        sink(ZappedLeaf{.gfn = gfn,\n" +
@@ -1338,7 +1338,7 @@ _ROWS = [
         6,
         "vm_model_catch_test",
         "AFewOperationsAgree",
-        "shadow_mmu",
+        "shadow_mmu/nested_entries",
         "    if (large) {\n" +
         "      AgeLarge(",
         "    if (false) {\n" +
@@ -1367,10 +1367,10 @@ _ROWS = [
         6,
         "vm_model_catch_test",
         "AFewOperationsAgree",
-        "shadow_mmu",
-        "        zapped += ZapRmap(slot.HeadOf(from, level), first, level, flush, sink);\n",
-        "        if (first == from)\n" +
-        "          zapped += ZapRmap(slot.HeadOf(from, level), first, level, flush, sink);\n",
+        "shadow_mmu/nested_entries",
+        "        visit(slot.HeadOf(from, level), page.begin, level);\n",
+        "        if (page.begin == from)\n" +
+        "          visit(slot.HeadOf(from, level), page.begin, level);\n",
     ),
     (
         "AReplacedFrameIsNotNoticed",

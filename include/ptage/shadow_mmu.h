@@ -25,6 +25,9 @@
 //   * With no live entry Age visits nothing, and with no large one nothing but
 //     the rmaps of small pages.
 //
+// Here is what an MMU does by frames of L2, in the guests' trees; what is done
+// by frames of L1, through the rmaps, is in shadow_mmu/nested_entries.h.
+//
 // Sites (order · partner)
 //   [shadow.1] relaxed compare-and-swap    · none: nothing is published by it
 //              in GrantMore
@@ -34,7 +37,6 @@
 #ifndef PTAGE_SHADOW_MMU_H_
 #define PTAGE_SHADOW_MMU_H_
 
-#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -50,14 +52,12 @@
 #include "ptage/mmu.h"
 #include "ptage/once.h"
 #include "ptage/once/mutex.h"
-#include "ptage/once/thread.h"
 #include "ptage/page_table.h"
 #include "ptage/prune.h"
 #include "ptage/prune_nested.h"
 #include "ptage/reclaim.h"
 #include "ptage/rmap.h"
-#include "ptage/rmap/range.h"
-#include "ptage/sharded_count.h"
+#include "ptage/shadow_mmu/nested_entries.h"
 #include "ptage/spte.h"
 #include "ptage/types.h"
 
@@ -77,6 +77,8 @@ class ShadowMmu : public AgeQuestions<ShadowMmu<F, M, R, Fl, D, kInner>> {
   static_assert(kInner == InnerAging::kIgnore || Prunable<F>,
                 "ShadowMmu: the format's walkers mark no inner entries");
 
+  using Entries = internal::NestedEntries<F, M, R, D>;
+
  public:
   using Tree = PageTable<F, M, R, Fl, HostedMutex>;
   using Walk = typename Tree::Walk;
@@ -92,8 +94,7 @@ class ShadowMmu : public AgeQuestions<ShadowMmu<F, M, R, Fl, D, kInner>> {
       : memory_(memory),
         reclaimer_(reclaimer),
         flusher_(flusher),
-        rmaps_(rmaps),
-        memslots_(memslots),
+        entries_(memory, rmaps, memslots),
         guests_(0) {
     (void)AddGuest();
   }
@@ -120,7 +121,7 @@ class ShadowMmu : public AgeQuestions<ShadowMmu<F, M, R, Fl, D, kInner>> {
     return *trees_[static_cast<std::uint32_t>(guest)];
   }
   // Leaves that are mapped.
-  [[nodiscard]] std::uint64_t live() const { return live_.Count(); }
+  [[nodiscard]] std::uint64_t live() const { return entries_.live(); }
 
   // Maps the page that `nested` lies in to the memory behind the frame of L1
   // that L1's tables name, which is in `slot`; accessed, and dirty if `access`
@@ -154,11 +155,18 @@ class ShadowMmu : public AgeQuestions<ShadowMmu<F, M, R, Fl, D, kInner>> {
   // As hold.h says, for every entry that maps a frame of a page of L1.
   // EntriesOf counts them. Precondition of all: the MMU lock is held,
   // exclusively, from the first one on until nothing is held any more.
-  [[nodiscard]] std::size_t EntriesOf(const Walk& walk, GfnRange page);
+  [[nodiscard]] std::size_t EntriesOf(const Walk& walk, GfnRange page) {
+    return entries_.EntriesOf(walk, page);
+  }
   TakeOutcome Freeze(const Walk& walk, GfnRange page, HeldLeaves<F>& held)
-    requires EnumerableRmaps<D>;
+    requires EnumerableRmaps<D>
+  {
+    return entries_.FreezeEntries(walk, page, held);
+  }
   void Flush(const HeldLeaves<F>& held);
-  void UnmapLeaf(const Walk& walk, const TakenLeaf<F>& leaf, ZapSink sink);
+  void UnmapLeaf(const Walk& walk, const TakenLeaf<F>& leaf, ZapSink sink) {
+    entries_.Unmap(walk, leaf, sink);
+  }
 
   // Zaps every entry for these frames of L2, and flushes. Returns how many.
   std::uint64_t ZapNested(const Walk& walk, NestedRange range, ZapSink sink,
@@ -169,16 +177,18 @@ class ShadowMmu : public AgeQuestions<ShadowMmu<F, M, R, Fl, D, kInner>> {
   // lock, exclusively meanwhile, but lets it go every kRmapsAtOnce rmaps; what
   // is there during all of the call is visited, and not frozen. Precondition:
   // the caller does not hold it.
-  static constexpr int kRmapsAtOnce = 4096;
+  static constexpr int kRmapsAtOnce = Entries::kRmapsAtOnce;
   template <class Visitor>
   void ForEachEntry(const Walk& walk, GfnRange range, FaultLock& mmu_lock,
                     Visitor&& visit)
-    requires EnumerableRmaps<D>;
+    requires EnumerableRmaps<D>
+  {
+    if (live() != 0) entries_.ForEachEntry(walk, range, mmu_lock, visit);
+  }
   // The frames of L2 that `entry`, of a page of so many, is for.
   [[nodiscard]] GfnRange NestedFramesOf(const SpteCell<F>& entry,
                                         std::uint64_t frames) {
-    const Gfn nested = TranslatedFrame<F>(memory_, entry);
-    return GfnRange{nested, nested + frames};
+    return entries_.NestedFramesOf(entry, frames);
   }
 
   // Removes the tables that lie wholly in `range`, with what they map, so that
@@ -190,7 +200,7 @@ class ShadowMmu : public AgeQuestions<ShadowMmu<F, M, R, Fl, D, kInner>> {
   // lock is held, or no other thread uses the MMU.
   [[nodiscard]] std::uint32_t CountEntries(Memslot<F>& slot, Gfn gfn,
                                            Level level) {
-    return rmaps_.Count(slot.HeadOf(gfn, level));
+    return entries_.Count(slot.HeadOf(gfn, level));
   }
 
  private:
@@ -208,34 +218,15 @@ class ShadowMmu : public AgeQuestions<ShadowMmu<F, M, R, Fl, D, kInner>> {
                                         Level largest, Rights granted, Gfn gfn,
                                         Rights access, MmuLock lock,
                                         ZapSink sink, NestedGuest guest);
-  // Asks the large pages of `part`, which lies in the slot.
-  void AgeLarge(Memslot<F>& slot, GfnRange part, AgeAction action, AgeMode mode,
-                const AgeOutput& output, AgeCounts& counts, AgeResult& result);
-
-  // Zaps every entry of one rmap; `flush` grows to cover their frames.
-  std::uint64_t ZapRmap(RmapHead& head, Gfn gfn, Level level, GfnRange& flush,
-                        ZapSink sink);
-  void Unmap(RmapHead& head, SpteCell<F>& entry, typename F::Word taken,
-             Gfn gfn, Level level, ZapSink sink);
-  // Calls `visit(head, first frame, level)` for each rmap of `range`.
-  template <class Visitor>
-  void ForEachRmap(const Walk& walk, GfnRange range, Visitor&& visit);
-  void FlushCollected(GfnRange flush) {
-    if (!flush.Empty()) flusher_.Flush(flush);
-  }
 
   M& memory_;
   R& reclaimer_;
   Fl& flusher_;
-  D& rmaps_;
-  Memslots<F, R>& memslots_;
+  // Of all trees.
+  Entries entries_;
   // Of the guests. Written under the MMU lock, before the number of them is.
   std::unique_ptr<Tree> trees_[kMostGuests];
   Cell<std::uint32_t> guests_;
-  // All leaves, and the large ones; each is counted from before it is present
-  // until after it is frozen for good.
-  ShardedCount<> live_;
-  ShardedCount<> large_;
 };
 
 // ---------------------------------------------------------------------------
@@ -368,28 +359,24 @@ std::optional<FaultOutcome> ShadowMmu<F, M, R, Fl, D, kInner>::Fault(
     }
   }
   const Gfn gfn{mapping.gfn.value - nested.value % FramesAt<F>(level)};
-  // The entry is frozen: no other fault can record another frame for it.
-  RecordFrame<F>(memory_, *entry, gfn);
   RmapHead& head = slot.HeadOf(mapping.gfn, level);
-  RmapAdd added = rmaps_.Add(head, *entry);
+  const typename F::Word leaf =
+      Used<F>(F::MakeLeaf(slot.FrameOf(gfn), level, granted), access);
+  RmapAdd added = entries_.Map(head, *entry, gfn, level, leaf);
   if (added == RmapAdd::kFull) {
     if (lock == MmuLock::kShared) {
       Empty<F>(*entry);
       return std::nullopt;
     }
-    GfnRange flush;
-    ZapRmap(head, gfn, level, flush, sink);
-    FlushCollected(flush);
-    added = rmaps_.Add(head, *entry);
+    FlushLater flush;
+    entries_.ZapRmap(head, gfn, level, flush, sink);
+    flush.FlushAll(flusher_);
+    added = entries_.Map(head, *entry, gfn, level, leaf);
   }
   if (added != RmapAdd::kDone) {
     Empty<F>(*entry);
     return FaultOutcome::kNoMemory;
   }
-  live_.Add(ThisThreadNumber());
-  if (level != kSmall) large_.Add(ThisThreadNumber());
-  Publish<F>(*entry,
-             Used<F>(F::MakeLeaf(slot.FrameOf(gfn), level, granted), access));
   if constexpr (kInner == InnerAging::kSkipCold) {
     if (level == kSmall) MarkParent(tree, walk, Gfn{nested.value});
   }
@@ -404,44 +391,11 @@ AgeResult ShadowMmu<F, M, R, Fl, D, kInner>::Age(GfnRange range,
   if (live() == 0) return AgeResult{};
   const Walk walk(reclaimer_, EntryFor(mode));
   if (!walk) return Unanswered(range, output);
-  const bool large = large_.Count() != 0;
-  AgeResult result;
   AgeCounts counts;
-  memslots_.ForEach(walk, range, [&](Memslot<F>& slot, GfnRange part) {
-    result |= AgeRange(rmaps_, &slot.HeadOf(part.begin, kSmall),
-                       RmapFrame{part.begin, kSmall}, part.Frames(), action,
-                       mode, output, counts);
-    if (large) {
-      AgeLarge(slot, part, action, mode, output, counts, result);
-    }
-  });
+  AgeResult result = entries_.Age(walk, range, action, mode, output, counts);
   output.Count(counts);
   result.was_fast = kFastAging && counts.young != 0;
   return result;
-}
-
-template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
-          RmapDiscipline D, InnerAging kInner>
-void ShadowMmu<F, M, R, Fl, D, kInner>::AgeLarge(
-    Memslot<F>& slot, GfnRange part, AgeAction action, AgeMode mode,
-    const AgeOutput& output, AgeCounts& counts, AgeResult& result) {
-  for (Level level{2}; level <= F::kLargestLeaf; level = level.Above()) {
-    const std::uint64_t frames = FramesAt<F>(level);
-    for (Gfn from = part.begin; from < part.end;) {
-      const Gfn first{from.value / frames * frames};
-      const GfnRange page{first, first + frames};
-      const GfnRange asked = part.Clip(page);
-      // One bit for all frames of the page: not to be cleared for some.
-      const AgeAction here = asked == page ? action : AgeAction::kTest;
-      const AgeResult answer =
-          rmaps_.Age(slot.HeadOf(from, level), RmapFrame{first, level}, here,
-                     mode, counts);
-      if (answer.young) output.SetYoung(asked);
-      if (!answer.complete) output.SetUnknown(asked);
-      result |= answer;
-      from = asked.end;
-    }
-  }
 }
 
 template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
@@ -471,130 +425,14 @@ AgeResult ShadowMmu<F, M, R, Fl, D, kInner>::AgeSkippingCold(
 
 template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
           RmapDiscipline D, InnerAging kInner>
-void ShadowMmu<F, M, R, Fl, D, kInner>::Unmap(RmapHead& head,
-                                              SpteCell<F>& entry,
-                                              typename F::Word taken, Gfn gfn,
-                                              Level level, ZapSink sink) {
-  // Frozen: its bits go to the caller before the rmap stops answering for it.
-  sink(ZappedLeaf{.gfn = gfn,
-                  .level = level,
-                  .pfn = F::FrameOf(taken),
-                  .accessed = IsYoung<F>(taken),
-                  .dirty = IsDirty<F>(taken)});
-  const bool removed = rmaps_.Remove(head, entry);
-  PTAGE_ASSERT(removed);
-  live_.Take(ThisThreadNumber());
-  if (level != kSmall) large_.Take(ThisThreadNumber());
-}
-
-template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
-          RmapDiscipline D, InnerAging kInner>
-void ShadowMmu<F, M, R, Fl, D, kInner>::UnmapLeaf(const Walk& walk,
-                                                  const TakenLeaf<F>& leaf,
-                                                  ZapSink sink) {
-  const Gfn gfn = RecordedFrame<F>(memory_, leaf.entry);
-  Memslot<F>* const slot = memslots_.Find(walk, gfn);
-  PTAGE_ASSERT(slot != nullptr);
-  Unmap(slot->HeadOf(gfn, leaf.level), leaf.entry, leaf.word, gfn, leaf.level,
-        sink);
-}
-
-template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
-          RmapDiscipline D, InnerAging kInner>
-std::uint64_t ShadowMmu<F, M, R, Fl, D, kInner>::ZapRmap(RmapHead& head,
-                                                         Gfn gfn, Level level,
-                                                         GfnRange& flush,
-                                                         ZapSink sink) {
-  std::uint64_t zapped = 0;
-  while (SpteCell<F>* const entry = rmaps_.Any(head)) {
-    const Gfn nested = TranslatedFrame<F>(memory_, *entry);
-    // The MMU lock keeps faults out, so one flush may serve for many; only a
-    // walker's accessed or dirty bit makes the loop go round.
-    const ZapOutcome outcome = ptage::Zap<F>(
-        *entry, [] {},
-        [&](typename F::Word taken) {
-          Unmap(head, *entry, taken, gfn, level, sink);
-        });
-    PTAGE_ASSERT(outcome == ZapOutcome::kZapped);
-    const GfnRange frames{nested, nested + FramesAt<F>(level)};
-    flush = flush.Empty() ? frames
-                          : GfnRange{std::min(flush.begin, frames.begin),
-                                     std::max(flush.end, frames.end)};
-    ++zapped;
-  }
-  return zapped;
-}
-
-template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
-          RmapDiscipline D, InnerAging kInner>
 std::uint64_t ShadowMmu<F, M, R, Fl, D, kInner>::ZapFrames(const Walk& walk,
                                                            GfnRange range,
                                                            ZapSink sink) {
   if (live() == 0) return 0;
-  const bool large = large_.Count() != 0;
-  std::uint64_t zapped = 0;
-  GfnRange flush;
-  memslots_.ForEach(walk, range, [&](Memslot<F>& slot, GfnRange part) {
-    for (Gfn gfn = part.begin; gfn < part.end; gfn = gfn + 1) {
-      zapped += ZapRmap(slot.HeadOf(gfn, kSmall), gfn, kSmall, flush, sink);
-    }
-    if (!large) return;
-    for (Level level{2}; level <= F::kLargestLeaf; level = level.Above()) {
-      const std::uint64_t frames = FramesAt<F>(level);
-      for (Gfn from = part.begin; from < part.end;) {
-        const Gfn first{from.value / frames * frames};
-        zapped += ZapRmap(slot.HeadOf(from, level), first, level, flush, sink);
-        from = first + frames;
-      }
-    }
-  });
-  FlushCollected(flush);
+  FlushLater flush;
+  const std::uint64_t zapped = entries_.ZapFrames(walk, range, flush, sink);
+  flush.FlushAll(flusher_);
   return zapped;
-}
-
-template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
-          RmapDiscipline D, InnerAging kInner>
-template <class Visitor>
-void ShadowMmu<F, M, R, Fl, D, kInner>::ForEachRmap(const Walk& walk,
-                                                    GfnRange range,
-                                                    Visitor&& visit) {
-  const Level largest = large_.Count() != 0 ? F::kLargestLeaf : kSmall;
-  memslots_.ForEach(walk, range, [&](Memslot<F>& slot, GfnRange part) {
-    for (Level level = kSmall; level <= largest; level = level.Above()) {
-      for (Gfn from = part.begin; from < part.end;) {
-        const GfnRange page = PageAround<F>(from, level);
-        visit(slot.HeadOf(from, level), page.begin, level);
-        from = page.end;
-      }
-    }
-  });
-}
-
-template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
-          RmapDiscipline D, InnerAging kInner>
-std::size_t ShadowMmu<F, M, R, Fl, D, kInner>::EntriesOf(const Walk& walk,
-                                                         GfnRange page) {
-  std::size_t count = 0;
-  ForEachRmap(walk, page,
-              [&](RmapHead& head, Gfn, Level) { count += rmaps_.Count(head); });
-  return count;
-}
-
-template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
-          RmapDiscipline D, InnerAging kInner>
-TakeOutcome ShadowMmu<F, M, R, Fl, D, kInner>::Freeze(const Walk& walk,
-                                                      GfnRange page,
-                                                      HeldLeaves<F>& held)
-  requires EnumerableRmaps<D>
-{
-  TakeOutcome outcome = TakeOutcome::kTaken;
-  ForEachRmap(walk, page, [&](RmapHead& head, Gfn gfn, Level level) {
-    rmaps_.ForEach(head, [&](SpteCell<F>& entry) {
-      if (outcome != TakeOutcome::kTaken) return;
-      outcome = held.Take(page, entry, ReadOnce(entry, kRelaxed), gfn, level);
-    });
-  });
-  return outcome;
 }
 
 template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
@@ -619,34 +457,6 @@ std::uint64_t ShadowMmu<F, M, R, Fl, D, kInner>::ZapNested(const Walk& walk,
       [&](const TakenLeaf<F>& leaf) { UnmapLeaf(walk, leaf, sink); });
   if (zapped != 0) flusher_.Flush(frames);
   return zapped;
-}
-
-template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
-          RmapDiscipline D, InnerAging kInner>
-template <class Visitor>
-void ShadowMmu<F, M, R, Fl, D, kInner>::ForEachEntry(const Walk& walk,
-                                                     GfnRange range,
-                                                     FaultLock& mmu_lock,
-                                                     Visitor&& visit)
-  requires EnumerableRmaps<D>
-{
-  if (live() == 0) return;
-  const bool large = large_.Count() != 0;
-  memslots_.ForEach(walk, range, [&](Memslot<F>& slot, GfnRange part) {
-    for (Level level = kSmall; level <= F::kLargestLeaf;
-         level = level.Above()) {
-      if (level != kSmall && !large) break;
-      for (Gfn from = part.begin; from < part.end;) {
-        const FaultLock::Exclusive hold(mmu_lock);
-        for (int i = 0; i < kRmapsAtOnce && from < part.end; ++i) {
-          const GfnRange page = PageAround<F>(from, level);
-          rmaps_.ForEach(slot.HeadOf(from, level),
-                         [&](SpteCell<F>& entry) { visit(entry, page); });
-          from = page.end;
-        }
-      }
-    }
-  });
 }
 
 template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,

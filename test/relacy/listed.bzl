@@ -52,6 +52,7 @@ SEARCHES = {
     "sim/vcpu": ["vcpu"],
     "sim/vcpu_set": ["vcpu"],
     "shadow_mmu": ["shadow_mmu"],
+    "shadow_mmu/nested_entries": ["shadow_mmu"],
     "sharded_count": ["sharded_count"],
     "spte": ["spte", "rmap", "page_table", "vcpu"],
 }
@@ -774,10 +775,6 @@ LISTED = {
             "NewGuestAgainstAsker<Pruning::kBestEffort>",
             "no table is used after it was freed",
         ),
-        "Fault:swap:1": (
-            "FaultAgainstAsker<ShadowLockless, Level{1}, AgeMode::kSlow>",
-            "who finds a page mapped is told of its access",
-        ),
         "GrantMore:recheck:1": (
             "TwoFaults<ShadowLockless, kB>",
             "who is told that a page is mapped finds it so",
@@ -790,13 +787,15 @@ LISTED = {
             "MoreRightsAgainst<ShadowLockless, Meanwhile::kRead>",
             "no access is lost",
         ),
-        "Unmap:swap:1": (
-            "ZapAgainstAsker<ShadowLockless, ZapWay::kNested, Level{1}, AgeMode::kSlow>",
-            "DATA RACE",
-        ),
         "guests:order:1": (
             "NewGuestAgainstAsker<Pruning::kBestEffort>",
             "no table is used after it was freed",
+        ),
+    },
+    "shadow_mmu/nested_entries": {
+        "Unmap:swap:1": (
+            "ZapAgainstAsker<ShadowLockless, ZapWay::kNested, Level{1}, AgeMode::kSlow>",
+            "DATA RACE",
         ),
     },
     "sharded_count": {
@@ -898,7 +897,7 @@ STRUCK = [
         "Both come after the entry has left its rmap, and that after its bits were handed on: a " +
         "question that counts one of the two less, or both, misses no entry, and what it reads " +
         "of either count is a release that comes after the sink.",
-        ["shadow_mmu:Unmap:swap:2"],
+        ["shadow_mmu/nested_entries:Unmap:swap:2"],
     ),
     (
         "What publishes the next version answers nothing, so that taking it for success is what " +

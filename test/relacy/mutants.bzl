@@ -377,35 +377,43 @@ MUTANTS = {
             "         (WriteOnce(held_, 1u, kRelaxed), false)) {\n",
         ),
     ],
-    "shadow_mmu": [
+    "shadow_mmu/nested_entries": [
         (
             "TheFrameIsNotRecorded",
             "FaultAgainstAsker<ShadowLockless, Level{1}, AgeMode::kSlow>",
             "who finds a page mapped is told of its access",
-            "  RecordFrame<F>(memory_, *entry, gfn);\n",
+            "  RecordFrame<F>(memory_, entry, gfn);\n",
             "",
         ),
         (
             "AddedAfterItIsPublished",
             "FaultAgainstAsker<ShadowLockless, Level{1}, AgeMode::kSlow>",
             "who finds a page mapped is told of its access",
-            "  RmapAdd added = rmaps_.Add(head, *entry);\n",
+            "  const RmapAdd added = rmaps_.Add(head, entry);\n",
             # Counted meanwhile, as what is published has to be.
             "  live_.Add(ThisThreadNumber());\n" +
-            "  Publish<F>(*entry,\n" +
-            "             Used<F>(F::MakeLeaf(slot.FrameOf(gfn), level, granted), access));\n" +
-            "  RmapAdd added = rmaps_.Add(head, *entry);\n" +
+            "  Publish<F>(entry, leaf);\n" +
+            "  const RmapAdd added = rmaps_.Add(head, entry);\n" +
             "  live_.Take(ThisThreadNumber());\n",
+        ),
+        (
+            "CountedAfterItIsPublished",
+            "FaultAgainstAsker<ShadowLockless, Level{1}, AgeMode::kSlow>",
+            "who finds a page mapped is told of its access",
+            "  live_.Add(ThisThreadNumber());\n" +
+            "  if (level != kSmall) large_.Add(ThisThreadNumber());\n" +
+            "  Publish<F>(entry, leaf);\n",
+            "  Publish<F>(entry, leaf);\n" +
+            "  live_.Add(ThisThreadNumber());\n" +
+            "  if (level != kSmall) large_.Add(ThisThreadNumber());\n",
         ),
         (
             "LargeCountedAfterItIsPublished",
             "FaultAgainstAsker<ShadowLockless, Level{2}, AgeMode::kSlow>",
             "who finds a page mapped is told of its access",
             "  if (level != kSmall) large_.Add(ThisThreadNumber());\n" +
-            "  Publish<F>(*entry,\n" +
-            "             Used<F>(F::MakeLeaf(slot.FrameOf(gfn), level, granted), access));\n",
-            "  Publish<F>(*entry,\n" +
-            "             Used<F>(F::MakeLeaf(slot.FrameOf(gfn), level, granted), access));\n" +
+            "  Publish<F>(entry, leaf);\n",
+            "  Publish<F>(entry, leaf);\n" +
             "  if (level != kSmall) large_.Add(ThisThreadNumber());\n",
         ),
         (

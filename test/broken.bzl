@@ -489,9 +489,10 @@ _ROWS = [
         6,
         "vm_nested_test",
         "ALargePageWaitsForTheInvalidationOfAnyPart",
-        "vm",
-        "invalidations_.MustRetry(held, snapshot, PageAround<F>(gfn, level))",
-        "invalidations_.MustRetry(held, snapshot, PageAround<F>(gfn, Level{1}))",
+        "vm/faults",
+        "state_.invalidations.MustRetry(held, snapshot,\n" +
+        "                                     PageAround<F>(gfn, level))",
+        "state_.invalidations.MustRetry(held, snapshot, PageAround<F>(gfn, Level{1}))",
     ),
     (
         "ANestedEntryGrantsWhatTheSlotGrants",
@@ -666,11 +667,11 @@ _ROWS = [
         "vm_test",
         "ARemovedSlotsFramesAreZappedAndFaultNoMore",
         "vm",
-        "  const ScopedInvalidation open(invalidations_, frames);\n" +
+        "  const ScopedInvalidation open(state_.invalidations, frames);\n" +
         "  ZapAll(frames, sink);\n" +
-        "  return memslots_.Remove(frames);",
+        "  return state_.memslots.Remove(frames);",
         "  ZapAll(frames, sink);\n" +
-        "  return memslots_.Remove(frames);",
+        "  return state_.memslots.Remove(frames);",
     ),
     (
         "ASlotOverlapsAnother",
@@ -878,7 +879,9 @@ _ROWS = [
         "vm_test",
         "AnInvalidationFlushesBothMmusBeforeItReturns",
         "vm",
-        "if (zapped != 0 || invalidations_.OthersOpen()) flusher_.Flush(range);",
+        "    if (zapped != 0 || state_.invalidations.OthersOpen()) {\n" +
+        "      state_.flusher.Flush(range);\n" +
+        "    }\n",
         "",
     ),
     (
@@ -952,7 +955,7 @@ _ROWS = [
         6,
         "fast_fault_mmu_test",
         "ANestedPageIsFixedWithoutTheLockOrATranslation",
-        "vm",
+        "vm/faults",
         "  if constexpr (kMarkedByFaults<F>) {\n" +
         "    // What maps the frame",
         "  (void)translate(nested);\n" +
@@ -964,9 +967,9 @@ _ROWS = [
         6,
         "vm_migration_stress_test",
         "TheCopyIsWhatAllWritersWrote",
-        "vm",
-        "    counts +=\n" +
-        "        ClearNestedDirty(shadow_, walk, fault_lock_, flush, range, output);\n",
+        "vm/dirty",
+        "        counts += ClearNestedDirty(state.shadow, walk, state.fault_lock, flush,\n" +
+        "                                   range, output);\n",
         "",
     ),
     (
@@ -1001,7 +1004,7 @@ _ROWS = [
         6,
         "vm_history_test",
         "WhatTheHistoryTellsOfIsFlushedBeforeItIsTold",
-        "vm",
+        "vm/dirty",
         "    flush.Flush(range);\n" +
         "    const FaultLock::Shared wait",
         "    const FaultLock::Shared wait",
@@ -1012,7 +1015,7 @@ _ROWS = [
         "vm_history_test",
         "AnInvalidationThatFindsNothingFlushesForAnother",
         "vm",
-        "zapped != 0 || invalidations_.OthersOpen()",
+        "zapped != 0 || state_.invalidations.OthersOpen()",
         "zapped != 0",
     ),
     (
@@ -1020,27 +1023,26 @@ _ROWS = [
         6,
         "vm_history_test",
         "AUsedPageIsNotIdleThoughItWasUnmapped",
-        "vm",
-        "    Record(*history_, leaf);\n" +
-        "    sink(leaf);\n",
-        "    sink(leaf);\n",
+        "vm/state",
+        "      Record(leaf);\n" +
+        "      sink(leaf);\n",
+        "      sink(leaf);\n",
     ),
     (
         "WhatAFaultZapsIsNotOnRecord",
         6,
         "vm_history_test",
         "WhateverZapsANestedEntryLeavesItsBits",
-        "vm",
-        "Record(*history, leaf);\n",
-        "\n",
-        "outside",
+        "vm/faults",
+        "        state_.history.Record(leaf);\n",
+        "",
     ),
     (
         "ASlotIsSeenEverywhere",
         6,
         "vm_spaces_test",
         "ASlotIsSeenWhereItIsMeantToBe",
-        "vm",
+        "vm/faults",
         "slot == nullptr || !slot->spaces().Has(space)",
         "slot == nullptr",
     ),
@@ -1070,9 +1072,9 @@ _ROWS = [
         "vm_cold_test",
         "ANestedGuestsAccessIsFoundByItsFrameOfL1",
         "vm",
-        "    return spaces_.AgeSkippingCold(range, pruning, action, output) |\n" +
-        "           shadow_.AgeSkippingCold(range, pruning, action, output);\n",
-        "    return spaces_.AgeSkippingCold(range, pruning, action, output);\n",
+        "      return state_.spaces.AgeSkippingCold(range, pruning, action, output) |\n" +
+        "             state_.shadow.AgeSkippingCold(range, pruning, action, output);\n",
+        "      return state_.spaces.AgeSkippingCold(range, pruning, action, output);\n",
     ),
     (
         "TheHistoryIsNotAskedWhereColdOnesAreSkipped",
@@ -1080,11 +1082,11 @@ _ROWS = [
         "vm_cold_test",
         "WhatAZapHandedOverIsFoundWhateverIsClear",
         "vm",
-        "  return AskAll(range, action, output, [&] {\n" +
-        "    return spaces_.AgeSkippingCold(",
-        "  const auto ask = [](auto&& tables) { return tables(); };\n" +
-        "  return ask([&] {\n" +
-        "    return spaces_.AgeSkippingCold(",
+        "    return state_.history.AskAll(range, action, output, [&] {\n" +
+        "      return state_.spaces.AgeSkippingCold(",
+        "    const auto ask = [](auto&& tables) { return tables(); };\n" +
+        "    return ask([&] {\n" +
+        "      return state_.spaces.AgeSkippingCold(",
     ),
     (
         "OneAddressSpaceIsAskedWhereColdOnesAreSkipped",
@@ -1433,9 +1435,9 @@ _ROWS = [
         "vm_model_catch_test",
         "AFewOperationsAgree",
         "vm",
-        "    return spaces_.Age(range, action, mode, output) |\n" +
-        "           shadow_.Age(range, action, mode, output);\n",
-        "    return spaces_.Age(range, action, mode, output);\n",
+        "      return state_.spaces.Age(range, action, mode, output) |\n" +
+        "             state_.shadow.Age(range, action, mode, output);\n",
+        "      return state_.spaces.Age(range, action, mode, output);\n",
     ),
     (
         "AnotherGuestIsInvalidated",
@@ -1443,8 +1445,8 @@ _ROWS = [
         "vm_model_catch_test",
         "AFewOperationsAgree",
         "vm",
-        "return shadow_.ZapNested(walk, range, recorded, guest);",
-        "return shadow_.ZapNested(walk, range, recorded);",
+        "return state_.shadow.ZapNested(walk, range, recorded, guest);",
+        "return state_.shadow.ZapNested(walk, range, recorded);",
     ),
     (
         "AMovedSlotsBitsAreLost",
@@ -1453,10 +1455,10 @@ _ROWS = [
         "AFewOperationsAgree",
         "vm",
         "  ZapAll(frames, sink);\n" +
-        "  return memslots_.Move(",
+        "  return state_.memslots.Move(",
         "  const auto lost = [](const ZappedLeaf&) {};\n" +
         "  ZapAll(frames, lost);\n" +
-        "  return memslots_.Move(",
+        "  return state_.memslots.Move(",
     ),
     (
         "AStaleTranslationIsUsed",
@@ -1464,7 +1466,9 @@ _ROWS = [
         "vm_model_catch_test",
         "AFewOperationsAgree",
         "vm",
-        "  if (zapped != 0 || invalidations_.OthersOpen()) flusher_.Flush(range);\n",
+        "    if (zapped != 0 || state_.invalidations.OthersOpen()) {\n" +
+        "      state_.flusher.Flush(range);\n" +
+        "    }\n",
         "",
     ),
     (
@@ -1737,8 +1741,8 @@ _ROWS = [
         7,
         "lru/nested_eviction_test",
         "AnIdlePageIsFlushedHandedOverEmptiedAndStored",
-        "vm",
-        "[&] { shadow_.Flush(held); },",
+        "vm/take",
+        "[&] { state.shadow.Flush(held); },",
         "[] {},",
     ),
     (
@@ -1746,8 +1750,8 @@ _ROWS = [
         7,
         "lru/nested_eviction_test",
         "AnAccessBehindTheFilterKeepsThePage",
-        "vm",
-        "held, shadow_.Freeze(walk, page, held), direct,",
+        "vm/take",
+        "held, state.shadow.Freeze(walk, page, held), direct,",
         "held, TakeOutcome::kTaken, direct,",
     ),
     (
@@ -1755,8 +1759,8 @@ _ROWS = [
         7,
         "lru/eviction_test",
         "AnAccessThatAnUnmapTookIsOneToThePage",
-        "vm",
-        "return used ? TakeOutcome::kInUse : rest();",
+        "vm/take",
+        "return state.history.Accessed(page) ? TakeOutcome::kInUse : rest();",
         "return rest();",
     ),
     (
@@ -1764,8 +1768,8 @@ _ROWS = [
         7,
         "lru/eviction_test",
         "FaultsMeanwhileRetryAndKeepThePage",
-        "vm",
-        "  const ScopedInvalidation open(invalidations_, page);\n",
+        "vm/take",
+        "  const ScopedInvalidation open(state.invalidations, page);\n",
         "",
     ),
     (
@@ -1773,16 +1777,16 @@ _ROWS = [
         7,
         "lru/eviction_test",
         "AVmMapsOnlyWhatItMay",
-        "vm",
-        "      if (level == Level{1}) return std::nullopt;\n",
-        "      if (level == Level{1}) break;\n",
+        "vm/faults",
+        "    if (level == Level{1}) return std::nullopt;\n",
+        "    if (level == Level{1}) break;\n",
     ),
     (
         "NeighboursOfAnEvictedPageWait",
         7,
         "lru/eviction_test",
         "NeighboursOfAnEvictedPageAreMappedBySmallLeaves",
-        "vm",
+        "vm/faults",
         "if (level == Level{1}) return std::nullopt;",
         "return std::nullopt;",
     ),
@@ -1791,7 +1795,7 @@ _ROWS = [
         7,
         "lru/eviction_test",
         "NeighboursOfAnEvictedPageAreMappedBySmallLeaves",
-        "vm",
+        "vm/faults",
         "while (may_map_ && !may_map_(PageAround<F>(gfn, level))) {",
         "while (may_map_ && !may_map_(GfnRange{gfn, gfn + 1})) {",
     ),
@@ -1800,7 +1804,7 @@ _ROWS = [
         7,
         "lru/eviction_test",
         "NeighboursOfAnEvictedPageAreMappedBySmallLeaves",
-        "vm",
+        "vm/faults",
         "slot.LargestLevel(mapping.gfn, mapping.level));",
         "mapping.level);",
     ),

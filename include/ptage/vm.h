@@ -45,6 +45,10 @@
 //     found by both. It is no last word before an eviction: a nested guest's
 //     access may show a round later where others ask for other frames
 //     (prune_nested.h).
+//
+// How memory comes and goes, and what asks all MMUs, is here; faults, dirty
+// pages and the taking of an idle page are each in a header of vm/, over the
+// MMUs and what keeps faults out (vm/state.h).
 
 #ifndef PTAGE_VM_H_
 #define PTAGE_VM_H_
@@ -54,16 +58,12 @@
 #include <functional>
 #include <optional>
 #include <utility>
-#include <vector>
 
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/strings/str_format.h"
 #include "absl/synchronization/mutex.h"
-#include "ptage/address_spaces.h"
-#include "ptage/config.h"
 #include "ptage/dirty.h"
-#include "ptage/fast_fault.h"
 #include "ptage/fault_lock.h"
 #include "ptage/guest_walk.h"
 #include "ptage/hold.h"
@@ -77,11 +77,14 @@
 #include "ptage/prune.h"
 #include "ptage/reclaim.h"
 #include "ptage/rmap.h"
-#include "ptage/shadow_dirty.h"
 #include "ptage/shadow_mmu.h"
 #include "ptage/spte.h"
 #include "ptage/tdp_mmu.h"
 #include "ptage/types.h"
+#include "ptage/vm/dirty.h"
+#include "ptage/vm/faults.h"
+#include "ptage/vm/state.h"
+#include "ptage/vm/take.h"
 
 namespace ptage {
 
@@ -92,6 +95,8 @@ template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
           InnerAging kInner = InnerAging::kIgnore>
 class Vm : public AgeQuestions<Vm<F, M, R, Fl, D, kSpaces, kInner>> {
   static_assert(kSpaces <= SpaceSet::kMost);
+
+  using State = internal::VmState<F, M, R, Fl, D, kSpaces, kInner>;
 
  public:
   using Tdp = TdpMmu<F, M, R, Fl, kInner>;
@@ -122,11 +127,13 @@ class Vm : public AgeQuestions<Vm<F, M, R, Fl, D, kSpaces, kInner>> {
   // room; as other sinks it is called while the entry is frozen, and under the
   // MMU lock. Check valid().
   explicit Vm(const Parts& parts, Level largest_leaf = F::kLargestLeaf,
-              std::function<void(const ZappedLeaf&)> fault_sink = nullptr);
+              std::function<void(const ZappedLeaf&)> fault_sink = nullptr)
+      : state_(parts),
+        faults_(state_, parts.may_map, largest_leaf, std::move(fault_sink)) {}
 
   // False if there was no memory for the roots.
   [[nodiscard]] bool valid() const {
-    return spaces_.valid() && shadow_.valid();
+    return state_.spaces.valid() && state_.shadow.valid();
   }
 
   // Adds memory, for some address spaces to see: `base` lies behind the first
@@ -149,7 +156,9 @@ class Vm : public AgeQuestions<Vm<F, M, R, Fl, D, kSpaces, kInner>> {
   // is missing, as PageTable's Map does; never for an open invalidation or a
   // frozen entry: kRetry.
   [[nodiscard]] FaultOutcome Fault(Gfn gfn, Rights access,
-                                   AddressSpace space = AddressSpace::kFirst);
+                                   AddressSpace space = AddressSpace::kFirst) {
+    return faults_.Fault(gfn, access, space);
+  }
 
   // The same of a nested guest, which sees of L1's memory what the first space
   // does. `translate` walks L1's tables: what they say of
@@ -158,26 +167,35 @@ class Vm : public AgeQuestions<Vm<F, M, R, Fl, D, kSpaces, kInner>> {
   using Translate = absl::FunctionRef<std::optional<NestedMapping>(NestedGfn)>;
   [[nodiscard]] FaultOutcome NestedFault(
       NestedGfn nested, Rights access, Translate translate,
-      NestedGuest guest = NestedGuest::kFirst);
+      NestedGuest guest = NestedGuest::kFirst) {
+    return faults_.NestedFault(nested, access, translate, guest);
+  }
 
   // The same by L1's own tables in its memory. `walked` is what the walk came
   // to: where L1 gets the fault, why.
   template <CheckedFormat G, ForeignMemory L1>
   [[nodiscard]] FaultOutcome NestedFault(
       NestedGfn nested, Rights access, const GuestWalker<G, L1>& tables,
-      GuestTranslation& walked, NestedGuest guest = NestedGuest::kFirst);
+      GuestTranslation& walked, NestedGuest guest = NestedGuest::kFirst) {
+    return faults_.NestedFault(nested, access, tables, walked, guest);
+  }
 
   // One more nested guest; nothing if there are too many, or no memory.
   [[nodiscard]] std::optional<NestedGuest> AddNestedGuest() {
-    const FaultLock::Exclusive hold(fault_lock_);
-    return shadow_.AddGuest();
+    const FaultLock::Exclusive hold(state_.fault_lock);
+    return state_.shadow.AddGuest();
   }
 
   // Tests or clears every entry, of all MMUs, that maps a frame of `range`; and
   // the history, if there is one. Bits for frames, and counts of entries, go to
   // `output`, which spans the range. Frames without memory are not young.
   AgeResult Age(GfnRange range, AgeAction action, AgeMode mode,
-                const AgeOutput& output);
+                const AgeOutput& output) {
+    return state_.history.AskAll(range, action, output, [&] {
+      return state_.spaces.Age(range, action, mode, output) |
+             state_.shadow.Age(range, action, mode, output);
+    });
+  }
 
   // The same, of what is under inner entries that were accessed since they were
   // cleared, by the rules of prune.h; it costs what is in use in the range of
@@ -185,28 +203,48 @@ class Vm : public AgeQuestions<Vm<F, M, R, Fl, D, kSpaces, kInner>> {
   // unknown, as where no walk could begin. An exact answer is never `was_fast`.
   AgeResult AgeSkippingCold(GfnRange range, Pruning pruning, AgeAction action,
                             const AgeOutput& output)
-    requires(kInner == InnerAging::kSkipCold);
+    requires(kInner == InnerAging::kSkipCold)
+  {
+    return state_.history.AskAll(range, action, output, [&] {
+      return state_.spaces.AgeSkippingCold(range, pruning, action, output) |
+             state_.shadow.AgeSkippingCold(range, pruning, action, output);
+    });
+  }
 
   // Which frames of `range` were written since the last call that told of them:
   // dirty.h of the direct MMU, shadow_dirty.h of the nested one, both into one
   // `output`, with one flush. What a zap took is with its sink, and counts when
   // the call that zapped has returned; or it is in the history, and told of.
-  AgeCounts ClearDirty(GfnRange range, const AgeOutput& output);
+  AgeCounts ClearDirty(GfnRange range, const AgeOutput& output) {
+    return internal::ClearDirty(state_, range, output);
+  }
   AgeCounts WriteProtect(GfnRange range, const AgeOutput& output)
-    requires(WriteProtectable<F>);
+    requires(WriteProtectable<F>)
+  {
+    return internal::WriteProtect(state_, range, output);
+  }
   std::uint64_t LiftProtection(GfnRange range)
-    requires(WriteProtectable<F>);
+    requires(WriteProtectable<F>)
+  {
+    return internal::LiftProtection(state_, range);
+  }
 
   // Zaps every entry that maps a frame of `range`. Returns how many. Waits for
   // the MMU lock, for owners of frozen entries, and for the flush. `sink` gets
   // each entry's bits, and must not wait for a fault.
-  std::uint64_t Invalidate(GfnRange range, ZapSink sink);
+  std::uint64_t Invalidate(GfnRange range, ZapSink sink) {
+    const ScopedInvalidation open(state_.invalidations, range);
+    return ZapAll(range, sink);
+  }
 
   // As hold.h says, of all entries that map a frame of the page; a history that
   // knows of an access to it is one that uses it. Waits for the MMU lock, and
   // holds it meanwhile where there are nested entries.
   TakeOutcome TakeIfIdle(GfnRange page, ZapSink sink, TakeRest rest)
-    requires EnumerableRmaps<D>;
+    requires EnumerableRmaps<D>
+  {
+    return internal::TakeIfIdle(state_, page, sink, rest);
+  }
 
   // Splits what the direct MMUs map by leaves larger than the page. Waits as
   // PageTable's Split does. False: there was no memory, or an invalidation kept
@@ -222,126 +260,25 @@ class Vm : public AgeQuestions<Vm<F, M, R, Fl, D, kSpaces, kInner>> {
 
   // For lookups, and the root, which a CPU walks that is in the space.
   [[nodiscard]] Tdp& tdp(AddressSpace space = AddressSpace::kFirst) {
-    return spaces_[static_cast<std::size_t>(space)];
+    return state_.spaces[static_cast<std::size_t>(space)];
   }
-  [[nodiscard]] Shadow& shadow() { return shadow_; }
-  [[nodiscard]] Memslots<F, R>& memslots() { return memslots_; }
+  [[nodiscard]] Shadow& shadow() { return state_.shadow; }
+  [[nodiscard]] Memslots<F, R>& memslots() { return state_.memslots; }
   // What faults hold while they install.
-  [[nodiscard]] FaultLock& fault_lock() { return fault_lock_; }
+  [[nodiscard]] FaultLock& fault_lock() { return state_.fault_lock; }
 
  private:
   // Zaps every entry that maps a frame of `range`, and flushes. Precondition:
   // an invalidation of it is open.
   std::uint64_t ZapAll(GfnRange range, ZapSink sink);
 
-  // Of a fault that holds the lock: the level at which it may map `gfn`, at
-  // most `level`. None: it is to retry.
-  std::optional<Level> LevelToMap(const FaultLock::Held& held,
-                                  std::uint64_t snapshot, Gfn gfn,
-                                  Level level) const {
-    // Around a page that is not there, smaller leaves are mapped:
-    //   evictor: takes one page out of 512   | its neighbours fault, for as
-    //                                        | long as that page is away
-    while (may_map_ && !may_map_(PageAround<F>(gfn, level))) {
-      if (level == Level{1}) return std::nullopt;
-      level = level.Below();
-    }
-    if (invalidations_.MustRetry(held, snapshot, PageAround<F>(gfn, level))) {
-      return std::nullopt;
-    }
-    return level;
-  }
-
-  // `ask()`, which asks the tables, and then the history, if there is one.
-  template <class Ask>
-  AgeResult AskAll(GfnRange range, AgeAction action, const AgeOutput& output,
-                   Ask&& ask) {
-    return history_ == nullptr
-               ? ask()
-               : AgeWithHistory(*history_, range, action, output, ask);
-  }
-
-  // `zap(sink)`, where the sink has the history as a witness.
-  template <class Zap>
-  std::uint64_t Recorded(ZapSink sink, Zap&& zap) const;
-  static void Record(PageHistory& history, const ZappedLeaf& leaf) {
-    history.Record(GfnRange{leaf.gfn, leaf.gfn + FramesAt<F>(leaf.level)},
-                   leaf.accessed, leaf.dirty);
-  }
-
-  // `collect(walk, flusher)`, which asks the tables, then the history; and the
-  // flush of both.
-  template <class Collect>
-  AgeCounts CollectDirty(GfnRange range, const AgeOutput& output,
-                         Collect&& collect);
-
-  // What a fault must know of its frame before it takes the lock. kMapped: go
-  // on.
-  FaultOutcome FindSlot(const Walk& walk, Gfn gfn, Rights access,
-                        Memslot<F>*& slot,
-                        AddressSpace space = AddressSpace::kFirst) const;
-
-  // A fault behind L1's translation. The snapshots are from before that.
-  FaultOutcome TryNestedFault(NestedGfn nested, NestedMapping mapping,
-                              Rights access, NestedGuest guest,
-                              std::uint64_t snapshot,
-                              std::uint64_t nested_snapshot);
-  // The same under the MMU lock, which is `held`, as `lock` says. Nothing: it
-  // is needed exclusively.
-  std::optional<FaultOutcome> InstallNested(
-      const Walk& walk, NestedGfn nested, Memslot<F>& slot,
-      NestedMapping mapping, Rights access, const FaultLock::Held& held,
-      MmuLock lock, NestedGuest guest, std::uint64_t snapshot,
-      std::uint64_t nested_snapshot);
-
-  // Of a nested fault that finds no memory. Two batches of chunks wait at most,
-  // and a grace period ends by the second walk after it began.
-  static constexpr int kTries = 4;
-
-  R& reclaimer_;
-  Fl& flusher_;
-  // The MMU lock.
-  FaultLock fault_lock_;
-  PageHistory* const history_;
-  const std::function<bool(GfnRange)> may_map_;
-  const Level largest_leaf_;
-  const std::function<void(const ZappedLeaf&)> fault_sink_;
+  State state_;
+  internal::VmFaults<State> faults_;
   // Excludes changes of slots from each other.
   absl::Mutex slots_lock_;
-  Memslots<F, R> memslots_;
-  InvalidateSequence invalidations_;
-  // By frames of L2, of whichever guest: a fault of another one at the same
-  // frames is retried for nothing.
-  InvalidateSequence nested_invalidations_;
-  AddressSpaces<Tdp, kSpaces> spaces_;
-  Shadow shadow_;
 };
 
 // ---------------------------------------------------------------------------
-
-template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
-          RmapDiscipline D, std::size_t kSpaces, InnerAging kInner>
-Vm<F, M, R, Fl, D, kSpaces, kInner>::Vm(const Parts& parts, Level largest_leaf,
-                       std::function<void(const ZappedLeaf&)> fault_sink)
-    : reclaimer_(parts.reclaimer),
-      flusher_(parts.flusher),
-      fault_lock_(parts.mmu_lock),
-      history_(parts.history),
-      may_map_(parts.may_map),
-      largest_leaf_(largest_leaf),
-      fault_sink_(history_ == nullptr
-                      ? std::move(fault_sink)
-                      : [history = history_, sink = std::move(fault_sink)](
-                            const ZappedLeaf& leaf) {
-                          Record(*history, leaf);
-                          if (sink) sink(leaf);
-                        }),
-      memslots_(parts.reclaimer),
-      invalidations_(fault_lock_),
-      nested_invalidations_(fault_lock_),
-      spaces_(parts.memory, parts.reclaimer, parts.flusher),
-      shadow_(parts.memory, parts.reclaimer, parts.flusher, parts.rmaps,
-              memslots_) {}
 
 template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
           RmapDiscipline D, std::size_t kSpaces, InnerAging kInner>
@@ -359,258 +296,30 @@ absl::Status Vm<F, M, R, Fl, D, kSpaces, kInner>::AddMemslot(GfnRange frames,
         frames.begin.value, frames.end.value, kSpaces));
   }
   absl::MutexLock lock(&slots_lock_);
-  return memslots_.Add(frames, base, rights, Gfn{Tdp::Tree::kFrames}, spaces);
-}
-
-template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
-          RmapDiscipline D, std::size_t kSpaces, InnerAging kInner>
-FaultOutcome Vm<F, M, R, Fl, D, kSpaces, kInner>::FindSlot(
-    const Walk& walk, Gfn gfn, Rights access, Memslot<F>*& slot,
-    AddressSpace space) const {
-  slot = memslots_.Find(walk, gfn);
-  if (slot == nullptr || !slot->spaces().Has(space)) {
-    return FaultOutcome::kNoSlot;
-  }
-  return Allows(slot->rights(), access) ? FaultOutcome::kMapped
-                                        : FaultOutcome::kNotPermitted;
-}
-
-template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
-          RmapDiscipline D, std::size_t kSpaces, InnerAging kInner>
-FaultOutcome Vm<F, M, R, Fl, D, kSpaces, kInner>::Fault(Gfn gfn, Rights access,
-                                                        AddressSpace space) {
-  const Walk walk(reclaimer_, WalkEntry::kWait);
-  const std::uint64_t snapshot = invalidations_.Snapshot();
-  Memslot<F>* slot = nullptr;
-  const FaultOutcome found = FindSlot(walk, gfn, access, slot, space);
-  if (found != FaultOutcome::kMapped) return found;
-  Tdp& mmu = tdp(space);
-  const Pfn pfn = slot->FrameOf(gfn);
-  const Level level = slot->LargestLevel(gfn, largest_leaf_);
-  if constexpr (kMarkedByFaults<F>) {
-    const FastFaultOutcome fast = FastFault(mmu.tree(), walk, gfn, access);
-    if (!NeedsSlowPath(fast)) return OutcomeOf(fast);
-  }
-  const FaultLock::Shared hold(fault_lock_);
-  const std::optional<Level> allowed = LevelToMap(hold, snapshot, gfn, level);
-  if (!allowed.has_value()) return FaultOutcome::kRetry;
-  return mmu.Fault(walk, gfn, pfn, *allowed, slot->rights(), access);
-}
-
-template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
-          RmapDiscipline D, std::size_t kSpaces, InnerAging kInner>
-FaultOutcome Vm<F, M, R, Fl, D, kSpaces, kInner>::NestedFault(
-    NestedGfn nested, Rights access, Translate translate, NestedGuest guest) {
-  if constexpr (kMarkedByFaults<F>) {
-    // What maps the frame is in step with L1's tables, or zapped later: it need
-    // not be translated again.
-    const Walk walk(reclaimer_, WalkEntry::kWait);
-    const FastFaultOutcome fast =
-        FastFault(shadow_.tree(guest), walk, Gfn{nested.value}, access);
-    if (!NeedsSlowPath(fast)) return OutcomeOf(fast);
-  }
-  const std::uint64_t snapshot = invalidations_.Snapshot();
-  const std::uint64_t nested_snapshot = nested_invalidations_.Snapshot();
-  const std::optional<NestedMapping> mapping = translate(nested);
-  if (!mapping.has_value()) return FaultOutcome::kReflected;
-  if (!Allows(mapping->rights, access)) return FaultOutcome::kReflected;
-  FaultOutcome outcome = FaultOutcome::kNoMemory;
-  // What the rmaps retired may be held back by this fault's own walk, or be on
-  // its way back: each try is a walk of its own.
-  for (int tries = 0; tries < kTries && outcome == FaultOutcome::kNoMemory;
-       ++tries) {
-    outcome = TryNestedFault(nested, *mapping, access, guest, snapshot,
-                             nested_snapshot);
-  }
-  return outcome;
-}
-
-template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
-          RmapDiscipline D, std::size_t kSpaces, InnerAging kInner>
-template <CheckedFormat G, ForeignMemory L1>
-FaultOutcome Vm<F, M, R, Fl, D, kSpaces, kInner>::NestedFault(
-    NestedGfn nested, Rights access, const GuestWalker<G, L1>& tables,
-    GuestTranslation& walked, NestedGuest guest) {
-  static_assert(G::kIndexBits == F::kIndexBits && G::kPageBits == F::kPageBits,
-                "Vm: L1's pages have other sizes than the shadow tables'");
-  // The walk comes after the snapshots, so that what L1 invalidates behind it
-  // makes the fault retry.
-  const FaultOutcome outcome = NestedFault(
-      nested, access,
-      [&](NestedGfn asked) -> std::optional<NestedMapping> {
-        walked = tables.Translate(Gfn{asked.value}, access);
-        if (!walked) return std::nullopt;
-        return NestedMapping(walked.gfn, walked.rights, walked.level);
-      },
-      guest);
-  return walked.walk == GuestWalk::kBusy ? FaultOutcome::kRetry : outcome;
-}
-
-template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
-          RmapDiscipline D, std::size_t kSpaces, InnerAging kInner>
-FaultOutcome Vm<F, M, R, Fl, D, kSpaces, kInner>::TryNestedFault(
-    NestedGfn nested, NestedMapping mapping, Rights access, NestedGuest guest,
-    std::uint64_t snapshot, std::uint64_t nested_snapshot) {
-  const Walk walk(reclaimer_, WalkEntry::kWait);
-  Memslot<F>* slot = nullptr;
-  const FaultOutcome found = FindSlot(walk, mapping.gfn, access, slot);
-  if (found != FaultOutcome::kMapped) return found;
-  if constexpr (Shadow::kFaultLock == MmuLock::kShared) {
-    const FaultLock::Shared hold(fault_lock_);
-    const std::optional<FaultOutcome> outcome =
-        InstallNested(walk, nested, *slot, mapping, access, hold,
-                      MmuLock::kShared, guest, snapshot, nested_snapshot);
-    if (outcome.has_value()) return *outcome;
-  }
-  const FaultLock::Exclusive hold(fault_lock_);
-  const std::optional<FaultOutcome> outcome =
-      InstallNested(walk, nested, *slot, mapping, access, hold,
-                    MmuLock::kExclusive, guest, snapshot, nested_snapshot);
-  PTAGE_ASSERT(outcome.has_value());
-  return *outcome;
-}
-
-template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
-          RmapDiscipline D, std::size_t kSpaces, InnerAging kInner>
-std::optional<FaultOutcome> Vm<F, M, R, Fl, D, kSpaces, kInner>::InstallNested(
-    const Walk& walk, NestedGfn nested, Memslot<F>& slot, NestedMapping mapping,
-    Rights access, const FaultLock::Held& held, MmuLock lock, NestedGuest guest,
-    std::uint64_t snapshot, std::uint64_t nested_snapshot) {
-  // What the translation is of: L1's page, whole.
-  if (nested_invalidations_.MustRetry(
-          held, nested_snapshot,
-          PageAround<F>(Gfn{nested.value}, mapping.level))) {
-    return FaultOutcome::kRetry;
-  }
-  // Not more than that is mapped.
-  const std::optional<Level> allowed =
-      LevelToMap(held, snapshot, mapping.gfn,
-                 slot.LargestLevel(mapping.gfn, mapping.level));
-  if (!allowed.has_value()) return FaultOutcome::kRetry;
-  mapping.level = *allowed;
-  return shadow_.Fault(
-      walk, nested, slot, mapping, access, lock,
-      [&](const ZappedLeaf& leaf) {
-        if (fault_sink_) fault_sink_(leaf);
-      },
-      guest);
-}
-
-template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
-          RmapDiscipline D, std::size_t kSpaces, InnerAging kInner>
-AgeResult Vm<F, M, R, Fl, D, kSpaces, kInner>::Age(GfnRange range,
-                                                   AgeAction action,
-                                                   AgeMode mode,
-                                                   const AgeOutput& output) {
-  return AskAll(range, action, output, [&] {
-    return spaces_.Age(range, action, mode, output) |
-           shadow_.Age(range, action, mode, output);
-  });
-}
-
-template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
-          RmapDiscipline D, std::size_t kSpaces, InnerAging kInner>
-AgeResult Vm<F, M, R, Fl, D, kSpaces, kInner>::AgeSkippingCold(
-    GfnRange range, Pruning pruning, AgeAction action, const AgeOutput& output)
-  requires(kInner == InnerAging::kSkipCold)
-{
-  return AskAll(range, action, output, [&] {
-    return spaces_.AgeSkippingCold(range, pruning, action, output) |
-           shadow_.AgeSkippingCold(range, pruning, action, output);
-  });
-}
-
-template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
-          RmapDiscipline D, std::size_t kSpaces, InnerAging kInner>
-template <class Collect>
-AgeCounts Vm<F, M, R, Fl, D, kSpaces, kInner>::CollectDirty(
-    GfnRange range, const AgeOutput& output, Collect&& collect) {
-  const Walk walk(reclaimer_, WalkEntry::kWait);
-  FlushLater flush;
-  const AgeCounts counts = collect(walk, flush);
-  if (history_ != nullptr &&
-      history_->Written(range, AgeAction::kTestAndClear, output).young) {
-    // What was recorded need not be flushed yet:
-    //   zapper: records the write | collector: takes it, returns
-    //   CPU: writes through what  | the page is copied
-    //     it has cached           |
-    // and nobody is told of that. So it is flushed here; and who zaps nested
-    // entries holds the lock until it has flushed.
-    flush.Flush(range);
-    const FaultLock::Shared wait(fault_lock_);
-  }
-  flush.FlushAll(flusher_);
-  return counts;
-}
-
-template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
-          RmapDiscipline D, std::size_t kSpaces, InnerAging kInner>
-AgeCounts Vm<F, M, R, Fl, D, kSpaces, kInner>::ClearDirty(
-    GfnRange range, const AgeOutput& output) {
-  return CollectDirty(range, output, [&](const Walk& walk, FlushLater& flush) {
-    AgeCounts counts = spaces_.ClearDirty(walk, range, output, flush);
-    counts +=
-        ClearNestedDirty(shadow_, walk, fault_lock_, flush, range, output);
-    return counts;
-  });
-}
-
-template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
-          RmapDiscipline D, std::size_t kSpaces, InnerAging kInner>
-AgeCounts Vm<F, M, R, Fl, D, kSpaces, kInner>::WriteProtect(
-    GfnRange range, const AgeOutput& output)
-  requires(WriteProtectable<F>)
-{
-  return CollectDirty(range, output, [&](const Walk& walk, FlushLater& flush) {
-    AgeCounts counts = spaces_.WriteProtect(walk, range, output, flush);
-    counts +=
-        WriteProtectNested(shadow_, walk, fault_lock_, flush, range, output);
-    return counts;
-  });
-}
-
-template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
-          RmapDiscipline D, std::size_t kSpaces, InnerAging kInner>
-std::uint64_t Vm<F, M, R, Fl, D, kSpaces, kInner>::LiftProtection(
-    GfnRange range)
-  requires(WriteProtectable<F>)
-{
-  const Walk walk(reclaimer_, WalkEntry::kWait);
-  return spaces_.LiftProtection(walk, range) +
-         LiftNestedProtection(shadow_, walk, fault_lock_, range);
-}
-
-template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
-          RmapDiscipline D, std::size_t kSpaces, InnerAging kInner>
-template <class Zap>
-std::uint64_t Vm<F, M, R, Fl, D, kSpaces, kInner>::Recorded(ZapSink sink,
-                                                            Zap&& zap) const {
-  if (history_ == nullptr) return zap(sink);
-  const auto recorded = [&](const ZappedLeaf& leaf) {
-    Record(*history_, leaf);
-    sink(leaf);
-  };
-  return zap(ZapSink(recorded));
+  return state_.memslots.Add(frames, base, rights, Gfn{Tdp::Tree::kFrames},
+                             spaces);
 }
 
 template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
           RmapDiscipline D, std::size_t kSpaces, InnerAging kInner>
 std::uint64_t Vm<F, M, R, Fl, D, kSpaces, kInner>::ZapAll(GfnRange range,
                                                           ZapSink sink) {
-  const Walk walk(reclaimer_, WalkEntry::kWait);
-  return Recorded(sink, [&](ZapSink recorded) {
+  const Walk walk(state_.reclaimer, WalkEntry::kWait);
+  return state_.history.Recorded(sink, [&](ZapSink recorded) {
     std::uint64_t zapped =
-        spaces_.Zap(walk, range, ZapFlush::kByCaller, recorded);
+        state_.spaces.Zap(walk, range, ZapFlush::kByCaller, recorded);
     // Of what it finds empty, too, while another invalidation may yet have to
     // flush it:
     //   first: zaps, is about to flush | second: finds nothing to zap, returns
     //   CPU: uses what it has cached   | caller: gives the frame away.
     // Of nested entries the lock, until its holder has flushed, is waited for
     // by the end of the invalidation.
-    if (zapped != 0 || invalidations_.OthersOpen()) flusher_.Flush(range);
-    if (shadow_.live() != 0) {
-      const FaultLock::Exclusive hold(fault_lock_);
-      zapped += shadow_.ZapFrames(walk, range, recorded);
+    if (zapped != 0 || state_.invalidations.OthersOpen()) {
+      state_.flusher.Flush(range);
+    }
+    if (state_.shadow.live() != 0) {
+      const FaultLock::Exclusive hold(state_.fault_lock);
+      zapped += state_.shadow.ZapFrames(walk, range, recorded);
     }
     return zapped;
   });
@@ -618,65 +327,15 @@ std::uint64_t Vm<F, M, R, Fl, D, kSpaces, kInner>::ZapAll(GfnRange range,
 
 template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
           RmapDiscipline D, std::size_t kSpaces, InnerAging kInner>
-std::uint64_t Vm<F, M, R, Fl, D, kSpaces, kInner>::Invalidate(GfnRange range,
-                                                              ZapSink sink) {
-  const ScopedInvalidation open(invalidations_, range);
-  return ZapAll(range, sink);
-}
-
-template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
-          RmapDiscipline D, std::size_t kSpaces, InnerAging kInner>
-TakeOutcome Vm<F, M, R, Fl, D, kSpaces, kInner>::TakeIfIdle(GfnRange page,
-                                                            ZapSink sink,
-                                                            TakeRest rest)
-  requires EnumerableRmaps<D>
-{
-  using Held = HeldLeaves<F>;
-  const ScopedInvalidation open(invalidations_, page);
-  const Walk walk(reclaimer_, WalkEntry::kWait);
-  const auto hand_over = [&](const ZappedLeaf& leaf) {
-    if (history_ != nullptr) Record(*history_, leaf);
-    sink(leaf);
-  };
-  const auto unused = [&] {
-    // After the entries were frozen: who zapped one has recorded its access.
-    const bool used =
-        history_ != nullptr &&
-        history_->Accessed(page, AgeAction::kTest, AgeOutput{}).young;
-    return used ? TakeOutcome::kInUse : rest();
-  };
-  const auto direct = [&] {
-    std::vector<typename Held::Leaf> room(kSpaces * page.Frames());
-    Held held(room.data(), room.size());
-    return TakeHeld(
-        held, spaces_.Freeze(walk, page, held), unused,
-        [&] { flusher_.Flush(page); },
-        [&](const TakenLeaf<F>& leaf) { hand_over(Tdp::Zapped(leaf)); });
-  };
-  if (shadow_.live() == 0) return direct();
-  // Nested entries are frozen under the lock alone. It is taken before anything
-  // is frozen: whoever has it may wait for another's entries.
-  const FaultLock::Exclusive hold(fault_lock_);
-  std::vector<typename Held::Leaf> room(shadow_.EntriesOf(walk, page));
-  Held held(room.data(), room.size());
-  return TakeHeld(
-      held, shadow_.Freeze(walk, page, held), direct,
-      [&] { shadow_.Flush(held); },
-      [&](const TakenLeaf<F>& leaf) {
-        shadow_.UnmapLeaf(walk, leaf, hand_over);
-      });
-}
-
-template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
-          RmapDiscipline D, std::size_t kSpaces, InnerAging kInner>
 bool Vm<F, M, R, Fl, D, kSpaces, kInner>::Split(GfnRange page) {
-  const Walk walk(reclaimer_, WalkEntry::kWait);
-  const std::uint64_t snapshot = invalidations_.Snapshot();
-  const FaultLock::Shared hold(fault_lock_);
-  if (invalidations_.MustRetry(hold, snapshot, page)) return false;
+  const Walk walk(state_.reclaimer, WalkEntry::kWait);
+  const std::uint64_t snapshot = state_.invalidations.Snapshot();
+  const FaultLock::Shared hold(state_.fault_lock);
+  if (state_.invalidations.MustRetry(hold, snapshot, page)) return false;
   bool done = true;
   for (std::size_t i = 0; i < kSpaces; ++i) {
-    done &= !spaces_[i].SplitLarge(walk, page, LevelWithin<F>(page)).no_memory;
+    Tdp& space = state_.spaces[i];
+    done &= !space.SplitLarge(walk, page, LevelWithin<F>(page)).no_memory;
   }
   return done;
 }
@@ -686,15 +345,15 @@ template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
 absl::Status Vm<F, M, R, Fl, D, kSpaces, kInner>::RemoveMemslot(GfnRange frames,
                                                                 ZapSink sink) {
   absl::MutexLock lock(&slots_lock_);
-  const absl::Status held = memslots_.Holds(frames);
+  const absl::Status held = state_.memslots.Holds(frames);
   if (!held.ok()) return held;
   // Were the slot taken out before the invalidation is open:
   //   fault: finds the slot | remover: takes it out, zaps what is there
   //   fault: installs an entry for memory that the caller has back.
   // And were it closed before that, a fault would find the slot after it.
-  const ScopedInvalidation open(invalidations_, frames);
+  const ScopedInvalidation open(state_.invalidations, frames);
   ZapAll(frames, sink);
-  return memslots_.Remove(frames);
+  return state_.memslots.Remove(frames);
 }
 
 template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
@@ -704,11 +363,11 @@ absl::Status Vm<F, M, R, Fl, D, kSpaces, kInner>::MoveMemslot(GfnRange frames,
                                                               ZapSink sink) {
   constexpr Gfn kLimit{Tdp::Tree::kFrames};
   absl::MutexLock lock(&slots_lock_);
-  const absl::Status can = memslots_.CanMove(frames, to, kLimit);
+  const absl::Status can = state_.memslots.CanMove(frames, to, kLimit);
   if (!can.ok()) return can;
-  const ScopedInvalidation open(invalidations_, frames);
+  const ScopedInvalidation open(state_.invalidations, frames);
   ZapAll(frames, sink);
-  return memslots_.Move(frames, to, kLimit);
+  return state_.memslots.Move(frames, to, kLimit);
 }
 
 template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
@@ -717,14 +376,14 @@ std::uint64_t Vm<F, M, R, Fl, D, kSpaces, kInner>::InvalidateNested(
     NestedRange range, ZapSink sink, absl::FunctionRef<void()> change,
     NestedGuest guest) {
   const ScopedInvalidation open(
-      nested_invalidations_,
+      state_.nested_invalidations,
       GfnRange{Gfn{range.begin.value}, Gfn{range.end.value}});
   std::uint64_t zapped = 0;
   {
-    const Walk walk(reclaimer_, WalkEntry::kWait);
-    const FaultLock::Exclusive hold(fault_lock_);
-    zapped = Recorded(sink, [&](ZapSink recorded) {
-      return shadow_.ZapNested(walk, range, recorded, guest);
+    const Walk walk(state_.reclaimer, WalkEntry::kWait);
+    const FaultLock::Exclusive hold(state_.fault_lock);
+    zapped = state_.history.Recorded(sink, [&](ZapSink recorded) {
+      return state_.shadow.ZapNested(walk, range, recorded, guest);
     });
   }
   change();

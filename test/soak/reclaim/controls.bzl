@@ -78,9 +78,9 @@ RECLAIM_CONTROLS = [
     # A fault maps the frame of a page that an evictor has.
     (
         "shown_while_claimed",
-        "vm",
-        "      if (level == Level{1}) return std::nullopt;\n",
-        "      if (level == Level{1}) break;\n",
+        "vm/faults",
+        "    if (level == Level{1}) return std::nullopt;\n",
+        "    if (level == Level{1}) break;\n",
     ),
     # A zapper empties an entry before it hands over what was in it.
     (

@@ -6,8 +6,7 @@
 // Contract
 //   As dirty.h says of the direct MMUs, shadow_dirty.h of the nested one, and
 //   page_history.h of the history, which is asked last. All is flushed at once,
-//   at the end: by then no CPU writes what was told of without being told of
-//   again.
+//   at the end: a write that comes after that is told of by the next call.
 
 #ifndef PTAGE_VM_DIRTY_H_
 #define PTAGE_VM_DIRTY_H_

@@ -138,5 +138,45 @@ TEST(ReuseModelTest, ARankIsTheMostUsesForTheTimeThatAPageIsKept) {
   }
 }
 
+TEST(ReuseModelTest, WhatIsLearnedDoesNotDependOnHowOftenItIsLookedAt) {
+  std::mt19937 random(2);
+  ReuseModel often;
+  for (unsigned tier = kTierOnce; tier < kPageTiers; ++tier) {
+    Left(often, tier, 1000);
+  }
+  for (int round = 0; round < 100; ++round) {
+    // One that has learned nothing before.
+    ReuseModel once;
+    for (unsigned tier = kTierOnce; tier < kPageTiers; ++tier) {
+      for (unsigned age = 0; age < ReuseModel::kAges; ++age) {
+        UsedAgain(once, tier, ReuseModel::LeastAge(age),
+                  often.Uses(tier, ReuseModel::LeastAge(age)));
+      }
+      ASSERT_GE(often.Began(tier), once.Began(tier));
+      Left(once, tier, often.Began(tier) - once.Began(tier));
+    }
+    const auto tier = 1 + static_cast<unsigned>(random() % 15);
+    const auto other = 1 + static_cast<unsigned>(random() % 15);
+    const PageUse use{.before = tier, .age = 3, .after = other};
+    for (ReuseModel* model : {&often, &once}) {
+      if (round % 10 == 9) {
+        model->Forget();
+      } else if (round % 2 == 0) {
+        model->Record(use);
+      } else {
+        Left(*model, tier, 1);
+      }
+      model->Refresh();
+    }
+    for (unsigned t = kTierOnce; t < kPageTiers; ++t) {
+      for (unsigned age = 0; age < ReuseModel::kAges; ++age) {
+        const std::uint32_t least = ReuseModel::LeastAge(age);
+        ASSERT_EQ(often.RankOf(t, least), once.RankOf(t, least))
+            << "round " << round << ", tier " << t << ", age " << least;
+      }
+    }
+  }
+}
+
 }  // namespace
 }  // namespace ptage

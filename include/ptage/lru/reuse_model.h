@@ -61,6 +61,7 @@ class ReuseModel {
   ReuseModel() {
     for (unsigned tier = 0; tier < kPageTiers; ++tier) {
       WriteOnce(began_[tier], 0u, kRelaxed);
+      WriteOnce(changed_[tier], 1u, kRelaxed);
       for (auto& count : uses_[tier]) WriteOnce(count, 0u, kRelaxed);
     }
     Refresh();
@@ -72,8 +73,10 @@ class ReuseModel {
   void Record(const PageUse& use) {
     if (use.before != kTierNever) {
       FetchAdd(uses_[use.before][AgeClassOf(use.age)], 1u, kRelaxed);
+      SetChanged(use.before);
     }
     FetchAdd(began_[use.after], 1u, kRelaxed);
+    SetChanged(use.after);
   }
   // Learns from what was recorded.
   void Refresh();
@@ -104,6 +107,13 @@ class ReuseModel {
   };
 
   void RefreshTier(unsigned tier);
+  // Refresh looks again at the tier. One that looks just now may see the mark
+  // and not yet what was counted: then that is learned with the next.
+  void SetChanged(unsigned tier) {
+    if (ReadOnce(changed_[tier], kRelaxed) == 0) {
+      WriteOnce(changed_[tier], 1u, kRelaxed);
+    }
+  }
   // Sixteen ranks to an octave, from 2^-36 uses a tick up.
   [[nodiscard]] static unsigned Quantized(float uses_per_tick) {
     const std::uint32_t steps =
@@ -115,13 +125,18 @@ class ReuseModel {
 
   Cell<std::uint32_t> began_[kPageTiers];
   Cell<std::uint32_t> uses_[kPageTiers][kAges];
+  Cell<std::uint32_t> changed_[kPageTiers];
   std::uint16_t rank_[kPageTiers][kAges] = {};
 };
 
 // ---------------------------------------------------------------------------
 
 inline void ReuseModel::Refresh() {
-  for (unsigned tier = 0; tier < kPageTiers; ++tier) RefreshTier(tier);
+  for (unsigned tier = 0; tier < kPageTiers; ++tier) {
+    if (ReadOnce(changed_[tier], kRelaxed) == 0) continue;
+    WriteOnce(changed_[tier], 0u, kRelaxed);
+    RefreshTier(tier);
+  }
 }
 
 inline void ReuseModel::RefreshTier(unsigned tier) {
@@ -155,12 +170,15 @@ inline void ReuseModel::RefreshTier(unsigned tier) {
     start.ticks -= width * (left + before) / 2;
     start.uses -= uses[age];
     left = before;
-    while (corners >= 2 &&
-           slope(hull[corners - 1]) <= slope(hull[corners - 2])) {
+    double steepest = slope(hull[corners - 1]);
+    while (corners >= 2) {
+      const double next = slope(hull[corners - 2]);
+      if (steepest > next) break;
+      steepest = next;
       --corners;
     }
-    rank_[tier][age] = static_cast<std::uint16_t>(
-        Quantized(static_cast<float>(slope(hull[corners - 1]))));
+    rank_[tier][age] =
+        static_cast<std::uint16_t>(Quantized(static_cast<float>(steepest)));
     hull[corners++] = start;
   }
 }
@@ -173,6 +191,7 @@ inline void ReuseModel::Forget() {
   };
   for (unsigned tier = 0; tier < kPageTiers; ++tier) {
     lessen(began_[tier]);
+    SetChanged(tier);
     for (auto& count : uses_[tier]) lessen(count);
   }
 }

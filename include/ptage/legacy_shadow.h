@@ -61,7 +61,6 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_format.h"
-#include "absl/synchronization/mutex.h"
 #include "absl/types/span.h"
 #include "ptage/config.h"
 #include "ptage/fault_lock.h"
@@ -75,6 +74,7 @@
 #include "ptage/memslot.h"
 #include "ptage/mmu.h"
 #include "ptage/once.h"
+#include "ptage/once/mutex.h"
 #include "ptage/reclaim.h"
 #include "ptage/rmap.h"
 #include "ptage/rmap/range.h"
@@ -112,7 +112,7 @@ class LegacyShadow : public AgeQuestions<LegacyShadow<F, M, R, Fl, D, G, L1>> {
     R& reclaimer;
     Fl& flusher;
     D& rmaps;
-    absl::Mutex& mmu_lock;
+    HostedMutex& mmu_lock;
     const L1& guest;
   };
   struct Limits {
@@ -137,7 +137,7 @@ class LegacyShadow : public AgeQuestions<LegacyShadow<F, M, R, Fl, D, G, L1>> {
   // range is empty, reversed or too far up; AlreadyExists: it overlaps another
   // slot.
   absl::Status AddMemslot(GfnRange frames, Pfn base, Rights rights) {
-    absl::MutexLock slots(&slots_lock_);
+    const HostedMutexLock slots(&slots_lock_);
     // Were it added beside who builds a table, he could find no slot, and a
     // fault find the slot and not his mark.
     const FaultLock::Exclusive hold(lock_);
@@ -272,7 +272,7 @@ class LegacyShadow : public AgeQuestions<LegacyShadow<F, M, R, Fl, D, G, L1>> {
   // The MMU lock.
   FaultLock lock_;
   // Excludes changes of slots from each other. Taken before the MMU lock.
-  absl::Mutex slots_lock_;
+  HostedMutex slots_lock_;
   const L1& guest_;
   const Limits limits_;
   const std::function<void(const ZappedLeaf&)> fault_sink_;
@@ -309,7 +309,7 @@ template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
           OrderedRmaps D, CheckedFormat G, ForeignMemory L1>
 absl::Status LegacyShadow<F, M, R, Fl, D, G, L1>::RemoveMemslot(GfnRange frames,
                                                                 ZapSink sink) {
-  absl::MutexLock slots(&slots_lock_);
+  const HostedMutexLock slots(&slots_lock_);
   const absl::Status held = tree_.memslots().Holds(frames);
   if (!held.ok()) return held;
   // Open until the slot is gone, or a fault would map from it again.

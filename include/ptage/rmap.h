@@ -46,7 +46,7 @@ namespace ptage {
 // The word. Zero-filled memory is a valid array of empty heads. Only a
 // discipline looks inside.
 struct RmapHead {
-  Cell<std::uintptr_t> word;
+  Cell<std::uintptr_t> word{std::uintptr_t{0}};
 };
 
 static_assert(alignof(RmapHead) >= 4);

@@ -30,7 +30,6 @@
 #include <memory>
 #include <vector>
 
-#include "absl/synchronization/mutex.h"
 #include "ptage/config.h"
 #include "ptage/legacy_shadow/protected_frames.h"
 #include "ptage/legacy_shadow/tables.h"
@@ -38,6 +37,7 @@
 #include "ptage/memslot.h"
 #include "ptage/mmu.h"
 #include "ptage/once.h"
+#include "ptage/once/mutex.h"
 #include "ptage/reclaim.h"
 #include "ptage/rmap.h"
 #include "ptage/spte.h"
@@ -77,7 +77,7 @@ class ShadowTree {
     return marks_[gfn.value];
   }
   [[nodiscard]] std::size_t size() {
-    absl::MutexLock lock(&lock_);
+    const HostedMutexLock lock(&lock_);
     return in_use_;
   }
 
@@ -179,7 +179,7 @@ class ShadowTree {
   Memslots<F, R> memslots_;
   // Who holds the MMU lock shared takes this for the rest, for marks, and for
   // entries that are to point to tables.
-  absl::Mutex lock_;
+  HostedMutex lock_;
   ShadowTables<F> tables_;
   std::size_t in_use_ = 0;  // and of parts of large pages
 };
@@ -214,7 +214,7 @@ template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
 Table<F>* ShadowTree<F, M, R, Fl, D>::TableFor(const Walk& walk, TableRole role,
                                                bool load) {
   PTAGE_ASSERT(HasFrame(role.frame));
-  absl::MutexLock lock(&lock_);
+  const HostedMutexLock lock(&lock_);
   ShadowTable<F>* found = tables_.Find(role);
   if (found == nullptr) {
     Table<F>* const table = NewTable(role.level, nullptr);
@@ -237,7 +237,7 @@ Table<F>* ShadowTree<F, M, R, Fl, D>::TableFor(const Walk& walk, TableRole role,
 template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
           OrderedRmaps D>
 void ShadowTree<F, M, R, Fl, D>::Unload(const Table<F>* root) {
-  absl::MutexLock lock(&lock_);
+  const HostedMutexLock lock(&lock_);
   ShadowTable<F>& table = tables_.Holding(root);
   PTAGE_ASSERT(table.loads != 0);
   --table.loads;
@@ -250,7 +250,7 @@ void ShadowTree<F, M, R, Fl, D>::Link(Entry& entry, const Table<F>* child) {
   // Linked before, by this role's table: what the guest has there does not
   // change while the MMU lock is held.
   if (F::IsPresent(ReadOnce(entry, kRelaxed))) return;
-  absl::MutexLock lock(&lock_);
+  const HostedMutexLock lock(&lock_);
   if (!Freeze<F>(entry, F::kEmpty)) return;
   tables_.Holding(child).parents.push_back(&entry);
   Publish<F>(entry, F::MakeInner(memory_.FrameOf(child)));
@@ -259,8 +259,9 @@ void ShadowTree<F, M, R, Fl, D>::Link(Entry& entry, const Table<F>* child) {
 template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
           OrderedRmaps D>
 Table<F>* ShadowTree<F, M, R, Fl, D>::PartsOf(Entry& entry, Level level) {
-  absl::MutexLock lock(&lock_);
-  const Word seen = ReadOnce(entry, kAcquire);
+  const HostedMutexLock lock(&lock_);
+  // Relaxed: who built it held the lock.
+  const Word seen = ReadOnce(entry, kRelaxed);
   if (F::IsPresent(seen)) return memory_.TableAt(F::FrameOf(seen));
   Table<F>* const parts = NewTable(level.Below(), &entry);
   if (parts == nullptr) return nullptr;
@@ -327,7 +328,8 @@ template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
           OrderedRmaps D>
 void ShadowTree<F, M, R, Fl, D>::Take(Removal& removal, Entry& entry) {
   for (;;) {
-    const Word seen = ReadOnce(entry, kAcquire);
+    // Relaxed, as in Close: who filled it held the MMU lock.
+    const Word seen = ReadOnce(entry, kRelaxed);
     // Frozen: it was taken in this removal before.
     if (!F::IsPresent(seen)) return;
     // Repeats only if a CPU or an ager changed a bit.
@@ -437,10 +439,10 @@ template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
           OrderedRmaps D>
 void ShadowTree<F, M, R, Fl, D>::Close(Removal& removal, Table<F>* table) {
   for (Entry& entry : table->entries) {
-    Word seen = ReadOnce(entry, kAcquire);
+    Word seen = ReadOnce(entry, kRelaxed);
     PTAGE_ASSERT(!IsFrozen<F>(seen));
     // Stays frozen: a stale ager may have found it.
-    while (!Freeze<F>(entry, seen)) seen = ReadOnce(entry, kAcquire);
+    while (!Freeze<F>(entry, seen)) seen = ReadOnce(entry, kRelaxed);
     if (F::IsPresent(seen)) LetGo(removal, entry, seen);
   }
   TableInfo<F>& info = memory_.InfoOf(table);

@@ -17,7 +17,9 @@ SEARCHES = {
     "harvest": ["page_table", "type_stable"],
     "hold": ["eviction"],
     "hot_tables": ["hot_tables"],
+    "legacy_shadow": ["legacy_shadow"],
     "legacy_shadow/protected_frames": ["protected_frames"],
+    "legacy_shadow/shadow_tree": ["shadow_tree"],
     "lock": ["lock"],
     "lru/eviction": ["eviction"],
     "lru/look_around": ["look_around"],
@@ -125,6 +127,25 @@ LISTED = {
             "what is young is reported, or said to be unknown",
         ),
     },
+    "legacy_shadow": {
+        "Enter:order:1": ("TwoLegacyFaults<1>", "DATA RACE"),
+        "GuestWrite:order:1": (
+            "FaultAgainstLinking",
+            "what the guest wrote before it linked a table is there",
+        ),
+        "GuestWrite:recheck:1": (
+            "WriteAgainstNeighbour",
+            "what is written to a part of a word leaves the others",
+        ),
+        "GuestWrite:recheck:2": (
+            "WriteAgainstNeighbour",
+            "what is written to a part of a word leaves the others",
+        ),
+        "MayBelieve:recheck:1": (
+            "FaultAgainstInvalidation",
+            "nothing maps a frame that is being taken away",
+        ),
+    },
     "legacy_shadow/protected_frames": {
         "HoldsTable:recheck:1": (
             "BuilderAgainstNewLeaf<GuardedLockless, false>",
@@ -141,6 +162,39 @@ LISTED = {
         "ProtectLeaf:recheck:3": (
             "BuilderAgainstCpu<GuardedLockless>",
             "no write is lost",
+        ),
+    },
+    "legacy_shadow/shadow_tree": {
+        "Close:recheck:1": (
+            "TakeAgainstAsker<TakeWay::kTables, AgeMode::kFastOnly>",
+            "no page is charged with another's access",
+        ),
+        "Finish:swap:1": (
+            "TakeAgainstCpu<TakeWay::kLeaves>",
+            "no page is used after it was handed on",
+        ),
+        "GrantMore:recheck:1": ("BuilderAgainstTwoFaults", "no write is lost"),
+        "Link:recheck:1": (
+            "TwoBuilders<0>",
+            "who leads to a table is named there once",
+        ),
+        "Link:swap:1": (
+            "FullAgainstCpu",
+            "who leads to a table is named there once",
+        ),
+        "Map:order:1": (
+            "TwoBuilders<0>",
+            "assertion: RecordedFrame<F>(memory_, entry) == gfn",
+        ),
+        "Map:recheck:2": (
+            "TwoBuilders<0>",
+            "an entry is in the rmap of the frame that it maps, once",
+        ),
+        "Map:swap:2": ("FullAgainstCpu", "nothing is mapped that no rmap has"),
+        "PartsOf:swap:1": ("TwoFaultsOfParts", "assertion: owned"),
+        "Take:recheck:1": (
+            "TakeAgainstCpu<TakeWay::kLeaves>",
+            "no access is lost",
         ),
     },
     "lock": {
@@ -912,6 +966,35 @@ STRUCK = [
     (
         "The word is then written with each addition, and says the same.",
         ["sharded_count:Add:recheck:1"],
+    ),
+    (
+        "The record of a table that is new, and its entries: nobody is led to it before it " +
+        "is linked or found, which is under the lock of tables or by a release, after all " +
+        "of them.",
+        [
+            "legacy_shadow/shadow_tree:NewTable:swap:1",
+            "legacy_shadow/shadow_tree:NewTable:swap:2",
+            "legacy_shadow/shadow_tree:NewTable:swap:3",
+            "legacy_shadow/shadow_tree:NewTable:swap:4",
+        ],
+    ),
+    (
+        "Only an assertion asks: who fills such an entry holds the lock of tables, and it " +
+        "was read as empty under that.",
+        ["legacy_shadow/shadow_tree:PartsOf:recheck:1"],
+    ),
+    (
+        "The load only spares a compare-and-swap that would fail: that one takes the entry " +
+        "from empty alone.",
+        ["legacy_shadow/shadow_tree:Map:recheck:1"],
+    ),
+    (
+        "All who may own the entry while the MMU lock is held shared record the same frame, " +
+        "for what the guest has there does not change meanwhile: written by one who comes to " +
+        "nothing, the record is what the owner writes. The record before it is of a leaf that " +
+        "was taken away under the lock, so that who turns from that by the new one finds the " +
+        "access handed on.",
+        ["legacy_shadow/shadow_tree:Map:swap:1"],
     ),
     (
         "The frame is a table already, so that nothing of it is writable: a second scan finds " +

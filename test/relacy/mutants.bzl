@@ -280,6 +280,40 @@ MUTANTS = {
             "  if (false) for (Shard& shard : shards_) {",
         ),
     ],
+    "legacy_shadow": [
+        (
+            "BuiltUponTheLookAhead",
+            "FaultAgainstChange<Changed::kToAnotherPage>",
+            "what is built is what the guest's tables say",
+            "  walked =\n      guest.Translate(page, access, [&]",
+            "  (void)guest.Translate(page, access, [&]",
+        ),
+        (
+            "WhatIsNotLinkedStays",
+            "FaultAgainstChange<Changed::kToNothing>",
+            "what is not linked does not stay",
+            "if (path.built) RemoveUnused();",
+            "",
+        ),
+        (
+            "ChangedBeforeItIsFlushed",
+            "ChangeAgainstCpu",
+            "who sees the change uses nothing from before",
+            "  const std::uint64_t zapped = tree_.Finish(removal);\n  change();\n",
+            "  change();\n  const std::uint64_t zapped = tree_.Finish(removal);\n",
+        ),
+        (
+            "ChangedWithTheLockShared",
+            "FaultAgainstChange<Changed::kToAnotherPage>",
+            "what is built is what the guest's tables say",
+            "  const FaultLock::Exclusive hold(lock_);\n" +
+            "  typename Tree::Removal removal(walk, sink);\n" +
+            "  tree_.TakeEntries(",
+            "  const FaultLock::Shared hold(lock_);\n" +
+            "  typename Tree::Removal removal(walk, sink);\n" +
+            "  tree_.TakeEntries(",
+        ),
+    ],
     "legacy_shadow/protected_frames": [
         (
             "MarkedByARelease",
@@ -348,6 +382,143 @@ MUTANTS = {
             "no write is lost",
             "static_cast<Word>(seen & ~F::kWritable)",
             "static_cast<Word>(seen & ~(F::kWritable | F::kDirty))",
+        ),
+    ],
+    "legacy_shadow/protected_frames@shadow_tree": [
+        (
+            "TheTreeScansBeforeItMarks",
+            "BuilderAgainstFault<Becoming::kMapped>",
+            "no leaf of a table's frame is writable",
+            "  WriteOnce(mark.tables, tables + 1, kSeqCst);\n" +
+            "  std::uint64_t writable = 0;\n",
+            "  std::uint64_t writable = 0;\n" +
+            "  while (head != nullptr &&\n" +
+            "         !rmaps.Visit(*head, [&](SpteCell<typename D::Format>& leaf) {\n" +
+            "           return internal::ProtectLeaf<typename D::Format>(leaf, writable);\n" +
+            "         })) {\n" +
+            "    SpinPause();\n" +
+            "  }\n" +
+            "  WriteOnce(mark.tables, tables + 1, kSeqCst);\n" +
+            "  if (true) return writable;\n",
+        ),
+        (
+            "TheTreePassesFrozenBy",
+            "BuilderAgainstFault<Becoming::kMapped>",
+            "no leaf of a table's frame is writable",
+            "if (IsFrozen<F>(seen)) return false;",
+            "if (IsFrozen<F>(seen)) return true;",
+        ),
+    ],
+    "legacy_shadow/shadow_tree": [
+        (
+            "AddedAfterItIsPublished",
+            "MapAgainstAsker<AgeMode::kSlow>",
+            "who finds a page mapped is told of its access",
+            "  const RmapAdd added =\n" +
+            "      AddLeaf(MarkOf(gfn), rmaps_, slot.HeadOf(gfn, kSmall), entry, writable);\n",
+            "  Publish<F>(entry, LeafFor(slot, gfn, granted, access, false));\n" +
+            "  const RmapAdd added =\n" +
+            "      AddLeaf(MarkOf(gfn), rmaps_, slot.HeadOf(gfn, kSmall), entry, writable);\n",
+        ),
+        (
+            "RecordedAfterItIsPublished",
+            "MoveAgainstAsker<AgeMode::kFastOnly>",
+            "no page is charged with another's access",
+            "  RecordFrame<F>(memory_, entry, gfn);\n" +
+            "  bool writable = false;\n" +
+            "  const RmapAdd added =\n" +
+            "      AddLeaf(MarkOf(gfn), rmaps_, slot.HeadOf(gfn, kSmall), entry, writable);\n" +
+            "  if (added != RmapAdd::kDone) {\n" +
+            "    Empty<F>(entry);\n" +
+            "    return added == RmapAdd::kFull ? Leaf::kListFull : Leaf::kNoMemory;\n" +
+            "  }\n" +
+            "  Publish<F>(entry, LeafFor(slot, gfn, granted, access, writable));\n",
+            "  bool writable = false;\n" +
+            "  const RmapAdd added =\n" +
+            "      AddLeaf(MarkOf(gfn), rmaps_, slot.HeadOf(gfn, kSmall), entry, writable);\n" +
+            "  if (added != RmapAdd::kDone) {\n" +
+            "    Empty<F>(entry);\n" +
+            "    return added == RmapAdd::kFull ? Leaf::kListFull : Leaf::kNoMemory;\n" +
+            "  }\n" +
+            "  Publish<F>(entry, LeafFor(slot, gfn, granted, access, writable));\n" +
+            "  RecordFrame<F>(memory_, entry, gfn);\n",
+        ),
+        (
+            "MoreRightsUnannounced",
+            "BuilderAgainstFault<Becoming::kGrantedMore>",
+            "no leaf of a table's frame is writable",
+            "      AnnounceLeaf(MarkOf(gfn), rmaps_, slot.HeadOf(gfn, kSmall));\n",
+            "      !HoldsTable(MarkOf(gfn));\n",
+        ),
+        (
+            "FewerRightsCostTheDirtyBit",
+            "BuilderAgainstFault<Becoming::kGrantedAgain>",
+            "no write is lost",
+            "(seen & (F::kAccessed | F::kDirty))",
+            "(seen & F::kAccessed)",
+        ),
+        (
+            "TheFrameIsNotProtected",
+            "BuilderAgainstFault<Becoming::kMappedOnceMore>",
+            "no leaf of a table's frame is writable",
+            "slot == nullptr ? nullptr : &slot->HeadOf(role.frame, kSmall)",
+            "nullptr",
+        ),
+        (
+            "ItsWritersAreNotFlushed",
+            "BuilderAgainstCpu",
+            "nobody writes to a table that is read",
+            "if (writable != 0) flusher_.Flush(",
+            "if (false) flusher_.Flush(",
+        ),
+        (
+            "BuiltWithoutTheLockOfTables",
+            "TwoBuilders<1>",
+            "DATA RACE",
+            "  const HostedMutexLock lock(&lock_);\n" +
+            "  ShadowTable<F>* found = tables_.Find(role);\n",
+            "  ShadowTable<F>* found = tables_.Find(role);\n",
+        ),
+        (
+            "NotHandedOn",
+            "TakeAgainstCpu<TakeWay::kLeaves>",
+            "no access is lost",
+            "    removal.sink_(ZappedLeaf{",
+            "    (void)(ZappedLeaf{",
+        ),
+        (
+            "RemovedBeforeTheSink",
+            "TakeAgainstAsker<TakeWay::kLeaves, AgeMode::kFastOnly>",
+            "DATA RACE",
+            "    removal.sink_(ZappedLeaf{.gfn = gfn,\n" +
+            "                             .level = level,\n" +
+            "                             .pfn = F::FrameOf(word),\n" +
+            "                             .accessed = IsYoung<F>(word),\n" +
+            "                             .dirty = IsDirty<F>(word)});\n" +
+            "    const bool removed = rmaps_.Remove(slot->HeadOf(gfn, kSmall), entry);\n",
+            "    const bool removed = rmaps_.Remove(slot->HeadOf(gfn, kSmall), entry);\n" +
+            "    removal.sink_(ZappedLeaf{.gfn = gfn,\n" +
+            "                             .level = level,\n" +
+            "                             .pfn = F::FrameOf(word),\n" +
+            "                             .accessed = IsYoung<F>(word),\n" +
+            "                             .dirty = IsDirty<F>(word)});\n",
+        ),
+        (
+            "EmptiedBeforeItIsLetGo",
+            "TakeAgainstAsker<TakeWay::kLeaves, AgeMode::kFastOnly>",
+            "DATA RACE",
+            "    LetGo(removal, *cut.entry, cut.word);\n" +
+            "    Empty<F>(*cut.entry);\n",
+            "    Empty<F>(*cut.entry);\n" +
+            "    LetGo(removal, *cut.entry, cut.word);\n",
+        ),
+        (
+            "EmptiedBeforeItIsClosed",
+            "TakeAgainstAsker<TakeWay::kTables, AgeMode::kFastOnly>",
+            "DATA RACE",
+            "    if (F::IsPresent(seen)) LetGo(removal, entry, seen);\n",
+            "    Empty<F>(entry);\n" +
+            "    if (F::IsPresent(seen)) LetGo(removal, entry, seen);\n",
         ),
     ],
     "rmap/lockless@protected_frames": [

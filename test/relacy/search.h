@@ -76,6 +76,26 @@ class BlockingLock {
   rl::mutex mutex_;
 };
 
+// While one lives, in a search in which the heap is not the subject, memory
+// comes from malloc. Else Relacy tries at each deletion whether the memory is
+// used again at once or later, so that each doubles the search. It must outlive
+// what is allocated meanwhile.
+class UnwatchedHeap {
+ public:
+  UnwatchedHeap() { ++Depth::Of(rl::ctx()); }
+  ~UnwatchedHeap() { --Depth::Of(rl::ctx()); }
+  UnwatchedHeap(const UnwatchedHeap&) = delete;
+  UnwatchedHeap& operator=(const UnwatchedHeap&) = delete;
+
+ private:
+  // Relacy has the count, and keeps it to itself.
+  struct Depth : rl::context {
+    static int& Of(rl::context& context) {
+      return context.*(&Depth::disable_alloc_);
+    }
+  };
+};
+
 struct Outcome {
   std::uint64_t executions = 0;
   // What was violated: the argument of Require, the text of a PTAGE_ASSERT, or

@@ -224,7 +224,7 @@ class LegacyShadow : public AgeQuestions<LegacyShadow<F, M, R, Fl, D, G, L1>> {
 
   static constexpr Level kSmall{1};
   static constexpr Level kTop{F::kLevels};
-  // Of a fault that finds no memory, as in vm.h.
+  // Of a fault that finds no memory, as in vm/faults.h.
   static constexpr int kTries = 4;
 
   // Why a fault found no memory.

@@ -254,7 +254,7 @@ def _absent(results, groups):
              for group, command in wanted.items() if group not in groups]
     if "contention" in groups and not results.sizes:
         texts.append("guests of several sizes "
-                     "(<code>tools/bench --sizes=4096,65536,262144</code>)")
+                     "(<code>tools/bench --sizes=8192,65536,262144</code>)")
     if not texts:
         return ""
     return (f'<p class="note">Not in this run: {"; ".join(texts)}. Reports of '

@@ -28,6 +28,7 @@
 #include "bench/inner_suite.h"
 #include "bench/machine_info.h"
 #include "bench/measurements.h"
+#include "bench/memory_suite.h"
 #include "bench/metrics.h"
 #include "bench/mmu_suite.h"
 #include "bench/options.h"
@@ -45,7 +46,6 @@
 #include "bench/team.h"
 #include "bench/trace_folder.h"
 #include "bench/walk_suite.h"
-#include "ptage/lru.h"
 
 namespace ptage::bench {
 namespace {
@@ -407,8 +407,7 @@ int Main(const std::vector<std::string>& arguments,
   }
   progress.End();
   if (interrupted != 0) return kInterrupted;
-  figures["memory/lru/bytes_per_frame"].summary =
-      Summary{.median = double{Lru<>::kBytesPerPage}, .samples = 1};
+  AddMemoryFigures(figures);
 
   PrintTables(result, replays);
   const std::string rmaps = rmap_suite.Table();

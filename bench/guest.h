@@ -230,6 +230,10 @@ class Guest {
   // thread uses the guest.
   [[nodiscard]] std::uint64_t MappedInLists();
 
+  // Bytes of rmaps of the aged range: heads for pages of every size, and lists
+  // in use, as `fast_only` keeps them. Precondition: as above.
+  [[nodiscard]] std::uint64_t RmapBytes();
+
   // Blocks of a sweep.
   [[nodiscard]] std::uint64_t Blocks() const { return pages() / kBlockFrames; }
   // The lock that the contender holds for a whole sweep, if it has one.
@@ -589,6 +593,20 @@ std::uint64_t Guest<Fl>::MappedInLists() {
     if (count > 1) entries += count;
   });
   return entries;
+}
+
+template <Flusher Fl>
+std::uint64_t Guest<Fl>::RmapBytes() {
+  const Walk walk(domain_, WalkEntry::kWait);
+  std::uint64_t heads = 0;
+  vm_.memslots().ForEach(walk, Aged(), [&](auto& slot, GfnRange part) {
+    for (Level level{1}; level <= Format::kLargestLeaf; level = level.Above()) {
+      const RmapHead* const first = &slot.HeadOf(part.begin, level);
+      const RmapHead* const last = &slot.HeadOf(Gfn{part.end.value - 1}, level);
+      heads += static_cast<std::uint64_t>(last - first) + 1;
+    }
+  });
+  return heads * sizeof(RmapHead) + rmaps_.ListBytes();
 }
 
 template <Flusher Fl>

@@ -252,11 +252,14 @@ inline void AddMmu(std::vector<Metric>& metrics) {
 }
 
 inline void AddMemory(std::vector<Metric>& metrics) {
-  metrics.push_back(AtMost("memory/rmap/bytes_per_frame", 1.05));
-  Metric lru = Counted(AtMost("memory/lru/bytes_per_frame", 8));
-  lru.built = true;
-  metrics.push_back(std::move(lru));
-  metrics.push_back(AtMost("memory/table_info/share", 0.02));
+  for (Metric metric : {
+           Counted(AtMost("memory/rmap/bytes_per_frame", 1.05)),
+           Counted(AtMost("memory/lru/bytes_per_frame", 8)),
+           Counted(AtMost("memory/table_info/share", 0.02)),
+       }) {
+    metric.built = true;
+    metrics.push_back(std::move(metric));
+  }
 }
 
 // A program of its own counts them.

@@ -151,6 +151,10 @@ class SwitchedRmaps {
     const ptage::internal::RmapWord seen(ReadOnce(head.word, kRelaxed));
     return seen.Empty() ? 0 : seen.Many() ? 2 : 1;
   }
+  // Bytes of the lists in use, where they are kept for RmapLock::kLockless.
+  [[nodiscard]] std::uint64_t ListBytes() {
+    return grace_pool_.stats().in_use * sizeof(First);
+  }
   AgeResult Age(RmapHead& head, RmapFrame frame, AgeAction action, AgeMode mode,
                 AgeCounts& counts) {
     return AsAger([&](auto& rmaps) {

@@ -253,7 +253,8 @@ _ROWS = [
         "rmap_test",
         "AReusedEntryKeepsItsBit",
         "rmap",
-        "return RecordsFrame<F>(question.memory, entry, question.frame.gfn,\n" +
+        "return F::IsLeaf(seen, question.frame.level) &&\n" +
+        "           RecordsFrame<F>(question.memory, entry, question.frame.gfn,\n" +
         "                           question.frame.level);",
         "return true;",
     ),

@@ -397,6 +397,32 @@ TYPED_TEST(RmapTest, AReusedEntryKeepsItsBit) {
   EXPECT_EQ(this->Read(0), T::kOtherYoung);
 }
 
+// The same of a large leaf where a table is by now: its mark is for others.
+TYPED_TEST(RmapTest, AnEntryThatLeadsToATableByNowKeepsItsMark) {
+  using F = typename TypeParam::Format;
+  using Bits = typename F::Word;
+  auto& machine = this->machine_;
+  const RmapFrame large{Gfn{0}, Level{2}};
+  SpteCell<F>& entry = machine.entry(0);
+  machine.arena().InfoOf(machine.arena().TableOf(entry)).level.Set(2);
+  const Bits leaf =
+      Bits{F::MakeLeaf(Pfn{0}, Level{2}, Rights::kAll) | F::kAccessed};
+  machine.MustAdd(this->head_, entry, large.gfn, leaf);
+  AgeCounts counts;
+  EXPECT_TRUE(
+      machine.rmaps()
+          .Age(this->head_, large, AgeAction::kTest, AgeMode::kFastOnly, counts)
+          .young);
+  const Bits inner = Bits{F::MakeInner(Pfn{0}) | F::kAccessed};
+  WriteOnce(entry, inner, kRelaxed);
+  for (const AgeMode mode : kModes) {
+    EXPECT_EQ(machine.rmaps().Age(this->head_, large, AgeAction::kTestAndClear,
+                                  mode, counts),
+              kCold);
+  }
+  EXPECT_EQ(this->Read(0), inner);
+}
+
 TYPED_TEST(RmapTest, AFrozenEntryIsYoungToSlowAndUnknownToFastOnly) {
   using F = typename TypeParam::Format;
   using T = Truth<F>;

@@ -119,7 +119,11 @@ template <SpteFormat F, TableMemory<F> M>
                                           SpteCell<F>& entry,
                                           typename F::Word seen) {
   const SpteAge age = AgeSeen<F>(entry, seen, question.action, [&] {
-    return RecordsFrame<F>(question.memory, entry, question.frame.gfn,
+    // Where a large leaf was, an entry may lead to a table by now, with the
+    // record that the leaf had. Its bit says nothing of the page, and were it
+    // cleared, leaves under it would be skipped unseen (prune.h).
+    return F::IsLeaf(seen, question.frame.level) &&
+           RecordsFrame<F>(question.memory, entry, question.frame.gfn,
                            question.frame.level);
   });
   question.counts += CountsOf(age);

@@ -42,7 +42,8 @@ CONTROLS = [
     (
         "identity_not_asked",
         "rmap",
-        "    return RecordsFrame<F>(question.memory, entry, question.frame.gfn,\n" +
+        "    return F::IsLeaf(seen, question.frame.level) &&\n" +
+        "           RecordsFrame<F>(question.memory, entry, question.frame.gfn,\n" +
         "                           question.frame.level);\n",
         "    return true;\n",
     ),

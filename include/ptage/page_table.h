@@ -135,6 +135,20 @@ class PageTable {
     const ScopedLock<L> hold(structure_);
     return internal::Split(tree_, flusher_, gfn, level);
   }
+  // The same in an indirect tree, of a leaf that is there, and that the caller
+  // keeps others from freezing: kDone, or kNoMemory. `parts`, which must not
+  // wait for a frozen entry, lets the new entries be found by their frames, and
+  // the old one no longer: Add(entry, index), false if there was no memory, and
+  // Remove(entry); see page_table/resize.h.
+  template <class Parts>
+  [[nodiscard]] StructureOutcome Split(const Walk& walk, Gfn gfn, Level level,
+                                       Parts&& parts) {
+    static_assert(!kStable, "type-stable trees are direct");
+    PTAGE_ASSERT(static_cast<bool>(walk) &&
+                 tree_.kind() == TableKind::kIndirect);
+    const ScopedLock<L> hold(structure_);
+    return internal::SplitIndirect(tree_, flusher_, gfn, level, parts);
+  }
 
   // Replaces a table of leaves by one leaf at `level` > 1. They must map
   // consecutive frames from an aligned one, with the same rights, or the answer

@@ -5,12 +5,12 @@
 // set of rmaps.
 //
 // Contract
-//   * Fault, ZapFrames, ZapNested, RemoveTables, and Freeze with what follows
-//     it, change entries and rmaps; the caller holds the MMU lock, exclusively,
-//     or, for Fault, shared where the discipline's writers keep each other
-//     apart. So an entry is frozen only by a thread that holds the lock, no
-//     entry goes away while it is shared, and none is waited for under it. A
-//     fault that has to zap answers that it needs the lock exclusively.
+//   * Fault, ZapFrames, ZapNested, RemoveTables, SplitLarge, and Freeze with
+//     what follows it, change entries and rmaps; the caller holds the MMU lock,
+//     exclusively, or, for Fault, shared where the discipline's writers keep
+//     each other apart. So an entry is frozen only by a thread that holds the
+//     lock, no entry goes away while it is shared, and none is waited for under
+//     it. A fault that has to zap answers that it needs the lock exclusively.
 //   * Age: any thread, not holding the MMU lock. It asks every entry of every
 //     rmap of the range by the rules of the discipline: fast-only is wait-free
 //     and leaves unknown what the discipline cannot answer; slow waits as the
@@ -147,6 +147,16 @@ class ShadowMmu : public AgeQuestions<ShadowMmu<F, M, R, Fl, D, kInner>> {
   AgeResult AgeSkippingCold(GfnRange range, Pruning pruning, AgeAction action,
                             const AgeOutput& output)
     requires(kInner == InnerAging::kSkipCold);
+
+  // Splits every entry that maps a frame of `range`, which are L1's, by a page
+  // larger than `level`, in whichever tree: a level at a time, and only what
+  // covers the range. Each part has the rights of the large leaf, its accessed
+  // and dirty bits and its protection, and is in the rmap of its own frame.
+  // no_memory: for a table or for an rmap, or an rmap of a part is full; the
+  // leaf is as it was then, and so are those that come after it. Flushes for
+  // each that is split. Precondition: the MMU lock is held, exclusively.
+  using Resized = ptage::Resized;
+  Resized SplitLarge(const Walk& walk, GfnRange range, Level level);
 
   // Zaps every entry that maps a frame of `range`, and flushes. Returns how
   // many.
@@ -421,6 +431,24 @@ AgeResult ShadowMmu<F, M, R, Fl, D, kInner>::AgeSkippingCold(
   result.was_fast =
       kFastAging && counts.young != 0 && pruning == Pruning::kBestEffort;
   return result;
+}
+
+template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
+          RmapDiscipline D, InnerAging kInner>
+auto ShadowMmu<F, M, R, Fl, D, kInner>::SplitLarge(const Walk& walk,
+                                                   GfnRange range, Level level)
+    -> Resized {
+  return entries_.SplitLarge(
+      walk, range, level, [&](SpteCell<F>& entry, Level at, auto& parts) {
+        const Gfn nested = NestedFramesOf(entry, FramesAt<F>(at)).begin;
+        // No table comes or goes while the lock is held.
+        std::uint32_t i = 0;
+        while (trees_[i]->Lookup(walk, nested).entry != &entry) {
+          ++i;
+          PTAGE_ASSERT(i < guests());
+        }
+        return trees_[i]->Split(walk, nested, at, parts);
+      });
 }
 
 template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,

@@ -91,11 +91,7 @@ class TdpMmu : public AgeQuestions<TdpMmu<F, M, R, Fl, kInner>> {
   // with a flush for each, and frees their tables. Returns how many leaves.
   std::uint64_t ZapRecursive(const Walk& walk, GfnRange range, ZapSink sink);
 
-  // Pages that became of others, and what stood in the way.
-  struct Resized {
-    std::uint64_t done = 0;
-    bool no_memory = false;
-  };
+  using Resized = ptage::Resized;
   // Splits every leaf that covers a frame of `range` down to leaves of `level`.
   // A fault may map a large page again meanwhile, if it is told to.
   Resized SplitLarge(const Walk& walk, GfnRange range, Level level);

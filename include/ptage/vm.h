@@ -246,9 +246,10 @@ class Vm : public AgeQuestions<Vm<F, M, R, Fl, D, kSpaces, kInner>> {
     return internal::TakeIfIdle(state_, page, sink, rest);
   }
 
-  // Splits what the direct MMUs map by leaves larger than the page. Waits as
-  // PageTable's Split does. False: there was no memory, or an invalidation kept
-  // it out. A large page of a nested guest stays: faults would map it again.
+  // Splits what the MMUs map by leaves larger than the page. Waits as
+  // PageTable's Split does, and for the MMU lock where there are nested
+  // entries. False: there was no memory, or an invalidation kept it out. A
+  // nested fault that finds the table in its way maps a small page.
   bool Split(GfnRange page);
 
   // L1 is changing its tables for these frames of L2: calls `change()`, which
@@ -330,12 +331,21 @@ template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
 bool Vm<F, M, R, Fl, D, kSpaces, kInner>::Split(GfnRange page) {
   const Walk walk(state_.reclaimer, WalkEntry::kWait);
   const std::uint64_t snapshot = state_.invalidations.Snapshot();
-  const FaultLock::Shared hold(state_.fault_lock);
-  if (state_.invalidations.MustRetry(hold, snapshot, page)) return false;
+  const Level level = LevelWithin<F>(page);
   bool done = true;
-  for (std::size_t i = 0; i < kSpaces; ++i) {
-    Tdp& space = state_.spaces[i];
-    done &= !space.SplitLarge(walk, page, LevelWithin<F>(page)).no_memory;
+  {
+    const FaultLock::Shared hold(state_.fault_lock);
+    if (state_.invalidations.MustRetry(hold, snapshot, page)) return false;
+    for (std::size_t i = 0; i < kSpaces; ++i) {
+      done &= !state_.spaces[i].SplitLarge(walk, page, level).no_memory;
+    }
+  }
+  if (state_.shadow.live() != 0) {
+    // Nested entries are frozen under the lock alone. It is not held for the
+    // direct ones: faults need not wait for these.
+    const FaultLock::Exclusive hold(state_.fault_lock);
+    if (state_.invalidations.MustRetry(hold, snapshot, page)) return false;
+    done &= !state_.shadow.SplitLarge(walk, page, level).no_memory;
   }
   return done;
 }

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <type_traits>
 #include <vector>
@@ -15,6 +16,7 @@
 #include "ptage/lru/eviction.h"
 #include "ptage/mmu.h"
 #include "ptage/once.h"
+#include "ptage/page_table.h"
 #include "ptage/primary_mmu.h"
 #include "ptage/reclaim.h"
 #include "ptage/rmap.h"
@@ -117,6 +119,71 @@ TYPED_TEST(NestedEvictionTest, APageThatIsMarkedMeanwhileIsPutBackAsItWas) {
   this->marks_.before_take = nullptr;
   this->MakeOld();
   EXPECT_EQ(this->EvictPage(7).outcome, EvictOutcome::kEvicted);
+}
+
+// A nested guest maps frames 512 to 1023 by one leaf. Of these one page is
+// idle.
+TYPED_TEST(NestedEvictionTest, APageIsTakenOutOfALargeOneOfANestedGuest) {
+  constexpr std::uint64_t kBase = 10240 - 512;
+  const auto fault = [&](std::uint64_t gfn, Rights access) {
+    return this->vm().NestedFault(
+        NestedGfn{kBase + gfn}, access, [&](NestedGfn) {
+          return std::optional(NestedMapping(Gfn{gfn}, Rights::kAll, Level{2}));
+        });
+  };
+  const auto find = [&](std::uint64_t gfn) {
+    return this->vm().shadow().tree().Lookup(
+        LocklessWalk(this->machine_.domain, WalkEntry::kWait),
+        Gfn{kBase + gfn});
+  };
+  ASSERT_EQ(fault(700, Rights::kWrite), FaultOutcome::kMapped);
+  ASSERT_EQ(find(700).level, Level{2});
+  // It was used: it is kept, whole.
+  EXPECT_EQ(this->EvictPage(700).outcome, EvictOutcome::kYoung);
+  EXPECT_EQ(find(700).level, Level{2});
+  this->MakeOld();
+  EXPECT_EQ(this->EvictPage(700).outcome, EvictOutcome::kEvicted);
+  EXPECT_EQ(this->events_, (std::vector<std::string>{"dirty", "store"}));
+  EXPECT_EQ(find(700).word, Ept::kEmpty);
+  // The others are there, each by itself, and still not used.
+  EXPECT_EQ(this->vm().shadow().live(), 511u);
+  for (std::uint64_t gfn = 512; gfn < 1024; ++gfn) {
+    if (gfn == 700) continue;
+    const FoundEntry<Ept> other = find(gfn);
+    ASSERT_EQ(other.level, Level{1});
+    ASSERT_EQ(Ept::FrameOf(other.word), TestFixture::Process::kFirst + gfn);
+    ASSERT_TRUE(IsDirty<Ept>(other.word) && !IsYoung<Ept>(other.word));
+  }
+  // One that is used stays.
+  SpteCell<Ept>& used = *find(701).entry;
+  const Ept::Word word = ReadOnce(used, kRelaxed) | Ept::kAccessed;
+  WriteOnce(used, word, kRelaxed);
+  EXPECT_EQ(this->EvictPage(701).outcome, EvictOutcome::kYoung);
+  EXPECT_NE(find(701).word, Ept::kEmpty);
+  // And the page comes back, small.
+  EXPECT_EQ(fault(700, Rights::kRead), FaultOutcome::kMapped);
+  EXPECT_EQ(find(700).level, Level{1});
+}
+
+// Used between the split and the second try: it stays, in a small leaf.
+TYPED_TEST(NestedEvictionTest, APageThatIsUsedWhenItIsSplitIsKept) {
+  const auto fault = [&] {
+    return this->vm().NestedFault(
+        NestedGfn{10240 + 188}, Rights::kRead, [&](NestedGfn) {
+          return std::optional(NestedMapping(Gfn{700}, Rights::kAll, Level{2}));
+        });
+  };
+  ASSERT_EQ(fault(), FaultOutcome::kMapped);
+  this->MakeOld();
+  this->machine_.flusher.hook = [&](GfnRange) {
+    // As the parts are there already, and nothing leads to them yet.
+    EXPECT_EQ(this->vm().shadow().live(), 512u);
+    this->marks_.MarkReferenced(PageOf(700));
+  };
+  EXPECT_EQ(this->EvictPage(700).outcome, EvictOutcome::kYoung);
+  this->machine_.flusher.hook = nullptr;
+  EXPECT_EQ(this->vm().shadow().live(), 512u);
+  EXPECT_EQ(fault(), FaultOutcome::kSpurious);
 }
 
 // Each lock of a table, the bit of each rmap that has one, and the MMU lock are

@@ -32,7 +32,7 @@ SEARCHES = {
     "page_table": ["page_table", "type_stable"],
     "page_table/cold": ["page_table"],
     "page_table/remove": ["page_table", "type_stable"],
-    "page_table/resize": ["page_table", "type_stable"],
+    "page_table/resize": ["page_table", "type_stable", "shadow_mmu"],
     "page_table/tables": ["page_table", "type_stable"],
     "profile": ["hot_tables"],
     "prune": ["prune"],
@@ -42,7 +42,7 @@ SEARCHES = {
     "reclaim/epoch": ["epoch"],
     "reclaim/limbo": ["anonymous_epoch", "epoch"],
     "reclaim/type_stable": ["type_stable"],
-    "rmap": ["rmap", "lockless_list"],
+    "rmap": ["rmap", "lockless_list", "shadow_mmu"],
     "rmap/bit_locked": ["rmap", "protected_frames"],
     "rmap/chunk_list": ["rmap"],
     "rmap/grace_pool": ["lockless_list"],
@@ -424,6 +424,12 @@ LISTED = {
         "ZapHere:swap:4": (
             "StableEmptyAfterRecord",
             "nobody reads empty before the access is on record",
+        ),
+    },
+    "page_table/resize@shadow_mmu": {
+        "SplitIndirect:swap:3": (
+            "SplitAgainstWriter",
+            "no CPU holds a large leaf where it finds a table",
         ),
     },
     "page_table/resize@type_stable": {
@@ -846,12 +852,6 @@ LISTED = {
             "no table is used after it was freed",
         ),
     },
-    "shadow_mmu/nested_entries": {
-        "Unmap:swap:1": (
-            "ZapAgainstAsker<ShadowLockless, ZapWay::kNested, Level{1}, AgeMode::kSlow>",
-            "DATA RACE",
-        ),
-    },
     "sharded_count": {
         "Take:order:1": ("ComeAndGo", "what is there is counted"),
         "Count:order:1": ("ComeAndGo", "what is there is counted"),
@@ -948,10 +948,22 @@ LISTED = {
 # (why no execution can tell, [mutants]). Each is equivalent to what is shipped.
 STRUCK = [
     (
-        "Both come after the entry has left its rmap, and that after its bits were handed on: a " +
-        "question that counts one of the two less, or both, misses no entry, and what it reads " +
-        "of either count is a release that comes after the sink.",
-        ["shadow_mmu/nested_entries:Unmap:swap:2"],
+        "Both come after the entry has left its rmap, and that after its bits were handed on, or " +
+        "its parts were added and counted: a question that counts one of the two less, or both, " +
+        "misses no entry, and what it reads of either count is a release that comes after that.",
+        ["shadow_mmu/nested_entries:Leave:swap:1"],
+    ),
+    (
+        "The tree was never led to the table, and its entries are in no rmap any more: agers who " +
+        "came to them before find them frozen, whatever the large leaf is meanwhile, and keep " +
+        "the table for as long as they look.",
+        ["page_table/resize:SplitIndirect:swap:1"],
+    ),
+    (
+        "The large leaf is frozen before both, with its last bits, so that CPUs get no further, " +
+        "and the tree is led to the parts after both. Agers find a part by its rmap, frozen or " +
+        "with the bits that it was born with; no flush concerns them.",
+        ["page_table/resize:SplitIndirect:swap:2"],
     ),
     (
         "What publishes the next version answers nothing, so that taking it for success is what " +

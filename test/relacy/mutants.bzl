@@ -560,20 +560,23 @@ MUTANTS = {
             "AddedAfterItIsPublished",
             "FaultAgainstAsker<ShadowLockless, Level{1}, AgeMode::kSlow>",
             "who finds a page mapped is told of its access",
-            "  const RmapAdd added = rmaps_.Add(head, entry);\n",
+            "  const RmapAdd added = Join(head, entry, gfn, level);\n" +
+            "  if (added == RmapAdd::kDone) Publish<F>(entry, leaf);\n",
             # Counted meanwhile, as what is published has to be.
+            "  RecordFrame<F>(memory_, entry, gfn);\n" +
             "  live_.Add(ThisThreadNumber());\n" +
+            "  if (level != kSmall) large_.Add(ThisThreadNumber());\n" +
             "  Publish<F>(entry, leaf);\n" +
-            "  const RmapAdd added = rmaps_.Add(head, entry);\n" +
-            "  live_.Take(ThisThreadNumber());\n",
+            "  const RmapAdd added = rmaps_.Add(head, entry);\n",
         ),
         (
             "CountedAfterItIsPublished",
             "FaultAgainstAsker<ShadowLockless, Level{1}, AgeMode::kSlow>",
             "who finds a page mapped is told of its access",
-            "  live_.Add(ThisThreadNumber());\n" +
-            "  if (level != kSmall) large_.Add(ThisThreadNumber());\n" +
-            "  Publish<F>(entry, leaf);\n",
+            "  const RmapAdd added = Join(head, entry, gfn, level);\n" +
+            "  if (added == RmapAdd::kDone) Publish<F>(entry, leaf);\n",
+            "  RecordFrame<F>(memory_, entry, gfn);\n" +
+            "  const RmapAdd added = rmaps_.Add(head, entry);\n" +
             "  Publish<F>(entry, leaf);\n" +
             "  live_.Add(ThisThreadNumber());\n" +
             "  if (level != kSmall) large_.Add(ThisThreadNumber());\n",
@@ -582,8 +585,11 @@ MUTANTS = {
             "LargeCountedAfterItIsPublished",
             "FaultAgainstAsker<ShadowLockless, Level{2}, AgeMode::kSlow>",
             "who finds a page mapped is told of its access",
-            "  if (level != kSmall) large_.Add(ThisThreadNumber());\n" +
-            "  Publish<F>(entry, leaf);\n",
+            "  const RmapAdd added = Join(head, entry, gfn, level);\n" +
+            "  if (added == RmapAdd::kDone) Publish<F>(entry, leaf);\n",
+            "  RecordFrame<F>(memory_, entry, gfn);\n" +
+            "  const RmapAdd added = rmaps_.Add(head, entry);\n" +
+            "  live_.Add(ThisThreadNumber());\n" +
             "  Publish<F>(entry, leaf);\n" +
             "  if (level != kSmall) large_.Add(ThisThreadNumber());\n",
         ),
@@ -596,15 +602,51 @@ MUTANTS = {
             "                  .pfn = F::FrameOf(taken),\n" +
             "                  .accessed = IsYoung<F>(taken),\n" +
             "                  .dirty = IsDirty<F>(taken)});\n" +
-            "  const bool removed = rmaps_.Remove(head, entry);\n" +
-            "  PTAGE_ASSERT(removed);\n",
+            "  Leave(head, entry, level);\n",
             "  const bool removed = rmaps_.Remove(head, entry);\n" +
             "  PTAGE_ASSERT(removed);\n" +
             "  sink(ZappedLeaf{.gfn = gfn,\n" +
             "                  .level = level,\n" +
             "                  .pfn = F::FrameOf(taken),\n" +
             "                  .accessed = IsYoung<F>(taken),\n" +
+            "                  .dirty = IsDirty<F>(taken)});\n" +
+            "  live_.Take(ThisThreadNumber());\n" +
+            "  if (level != kSmall) large_.Take(ThisThreadNumber());\n",
+        ),
+        (
+            "NotCountedBeforeTheSink",
+            "ZapAgainstAsker<ShadowLockless, ZapWay::kNested, Level{1}, AgeMode::kSlow>",
+            "DATA RACE",
+            "  sink(ZappedLeaf{.gfn = gfn,\n" +
+            "                  .level = level,\n" +
+            "                  .pfn = F::FrameOf(taken),\n" +
+            "                  .accessed = IsYoung<F>(taken),\n" +
+            "                  .dirty = IsDirty<F>(taken)});\n" +
+            "  Leave(head, entry, level);\n",
+            "  Leave(head, entry, level);\n" +
+            "  sink(ZappedLeaf{.gfn = gfn,\n" +
+            "                  .level = level,\n" +
+            "                  .pfn = F::FrameOf(taken),\n" +
+            "                  .accessed = IsYoung<F>(taken),\n" +
             "                  .dirty = IsDirty<F>(taken)});\n",
+        ),
+        (
+            "SmallOnesAreAskedFirst",
+            "SplitAgainstAsker<ShadowLockless, Before::kAccessed, AgeMode::kFastOnly, kA>",
+            "who asks while a page is split is told of its access",
+            "    // Before the small ones, which a large one may be split into meanwhile.\n" +
+            "    if (large) {\n" +
+            "      AgeLarge(slot, part, action, mode, output, counts, result);\n" +
+            "    }\n" +
+            "    result |= AgeRange(rmaps_, &slot.HeadOf(part.begin, kSmall),\n" +
+            "                       RmapFrame{part.begin, kSmall}, part.Frames(), action,\n" +
+            "                       mode, output, counts);\n",
+            "    result |= AgeRange(rmaps_, &slot.HeadOf(part.begin, kSmall),\n" +
+            "                       RmapFrame{part.begin, kSmall}, part.Frames(), action,\n" +
+            "                       mode, output, counts);\n" +
+            "    if (large) {\n" +
+            "      AgeLarge(slot, part, action, mode, output, counts, result);\n" +
+            "    }\n",
         ),
         (
             "LargeTakenBeforeTheSink",
@@ -1628,6 +1670,84 @@ MUTANTS = {
             "each mapping goes to exactly one",
             "if (!tree_.IsHere(leaf.entry, leaf.gfn, leaf.level)) {",
             "if (!true) {",
+        ),
+    ],
+    "page_table/resize@shadow_mmu": [
+        (
+            "RemovedBeforeThePartsAreAdded",
+            "SplitAgainstAsker<ShadowLockless, Before::kAccessed, AgeMode::kFastOnly, kA>",
+            "who asks while a page is split is told of its access",
+            "  PTAGE_ASSERT(F::IsPresent(large) && F::IsLeaf(large, level));\n" +
+            "  for (unsigned i = 0; i < kEntriesPerTable<F>; ++i) {\n" +
+            "    (void)tree.Take(table->entries[i]);\n" +
+            "    if (parts.Add(table->entries[i], i)) continue;\n" +
+            "    while (i-- != 0) parts.Remove(table->entries[i]);\n" +
+            "    Restore<F>(*entry, large);\n" +
+            "    // Agers may be looking at its entries.\n" +
+            "    tree.RetireTable(tree.memory().InfoOf(table).retired);\n" +
+            "    return StructureOutcome::kNoMemory;\n" +
+            "  }\n" +
+            "  for (unsigned i = 0; i < kEntriesPerTable<F>; ++i) {\n" +
+            "    Publish<F>(table->entries[i], F::SplitLeaf(large, level, i));\n" +
+            "  }\n" +
+            "  // Were the large leaf removed before the parts were added:\n" +
+            "  //   split: removes the large one | asker: finds neither it nor any part, and\n" +
+            "  //   split: adds the parts        | calls all its frames cold.\n" +
+            "  parts.Remove(*entry);\n",
+            "  parts.Remove(*entry);\n" +
+            "  for (unsigned i = 0; i < kEntriesPerTable<F>; ++i) {\n" +
+            "    (void)tree.Take(table->entries[i]);\n" +
+            "    (void)parts.Add(table->entries[i], i);\n" +
+            "    Publish<F>(table->entries[i], F::SplitLeaf(large, level, i));\n" +
+            "  }\n",
+        ),
+        (
+            "NewParentIsClear",
+            "SplitAgainstPruning<Pruning::kExact>",
+            "who asks while a page is split is told of its access",
+            "  // clear parents (prune_nested.h) would pass over parts that are young.\n" +
+            "  Publish<F>(*entry, F::MakeInner(tree.memory().FrameOf(table)));\n",
+            "  Publish<F>(*entry,\n" +
+            "             F::MakeInner(tree.memory().FrameOf(table)) & ~F::kAccessed);\n",
+        ),
+        (
+            "PartsAreNotAccessed",
+            "SplitAgainstAsker<ShadowLockless, Before::kAccessed, AgeMode::kFastOnly, kA>",
+            "who asks while a page is split is told of its access",
+            "    Publish<F>(table->entries[i], F::SplitLeaf(large, level, i));\n",
+            "    Publish<F>(table->entries[i],\n" +
+            "               F::SplitLeaf(large & ~F::kAccessed, level, i));\n",
+        ),
+        (
+            "LargeLeafIsNotTaken",
+            "SplitAgainstWriter",
+            "no CPU holds a large leaf where it finds a table",
+            "  const typename F::Word large = tree.Take(*entry);\n",
+            "  const typename F::Word large = tree.ReadSettled(*entry);\n",
+        ),
+        (
+            "PutBackNotAccessed",
+            "SplitInVainAgainstAsker<AgeMode::kFastOnly>",
+            "who asks while a page is split is told of its access",
+            "    Restore<F>(*entry, large);\n",
+            "    Restore<F>(*entry, large & ~F::kAccessed);\n",
+        ),
+        (
+            "PartsOfOneThatStaysAreNotRemoved",
+            "SplitInVainAgainstAsker<AgeMode::kFastOnly>",
+            "what cannot be split is as it was",
+            "    while (i-- != 0) parts.Remove(table->entries[i]);\n",
+            "",
+        ),
+    ],
+    "rmap@shadow_mmu": [
+        (
+            "ATableIsAgedAsALeaf",
+            "SplitAgainstAsker<ShadowLockless, Before::kCold, AgeMode::kFastOnly, kA>",
+            "no part is young that nobody used",
+            "    return F::IsLeaf(seen, question.frame.level) &&\n" +
+            "           RecordsFrame",
+            "    return RecordsFrame",
         ),
     ],
     "page_table/resize@type_stable": [

@@ -45,5 +45,28 @@ TEST(ShadowMmuSearch, ANewGuestIsThereWholeForWhoCountsIt) {
   ExpectHolds<NewGuestAgainstAsker<Pruning::kBestEffort>>();
 }
 
+TEST(ShadowMmuSearch, WhoAsksWhileAPageIsSplitIsToldOfItsAccess) {
+  ExpectHolds<SplitAgainstAsker<ShadowLockless, Before::kAccessed,
+                                AgeMode::kFastOnly, kA>>();
+  ExpectHolds<SplitAgainstAsker<ShadowLockless, Before::kAccessed,
+                                AgeMode::kFastOnly, kB>>();
+  ExpectHolds<SplitAgainstAsker<ShadowLockless, Before::kAccessed,
+                                AgeMode::kSlow, kA>>();
+  ExpectHolds<SplitAgainstAsker<ShadowLockless, Before::kCold,
+                                AgeMode::kFastOnly, kA>>();
+}
+
+TEST(ShadowMmuSearch, AndWhoSkipsWhatIsCold) {
+  ExpectHolds<SplitAgainstPruning<Pruning::kExact>>();
+  ExpectHolds<SplitAgainstPruning<Pruning::kBestEffort>>();
+}
+
+TEST(ShadowMmuSearch, ASplitLosesNoWrite) { ExpectHolds<SplitAgainstWriter>(); }
+
+TEST(ShadowMmuSearch, WhatCannotBeSplitIsAsItWas) {
+  ExpectHolds<SplitInVainAgainstAsker<AgeMode::kFastOnly>>();
+  ExpectHolds<SplitInVainAgainstAsker<AgeMode::kSlow>>();
+}
+
 }  // namespace
 }  // namespace ptage::relacy

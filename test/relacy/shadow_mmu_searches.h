@@ -39,6 +39,17 @@ inline constexpr GfnRange kMemory{kA, Gfn{2}};
 using ShadowArena = CheckedArena<3, GuardedFormat>;
 using ShadowLockless = Lockless<GuardedFormat, ShadowArena, GuardedPool>;
 
+// Where it is told of a split, the entry must be frozen: no CPU holds the large
+// leaf any more when the table is found.
+struct ShadowFlusher {
+  void Flush(GfnRange) {
+    if (splitting == nullptr) return;
+    Require(IsFrozen<GuardedFormat>(ReadOnce(*splitting, kRelaxed)),
+            "no CPU holds a large leaf where it finds a table");
+  }
+  const SpteCell<GuardedFormat>* splitting = nullptr;
+};
+
 // How the MMU is told to take entries away.
 enum class ZapWay { kFrames, kNested, kTables };
 
@@ -47,8 +58,8 @@ enum class ZapWay { kFrames, kNested, kTables };
 template <class D, InnerAging kInner = InnerAging::kIgnore>
 class Shadows {
  public:
-  using Mmu =
-      ShadowMmu<GuardedFormat, ShadowArena, FreesAtTheEnd, NoFlush, D, kInner>;
+  using Mmu = ShadowMmu<GuardedFormat, ShadowArena, FreesAtTheEnd,
+                        ShadowFlusher, D, kInner>;
   using Walk = typename Mmu::Walk;
 
   // Alone, before the threads and after them.
@@ -138,6 +149,68 @@ class Shadows {
   void Zap(ZapWay way) {
     Zap(way, [] {});
   }
+  // Two small pages beside the large one, of its second frame: its rmap is full
+  // of memory that there is.
+  void MapBeside() {
+    const Walk walk(reclaimer_);
+    for (const NestedGfn nested : {NestedGfn{2}, NestedGfn{3}}) {
+      Require(mmu_->Fault(walk, nested, *slot_, kB, Rights::kRead,
+                          MmuLock::kShared, Sink()) == FaultOutcome::kMapped,
+              "there is memory for two names");
+    }
+  }
+  // Splits the large page, with the MMU lock held. False: no memory. `checked`:
+  // nobody else flushes.
+  enum class Flushes { kChecked, kUnchecked };
+  bool Split(Flushes flushes = Flushes::kUnchecked) {
+    const Walk walk(reclaimer_);
+    if (flushes == Flushes::kChecked) flusher_.splitting = EntryOf(walk, kA);
+    const Resized resized =
+        mmu_->SplitLarge(walk, GfnRange{kB, kMemory.end}, Level{1});
+    flusher_.splitting = nullptr;
+    Require(resized.done + (resized.no_memory ? 1 : 0) == 1,
+            "a large page is split, or there is no memory");
+    return resized.done == 1;
+  }
+  // The entry on the way to what maps a frame of the large page.
+  SpteCell<GuardedFormat>* EntryOf(const Walk& walk, Gfn gfn) {
+    return mmu_->tree().Lookup(walk, Gfn{kNestedPage.value + gfn.value}).entry;
+  }
+  // A CPU's write to the page. False: it has to fault.
+  bool Write() {
+    const Walk walk(reclaimer_);
+    const FoundEntry<GuardedFormat> found =
+        mmu_->tree().Lookup(walk, Gfn{kNestedPage.value});
+    return AccessSeen(*found.entry, found.word, AccessKind::kWrite);
+  }
+  // Alone: the word of the small page, of `names`, that maps the frame.
+  Word PartOf(Gfn gfn, std::uint32_t names = 1) {
+    const Walk walk(reclaimer_);
+    const SpteCell<GuardedFormat>& entry = *EntryOf(walk, gfn);
+    const Word word = ReadOnce(entry, kRelaxed);
+    Require(GuardedFormat::IsPresent(word) &&
+                (word & GuardedFormat::kLarge) == 0 &&
+                GuardedFormat::FrameOf(word) == Backing(gfn) &&
+                RecordedFrame<GuardedFormat>(arena_, entry) == gfn,
+            "a part maps its frame, and records it");
+    Require(mmu_->CountEntries(*slot_, gfn, Level{1}) == names &&
+                mmu_->CountEntries(*slot_, gfn, Level{2}) == 0 &&
+                mmu_->live() == 2,
+            "each part is in the rmap of its frame, and is counted");
+    return word;
+  }
+  // Alone, where the page could not be split: that of the large one.
+  Word Unsplit() {
+    const Walk walk(reclaimer_);
+    const Word word = Find(walk);
+    Require((word & GuardedFormat::kLarge) != 0 &&
+                mmu_->CountEntries(*slot_, kA, Level{2}) == 1 &&
+                mmu_->CountEntries(*slot_, kA, Level{1}) == 0 &&
+                mmu_->CountEntries(*slot_, kB, Level{1}) == 2 &&
+                mmu_->live() == 3,
+            "what cannot be split is as it was");
+    return word;
+  }
   // A CPU's read of the page.
   void Read() {
     const Walk walk(reclaimer_);
@@ -157,6 +230,7 @@ class Shadows {
 
   struct Answer {
     bool Young(Gfn gfn) const { return (young >> gfn.value & 1) != 0; }
+    bool Unknown(Gfn gfn) const { return (unknown >> gfn.value & 1) != 0; }
     AgeResult result;
     std::uint64_t young = 0;
     std::uint64_t unknown = 0;
@@ -165,18 +239,29 @@ class Shadows {
   // A question, of both frames or of one. What it cleared is written down;
   // after a lost race the bit is still somewhere.
   Answer Ask(AgeAction action, AgeMode mode, GfnRange range = kMemory) {
-    Answer answer;
-    answer.result = mmu_->Age(range, action, mode, OutputTo(answer));
+    const Answer answer = Question(action, mode, range);
     if (action == AgeAction::kTestAndClear) Cleared(answer);
     return answer;
   }
   Answer AskSkippingCold(Pruning pruning)
     requires(kInner == InnerAging::kSkipCold)
   {
+    const Answer answer = QuestionSkippingCold(pruning);
+    Cleared(answer);
+    return answer;
+  }
+  // The same, and nothing is written down.
+  Answer Question(AgeAction action, AgeMode mode, GfnRange range = kMemory) {
+    Answer answer;
+    answer.result = mmu_->Age(range, action, mode, OutputTo(answer));
+    return answer;
+  }
+  Answer QuestionSkippingCold(Pruning pruning)
+    requires(kInner == InnerAging::kSkipCold)
+  {
     Answer answer;
     answer.result = mmu_->AgeSkippingCold(
         kMemory, pruning, AgeAction::kTestAndClear, OutputTo(answer));
-    Cleared(answer);
     return answer;
   }
 
@@ -230,7 +315,7 @@ class Shadows {
 
   ShadowArena arena_;
   FreesAtTheEnd reclaimer_;
-  NoFlush flusher_;
+  ShadowFlusher flusher_;
   GuardedPool pool_;
   D rmaps_{arena_, pool_};
   HostedMutex mmu_lock_;
@@ -423,6 +508,161 @@ struct NewGuestAgainstAsker
   void after() {
     Require(shadows->guests() == 2, "there are two guests");
     shadows.Check();
+    shadows.Clear();
+  }
+};
+
+// --- A large page is split while others ask: its access is found in the large
+// leaf or in the parts.
+
+enum class Before { kAccessed, kCold };
+
+template <class D, Before kBefore, AgeMode kMode, Gfn kFrom>
+struct SplitAgainstAsker
+    : rl::test_suite<SplitAgainstAsker<D, kBefore, kMode, kFrom>, 2> {
+  static constexpr Plan kPlan = UpToPreemptions(1);
+  static constexpr GfnRange kAsked{kFrom, kMemory.end};
+
+  Shadows<D> shadows;
+  Plain<std::uint64_t> told;
+
+  void before() {
+    told.Set(0);
+    shadows.Make();
+    shadows.Fault(MappingOf<Level{2}>(), Rights::kRead);
+    if (kBefore == Before::kCold) {
+      (void)shadows.Question(AgeAction::kTestAndClear, AgeMode::kSlow);
+    }
+  }
+  void thread(unsigned index) {
+    if (index == 0) {
+      Require(shadows.Split(), "there is memory for a split");
+      return;
+    }
+    const auto answer =
+        shadows.Question(AgeAction::kTestAndClear, kMode, kAsked);
+    told.Set(answer.young);
+    for (Gfn gfn = kAsked.begin; gfn < kAsked.end; gfn = gfn + 1) {
+      if (kBefore == Before::kCold) {
+        Require(!answer.Young(gfn), "no part is young that nobody used");
+      } else {
+        Require(answer.Young(gfn) || answer.Unknown(gfn),
+                "who asks while a page is split is told of its access");
+      }
+    }
+  }
+  void after() {
+    for (const Gfn gfn : {kA, kB}) {
+      const bool young = IsYoung<GuardedFormat>(shadows.PartOf(gfn));
+      if (kBefore == Before::kCold) {
+        Require(!young, "no part is young that nobody used");
+      } else {
+        Require(young || (told.Get() >> gfn.value & 1) != 0,
+                "no access is lost");
+      }
+    }
+    shadows.Clear();
+  }
+};
+
+// --- The same where what is cold is skipped.
+
+template <Pruning kPruning>
+struct SplitAgainstPruning : rl::test_suite<SplitAgainstPruning<kPruning>, 2> {
+  static constexpr Plan kPlan = UpToPreemptions(1);
+
+  using Machine = Shadows<ShadowLockless, InnerAging::kSkipCold>;
+  Machine shadows;
+  Plain<std::uint64_t> told;
+
+  void before() {
+    told.Set(0);
+    shadows.Make();
+    shadows.Fault(MappingOf<Level{2}>(), Rights::kRead);
+  }
+  void thread(unsigned index) {
+    if (index == 0) {
+      Require(shadows.Split(), "there is memory for a split");
+      return;
+    }
+    const auto answer = shadows.QuestionSkippingCold(kPruning);
+    told.Set(answer.young);
+    for (const Gfn gfn : {kA, kB}) {
+      Require(answer.Young(gfn) || answer.Unknown(gfn),
+              "who asks while a page is split is told of its access");
+    }
+  }
+  void after() {
+    const auto next = shadows.QuestionSkippingCold(Pruning::kExact);
+    for (const Gfn gfn : {kA, kB}) {
+      Require(next.Young(gfn) || (told.Get() >> gfn.value & 1) != 0,
+              "no access is lost");
+      (void)shadows.PartOf(gfn);
+    }
+    shadows.Clear();
+  }
+};
+
+// --- While a CPU writes to the page.
+
+struct SplitAgainstWriter : rl::test_suite<SplitAgainstWriter, 2> {
+  static constexpr Plan kPlan = UpToPreemptions(1);
+
+  Shadows<ShadowLockless> shadows;
+  Plain<bool> wrote;
+
+  void before() {
+    wrote.Set(false);
+    shadows.Make();
+    shadows.Fault(MappingOf<Level{2}>(), Rights::kRead);
+    (void)shadows.Question(AgeAction::kTestAndClear, AgeMode::kSlow);
+  }
+  void thread(unsigned index) {
+    if (index == 0) {
+      Require(shadows.Split(Shadows<ShadowLockless>::Flushes::kChecked),
+              "there is memory for a split");
+    } else {
+      wrote.Set(shadows.Write());
+    }
+  }
+  void after() {
+    const Word part = shadows.PartOf(kA);
+    (void)shadows.PartOf(kB);
+    Require(!wrote.Get() || IsYoung<GuardedFormat>(part), "no access is lost");
+    Require(!wrote.Get() || IsDirty<GuardedFormat>(part), "no write is lost");
+    shadows.Clear();
+  }
+};
+
+// --- There is no memory for the rmap of the last part.
+
+template <AgeMode kMode>
+struct SplitInVainAgainstAsker
+    : rl::test_suite<SplitInVainAgainstAsker<kMode>, 2> {
+  static constexpr Plan kPlan = UpToPreemptions(1);
+
+  Shadows<ShadowLockless> shadows;
+  Plain<bool> told;
+
+  void before() {
+    told.Set(false);
+    shadows.Make();
+    shadows.Fault(MappingOf<Level{2}>(), Rights::kRead);
+    shadows.MapBeside();
+  }
+  void thread(unsigned index) {
+    if (index == 0) {
+      Require(!shadows.Split(), "there is no memory for a split");
+      return;
+    }
+    const auto answer = shadows.Question(AgeAction::kTestAndClear, kMode);
+    told.Set(answer.Young(kA));
+    Require(answer.Young(kA) || answer.Unknown(kA),
+            "who asks while a page is split is told of its access");
+  }
+  void after() {
+    Require(IsYoung<GuardedFormat>(shadows.Unsplit()) || told.Get(),
+            "no access is lost");
     shadows.Clear();
   }
 };

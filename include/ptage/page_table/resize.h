@@ -5,7 +5,7 @@
 // Contract
 //   Concurrently, anything that page_table.h says may happen, but for other
 //   changes of the structure: the caller holds the lock that excludes them, and
-//   is inside a LocklessWalk. Direct trees.
+//   is inside a LocklessWalk. Direct trees, but for SplitIndirect.
 //
 //   * The entry that changes is frozen, and flushed, before it gets its next
 //     value: no CPU holds a leaf of one size while it can find one of another.
@@ -14,8 +14,14 @@
 //   * A promotion that finds out too late that it cannot gives back what it
 //     took, with its bits. An entry that leads to a table is given back
 //     accessed, here and by a split.
+//   * Leaves of an indirect tree are found by other ways than the tree, too. So
+//     each part is found by these before it is present, all are before the
+//     large leaf no longer is, and only then the tree leads to them. Who asks
+//     for the large one first, and then for the parts, finds what the leaf
+//     knew. If a part cannot be made so, the others are taken back, frozen as
+//     they are, and the large leaf is put back as it was.
 //
-//   Progress: both wait for owners of frozen entries, and for the flush.
+//   Progress: all wait for owners of frozen entries, and for the flush.
 //
 // Sites (order · partner)
 //   [table.3] release store in Split     · [table.1], [spte.3]
@@ -43,11 +49,28 @@ enum class StructureOutcome {
   kNoMemory,
 };
 
+// Pages that became of others, and what stood in the way.
+struct Resized {
+  // So many.
+  std::uint64_t done = 0;
+  // Some did not, for lack of memory.
+  bool no_memory = false;
+};
+
 namespace internal {
 
 template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl>
 StructureOutcome Split(TableTree<F, M, R>& tree, Fl& flusher, Gfn gfn,
                        Level level);
+
+// The same in an indirect tree: kDone, or kNoMemory. `parts` knows how entries
+// are found besides:
+//   Add(entry, i)  from now on, frozen part `i` is; false: there was no memory
+//   Remove(entry)  the part, or the large leaf, frozen, no longer is
+// Precondition: the leaf is there, and nobody else may freeze it.
+template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl, class Parts>
+StructureOutcome SplitIndirect(TableTree<F, M, R>& tree, Fl& flusher, Gfn gfn,
+                               Level level, Parts&& parts);
 
 template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl>
 StructureOutcome Promote(TableTree<F, M, R>& tree, Fl& flusher, Gfn gfn,
@@ -95,6 +118,39 @@ StructureOutcome Split(TableTree<F, M, R>& tree, Fl& flusher, Gfn gfn,
     }
   }
   flusher.Flush(GfnRange{gfn, gfn + FramesAt<F>(level)});
+  Publish<F>(*entry, F::MakeInner(tree.memory().FrameOf(table)));
+  return StructureOutcome::kDone;
+}
+
+template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl, class Parts>
+StructureOutcome SplitIndirect(TableTree<F, M, R>& tree, Fl& flusher, Gfn gfn,
+                               Level level, Parts&& parts) {
+  PTAGE_ASSERT(level > Level{1});
+  SpteCell<F>* const entry = tree.FindEntry(gfn, level);
+  PTAGE_ASSERT(entry != nullptr);
+  Table<F>* const table = tree.NewTable(gfn, level.Below(), entry);
+  if (table == nullptr) return StructureOutcome::kNoMemory;
+  const typename F::Word large = tree.Take(*entry);
+  PTAGE_ASSERT(F::IsPresent(large) && F::IsLeaf(large, level));
+  for (unsigned i = 0; i < kEntriesPerTable<F>; ++i) {
+    (void)tree.Take(table->entries[i]);
+    if (parts.Add(table->entries[i], i)) continue;
+    while (i-- != 0) parts.Remove(table->entries[i]);
+    Restore<F>(*entry, large);
+    // Agers may be looking at its entries.
+    tree.RetireTable(tree.memory().InfoOf(table).retired);
+    return StructureOutcome::kNoMemory;
+  }
+  for (unsigned i = 0; i < kEntriesPerTable<F>; ++i) {
+    Publish<F>(table->entries[i], F::SplitLeaf(large, level, i));
+  }
+  // Were the large leaf removed before the parts were added:
+  //   split: removes the large one | asker: finds neither it nor any part, and
+  //   split: adds the parts        | calls all its frames cold.
+  parts.Remove(*entry);
+  flusher.Flush(GfnRange{gfn, gfn + FramesAt<F>(level)});
+  // Accessed, where there is such a bit. Were it not, who skips what is under
+  // clear parents (prune_nested.h) would pass over parts that are young.
   Publish<F>(*entry, F::MakeInner(tree.memory().FrameOf(table)));
   return StructureOutcome::kDone;
 }

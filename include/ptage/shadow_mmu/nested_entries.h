@@ -7,6 +7,17 @@
 // Contract
 //   * An entry is in its rmap from before it is present until after it is
 //     frozen for good (rmap.h), and is counted for as long.
+//   * A large leaf that is split is in its rmap, and counted as a large one,
+//     until its parts are in theirs and present. So who looks for all that maps
+//     a frame, and does not hold the lock all the while, looks for the large
+//     ones first (Age, ForEachEntry):
+//       asker: small rmaps: nothing   | split: the access goes from the large
+//                                     | leaf to the parts
+//       asker: large rmaps: nothing, and calls the page cold
+//     Who finds the large leaf gone, from its rmap or from the count, has read
+//     that with acquire from a release that came after the parts were added:
+//     [lockless.1], [single.1], [bit.1] and [list.1] of rmaps, [count.2] of the
+//     count; or finds the table, by [rmap.1], which was published later still.
 //   * Age is for any thread that is inside a walk. Who calls anything else
 //     holds the MMU lock as shadow_mmu.h says. So an entry is frozen only by a
 //     thread that holds it, and none is waited for.
@@ -74,6 +85,28 @@ class NestedEntries {
   std::uint64_t ZapRmap(RmapHead& head, Gfn gfn, Level level, FlushLater& flush,
                         ZapSink sink);
 
+  // What Split of an indirect tree asks for: the rmaps of the parts of a leaf
+  // that maps the page at `level` from `gfn` on, in `slot`.
+  class Parts {
+   public:
+    Parts(NestedEntries& entries, Memslot<F>& slot, Gfn gfn, Level level)
+        : entries_(entries), slot_(slot), gfn_(gfn), level_(level) {}
+
+    bool Add(Entry& part, unsigned index) {
+      const Level level = level_.Below();
+      const Gfn gfn = gfn_ + index * FramesAt<F>(level);
+      return entries_.Join(slot_.HeadOf(gfn, level), part, gfn, level) ==
+             RmapAdd::kDone;
+    }
+    void Remove(Entry& entry);
+
+   private:
+    NestedEntries& entries_;
+    Memslot<F>& slot_;
+    const Gfn gfn_;
+    const Level level_;
+  };
+
   // --- All that maps a frame of a range. See shadow_mmu.h.
 
   AgeResult Age(const Walk& walk, GfnRange range, AgeAction action,
@@ -88,14 +121,22 @@ class NestedEntries {
   void ForEachEntry(const Walk& walk, GfnRange range, FaultLock& mmu_lock,
                     Visitor&& visit)
     requires EnumerableRmaps<D>;
+  // `split(entry, level, parts)` splits one, in its tree: StructureOutcome.
+  template <class Split>
+  Resized SplitLarge(const Walk& walk, GfnRange range, Level level,
+                     Split&& split);
 
  private:
+  // The entry, frozen, is in the rmap from now on, and counted; or no longer.
+  RmapAdd Join(RmapHead& head, Entry& entry, Gfn gfn, Level level);
+  void Leave(RmapHead& head, Entry& entry, Level level);
   // Asks the large pages of `part`, which lies in the slot.
   void AgeLarge(Memslot<F>& slot, GfnRange part, AgeAction action, AgeMode mode,
                 const AgeOutput& output, AgeCounts& counts, AgeResult& result);
   void Unmap(RmapHead& head, Entry& entry, Word taken, Gfn gfn, Level level,
              ZapSink sink);
-  // Calls `visit(head, first frame, level)` for each rmap of `range`.
+  // Calls `visit(head, first frame, level)` for each rmap of `range`, those of
+  // the largest pages first.
   template <class Visitor>
   void ForEachRmap(const Walk& walk, GfnRange range, Visitor&& visit);
   // Of pages that may be mapped.
@@ -114,16 +155,40 @@ class NestedEntries {
 // ---------------------------------------------------------------------------
 
 template <SpteFormat F, TableMemory<F> M, Reclaimer R, RmapDiscipline D>
-RmapAdd NestedEntries<F, M, R, D>::Map(RmapHead& head, Entry& entry, Gfn gfn,
-                                       Level level, Word leaf) {
+RmapAdd NestedEntries<F, M, R, D>::Join(RmapHead& head, Entry& entry, Gfn gfn,
+                                        Level level) {
   // The entry is frozen: no other fault can record another frame for it.
   RecordFrame<F>(memory_, entry, gfn);
   const RmapAdd added = rmaps_.Add(head, entry);
   if (added != RmapAdd::kDone) return added;
   live_.Add(ThisThreadNumber());
   if (level != kSmall) large_.Add(ThisThreadNumber());
-  Publish<F>(entry, leaf);
   return added;
+}
+
+template <SpteFormat F, TableMemory<F> M, Reclaimer R, RmapDiscipline D>
+void NestedEntries<F, M, R, D>::Leave(RmapHead& head, Entry& entry,
+                                      Level level) {
+  const bool removed = rmaps_.Remove(head, entry);
+  PTAGE_ASSERT(removed);
+  live_.Take(ThisThreadNumber());
+  if (level != kSmall) large_.Take(ThisThreadNumber());
+}
+
+template <SpteFormat F, TableMemory<F> M, Reclaimer R, RmapDiscipline D>
+RmapAdd NestedEntries<F, M, R, D>::Map(RmapHead& head, Entry& entry, Gfn gfn,
+                                       Level level, Word leaf) {
+  const RmapAdd added = Join(head, entry, gfn, level);
+  if (added == RmapAdd::kDone) Publish<F>(entry, leaf);
+  return added;
+}
+
+template <SpteFormat F, TableMemory<F> M, Reclaimer R, RmapDiscipline D>
+void NestedEntries<F, M, R, D>::Parts::Remove(Entry& entry) {
+  const Level level =
+      entries_.memory_.InfoOf(entries_.memory_.TableOf(entry)).AtLevel();
+  const Gfn gfn = RecordedFrame<F>(entries_.memory_, entry);
+  entries_.Leave(slot_.HeadOf(gfn, level), entry, level);
 }
 
 template <SpteFormat F, TableMemory<F> M, Reclaimer R, RmapDiscipline D>
@@ -135,10 +200,7 @@ void NestedEntries<F, M, R, D>::Unmap(RmapHead& head, Entry& entry, Word taken,
                   .pfn = F::FrameOf(taken),
                   .accessed = IsYoung<F>(taken),
                   .dirty = IsDirty<F>(taken)});
-  const bool removed = rmaps_.Remove(head, entry);
-  PTAGE_ASSERT(removed);
-  live_.Take(ThisThreadNumber());
-  if (level != kSmall) large_.Take(ThisThreadNumber());
+  Leave(head, entry, level);
 }
 
 template <SpteFormat F, TableMemory<F> M, Reclaimer R, RmapDiscipline D>
@@ -178,12 +240,13 @@ AgeResult NestedEntries<F, M, R, D>::Age(const Walk& walk, GfnRange range,
   const bool large = Largest() != kSmall;
   AgeResult result;
   memslots_.ForEach(walk, range, [&](Memslot<F>& slot, GfnRange part) {
-    result |= AgeRange(rmaps_, &slot.HeadOf(part.begin, kSmall),
-                       RmapFrame{part.begin, kSmall}, part.Frames(), action,
-                       mode, output, counts);
+    // Before the small ones, which a large one may be split into meanwhile.
     if (large) {
       AgeLarge(slot, part, action, mode, output, counts, result);
     }
+    result |= AgeRange(rmaps_, &slot.HeadOf(part.begin, kSmall),
+                       RmapFrame{part.begin, kSmall}, part.Frames(), action,
+                       mode, output, counts);
   });
   return result;
 }
@@ -193,7 +256,7 @@ void NestedEntries<F, M, R, D>::AgeLarge(Memslot<F>& slot, GfnRange part,
                                          AgeAction action, AgeMode mode,
                                          const AgeOutput& output,
                                          AgeCounts& counts, AgeResult& result) {
-  for (Level level{2}; level <= F::kLargestLeaf; level = level.Above()) {
+  for (Level level = F::kLargestLeaf; level > kSmall; level = level.Below()) {
     for (Gfn from = part.begin; from < part.end;) {
       const GfnRange page = PageAround<F>(from, level);
       const GfnRange asked = part.Clip(page);
@@ -216,7 +279,7 @@ void NestedEntries<F, M, R, D>::ForEachRmap(const Walk& walk, GfnRange range,
                                             Visitor&& visit) {
   const Level largest = Largest();
   memslots_.ForEach(walk, range, [&](Memslot<F>& slot, GfnRange part) {
-    for (Level level = kSmall; level <= largest; level = level.Above()) {
+    for (Level level = largest; level >= kSmall; level = level.Below()) {
       for (Gfn from = part.begin; from < part.end;) {
         const GfnRange page = PageAround<F>(from, level);
         visit(slot.HeadOf(from, level), page.begin, level);
@@ -272,7 +335,8 @@ void NestedEntries<F, M, R, D>::ForEachEntry(const Walk& walk, GfnRange range,
 {
   const Level largest = Largest();
   memslots_.ForEach(walk, range, [&](Memslot<F>& slot, GfnRange part) {
-    for (Level level = kSmall; level <= largest; level = level.Above()) {
+    // In this order, for one may be split while the lock is not held.
+    for (Level level = largest; level >= kSmall; level = level.Below()) {
       for (Gfn from = part.begin; from < part.end;) {
         const FaultLock::Exclusive hold(mmu_lock);
         for (int i = 0; i < kRmapsAtOnce && from < part.end; ++i) {
@@ -284,6 +348,26 @@ void NestedEntries<F, M, R, D>::ForEachEntry(const Walk& walk, GfnRange range,
       }
     }
   });
+}
+
+template <SpteFormat F, TableMemory<F> M, Reclaimer R, RmapDiscipline D>
+template <class Split>
+Resized NestedEntries<F, M, R, D>::SplitLarge(const Walk& walk, GfnRange range,
+                                              Level level, Split&& split) {
+  Resized resized;
+  // What is split at one level is met again at the next.
+  ForEachRmap(walk, range, [&](RmapHead& head, Gfn gfn, Level at) {
+    if (at <= level || resized.no_memory) return;
+    Parts parts(*this, *memslots_.Find(walk, gfn), gfn, at);
+    while (Entry* const entry = rmaps_.Any(head)) {
+      if (split(*entry, at, parts) != StructureOutcome::kDone) {
+        resized.no_memory = true;
+        return;
+      }
+      ++resized.done;
+    }
+  });
+  return resized;
 }
 
 }  // namespace ptage::internal

@@ -1387,8 +1387,8 @@ _ROWS = [
     (
         "ALargeEntryIsGivenWhatOneFrameMay",
         6,
-        "vm_model_catch_test",
-        "AFewOperationsAgree",
+        "vm_nested_test",
+        "ALargeEntryIsNotGivenWhatL1AllowsOfOneFrame",
         "shadow_mmu",
         "  if (found.level > largest) {\n",
         "  if (false) {\n",

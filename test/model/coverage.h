@@ -92,7 +92,8 @@ class VmCoverage {
                                   : kDirectTree;
   }
   static bool IsAsked(const Operation& operation) {
-    return operation.op == Op::kAge || operation.op == Op::kAgeSkippingCold;
+    return operation.op == Op::kAge || operation.op == Op::kAgeSkippingCold ||
+           operation.op == Op::kSplit;
   }
   // What finds a nested guest's entry elsewhere is counted so, too: by the
   // frame that it maps.

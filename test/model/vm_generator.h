@@ -251,8 +251,16 @@ inline void VmGenerator::PlanToChange() {
     planned_.push_back(promote);
     planned_.push_back({.op = Op::kSplit,
                         .frame = age.frame,
-                        .level = leaf->second.level.Below()});
+                        .level = leaf->second.level.Below(),
+                        .asked = Asked::kDirect});
     return;
+  }
+  // Tables of shadow trees stay: not often.
+  if (nested && leaf->second.level > Level{1} && chance_.OnceIn(16)) {
+    planned_.push_back({.op = Op::kSplit,
+                        .frame = age.frame,
+                        .level = leaf->second.level.Below(),
+                        .asked = Asked::kShadow});
   }
   if (facts_.skips_cold && leaf->second.level == Level{1} &&
       chance_.OnceIn(3)) {
@@ -399,6 +407,8 @@ inline Operation VmGenerator::Candidate() {
       // Not all of a large page to the smallest.
       if (operation.frames > facts_.FramesAt(Level{2})) operation.frames = 1;
       operation.level = AnyLevel();
+      if (!chance_.OnceIn(4)) operation.asked = Asked::kDirect;
+      if (chance_.OnceIn(8)) operation.asked = Asked::kShadow;
       break;
     case Op::kPromote:
       ChooseRange(operation);

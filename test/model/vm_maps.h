@@ -178,9 +178,19 @@ class VmMaps {
         },
         sink);
   }
-  // Of the direct tree. Each returns how many were split, promoted, removed.
-  // `keep_dirty` is false in models that are wrong on purpose.
-  std::uint64_t Split(GfnRange range, Level level, bool keep_dirty);
+  // What the direct tree, or those of nested guests, map of a range of L1's
+  // frames. Returns how many were split. `keep_dirty` is false in models that
+  // are wrong on purpose.
+  enum class SplitOf { kDirect, kNested };
+  std::uint64_t Split(SplitOf of, GfnRange range, Level level, bool keep_dirty);
+  [[nodiscard]] std::vector<MappedPage> NestedPages() const {
+    std::vector<MappedPage> pages;
+    for (const auto& [where, leaf] : leaves_) {
+      if (where.first != kDirectTree) pages.emplace_back(leaf.gfn, leaf.level);
+    }
+    return pages;
+  }
+  // Of the direct tree. Each returns how many were promoted, removed.
   std::uint64_t Promote(GfnRange range, Level level);
   std::uint64_t RemoveTables(GfnRange range, std::vector<ZappedState>& sink);
 
@@ -231,16 +241,18 @@ std::uint64_t VmMaps::Zap(const Which& which, std::vector<ZappedState>& sink) {
   return zapped;
 }
 
-inline std::uint64_t VmMaps::Split(GfnRange range, Level level,
+inline std::uint64_t VmMaps::Split(SplitOf of, GfnRange range, Level level,
                                    bool keep_dirty) {
   for (std::uint64_t split = 0;; ++split) {
     const auto large = std::find_if(
         leaves_.begin(), leaves_.end(), [&](const Leaves::value_type& leaf) {
-          return leaf.first.first == kDirectTree && leaf.second.level > level &&
-                 range.Overlaps(FramesOf(leaf.first.second, leaf.second));
+          return (leaf.first.first == kDirectTree) ==
+                     (of == SplitOf::kDirect) &&
+                 leaf.second.level > level &&
+                 range.Overlaps(FramesOf(leaf.second.gfn, leaf.second));
         });
     if (large == leaves_.end()) return split;
-    const std::uint64_t first = large->first.second;
+    const auto [tree, first] = large->first;
     const std::uint64_t size = facts_.FramesAt(large->second.level);
     ModelLeaf part = large->second;
     part.dirty &= keep_dirty;
@@ -248,11 +260,11 @@ inline std::uint64_t VmMaps::Split(GfnRange range, Level level,
     part.level = part.level.Below();
     const std::uint64_t step = facts_.FramesAt(part.level);
     for (std::uint64_t at = 0; at < size; at += step) {
-      leaves_[{kDirectTree, first + at}] = part;
+      leaves_[{tree, first + at}] = part;
       part.gfn += step;
       part.pfn += step;
     }
-    tables_.insert({kDirectTree, part.level.value, first});
+    tables_.insert({tree, part.level.value, first});
   }
 }
 

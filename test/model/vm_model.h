@@ -132,6 +132,7 @@ class VmModel {
   VmMaps maps_;
   std::map<std::uint64_t, ModelSlot> slots_;
   std::vector<L1Map> l1_;
+  std::uint64_t nested_splits_ = 0;
 };
 
 // ---------------------------------------------------------------------------
@@ -196,8 +197,20 @@ inline void VmModel::Do(const Operation& operation, const Outcome& real,
       outcome.count = maps_.RemoveTables(range, sink);
       return;
     case Op::kSplit:
-      outcome.count = maps_.Split(range, operation.level,
-                                  !options_.forgets_dirty_of_splits);
+      if (operation.asked != Asked::kShadow) {
+        outcome.count =
+            maps_.Split(VmMaps::SplitOf::kDirect, range, operation.level,
+                        !options_.forgets_dirty_of_splits);
+      }
+      if (operation.asked != Asked::kDirect &&
+          SplitFits(maps_.NestedPages(), facts_, range, operation.level,
+                    options_.cap, nested_splits_)) {
+        const std::uint64_t split =
+            maps_.Split(VmMaps::SplitOf::kNested, range, operation.level,
+                        !options_.forgets_dirty_of_splits);
+        outcome.count += split;
+        nested_splits_ += split;
+      }
       return;
     case Op::kPromote:
       outcome.count = maps_.Promote(range, operation.level);

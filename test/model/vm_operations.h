@@ -33,7 +33,7 @@ enum class Op : unsigned {
   kZap,               // direct MMU alone, as the next three
   kZapRecursive,
   kRemoveTables,
-  kSplit,       // to leaves of `level`
+  kSplit,       // to leaves of `level`, what `asked` maps
   kPromote,     // to leaves of `level`
   kClearDirty,  // direct MMU alone, as the next two
   kWriteProtect,

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <compare>
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <utility>
@@ -104,6 +105,44 @@ struct TableState {
 
   friend auto operator<=>(const TableState&, const TableState&) = default;
 };
+
+// A page of L1 that a nested guest's leaf maps: first frame and level.
+using MappedPage = std::pair<std::uint64_t, Level>;
+
+// Splits of nested leaves in the life of a VM, whose tables stay; and entries
+// after a split. At most.
+inline constexpr std::uint64_t kMostSplits = 128;
+inline constexpr std::uint64_t kMostEntries = 32'768;
+
+// Whether there is room for it when all that these leaves map of a range is
+// split to leaves of `level`: no rmap of `cap` entries becomes full, and no
+// memory is short, after so many splits `before`. What cannot be split for lack
+// of that depends on disciplines, and tests of one leaf are for it. To be sure,
+// all leaves that are split are counted to each other, and three tables to
+// each.
+[[nodiscard]] inline bool SplitFits(const std::vector<MappedPage>& leaves,
+                                    const FormatFacts& facts, GfnRange range,
+                                    Level level, std::uint32_t cap,
+                                    std::uint64_t before) {
+  GfnRange around = range;
+  std::uint64_t split = 0;
+  for (const auto& [first, size] : leaves) {
+    const GfnRange page = facts.PageAround(first, size);
+    if (size <= level || !range.Overlaps(page)) continue;
+    ++split;
+    around.begin = std::min(around.begin, page.begin);
+    around.end = std::max(around.end, page.end);
+  }
+  std::map<MappedPage, std::uint32_t> others;
+  std::uint32_t most = 0;
+  for (const MappedPage& leaf : leaves) {
+    if (around.Overlaps(facts.PageAround(leaf.first, leaf.second))) {
+      most = std::max(most, ++others[leaf]);
+    }
+  }
+  return split + most <= cap && before + 3 * split <= kMostSplits &&
+         leaves.size() + 3 * split * facts.FramesAt(Level{2}) <= kMostEntries;
+}
 
 // A table of entries of level 1, by tree and first frame.
 using LeafTable = std::pair<unsigned, std::uint64_t>;

@@ -23,6 +23,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "ptage/dirty.h"
+#include "ptage/fault_lock.h"
 #include "ptage/guest_walk.h"
 #include "ptage/harvest.h"
 #include "ptage/memory.h"
@@ -64,7 +65,7 @@ class VmUnderTest {
   static constexpr unsigned kMostGuests = VmType::Shadow::kMostGuests;
   // Tables and chunks are never short.
   static constexpr std::size_t kTables = 384;
-  static constexpr std::size_t kChunks = 1024;
+  static constexpr std::size_t kChunks = kMostEntries / 2;
   // Few entries make an rmap full.
   static constexpr std::uint32_t kCap = 10;
 
@@ -141,6 +142,7 @@ class VmUnderTest {
   void Age(const Operation& operation, Outcome& outcome);
   void AgeSkippingCold(const Operation& operation, Outcome& outcome);
   void CollectDirty(const Operation& operation, Outcome& outcome);
+  std::uint64_t Split(const Operation& operation);
   void Edit(const Operation& operation, Outcome& outcome, ZapSink sink);
   // `marked`: whether the entry above is.
   void AppendTable(unsigned tree, const Table<F>& table, Level level,
@@ -177,6 +179,7 @@ class VmUnderTest {
   std::set<Page> mapped_;
   std::vector<LeafTable> marked_;
   std::vector<LeafState> hidden_;
+  std::uint64_t nested_splits_ = 0;
 };
 
 // ---------------------------------------------------------------------------
@@ -233,8 +236,7 @@ Outcome VmUnderTest<F, Discipline, kInner>::Apply(const Operation& operation) {
       outcome.count = vm_.tdp().RemoveTables(Enter(), range, sink);
       break;
     case Op::kSplit:
-      outcome.count =
-          vm_.tdp().SplitLarge(Enter(), range, operation.level).done;
+      outcome.count = Split(operation);
       break;
     case Op::kPromote:
       outcome.count =
@@ -399,6 +401,38 @@ void VmUnderTest<F, Discipline, kInner>::CollectDirty(
       vm_.tdp().ClearDirty(walk, operation.Range(), answer.output());
   }
   answer.MoveTo(outcome);
+}
+
+template <SpteFormat F, template <class> class Discipline, InnerAging kInner>
+std::uint64_t VmUnderTest<F, Discipline, kInner>::Split(
+    const Operation& operation) {
+  const GfnRange range = operation.Range();
+  const Walk walk = Enter();
+  std::uint64_t split = 0;
+  if (operation.asked != Asked::kShadow) {
+    split = vm_.tdp().SplitLarge(walk, range, operation.level).done;
+  }
+  if (operation.asked == Asked::kDirect) return split;
+  const FaultLock::Exclusive hold(vm_.fault_lock());
+  std::vector<MappedPage> leaves;
+  for (unsigned guest = 0; guest < vm_.shadow().guests(); ++guest) {
+    std::uint64_t budget = ~std::uint64_t{0};
+    (void)vm_.shadow()
+        .tree(NestedGuest{guest})
+        .Visit(walk, GfnRange{Gfn{0}, Gfn{facts_.frames}}, budget,
+               [&](SpteCell<F>& entry, typename F::Word, Gfn, Level level) {
+                 leaves.emplace_back(RecordedFrame<F>(arena_, entry).value,
+                                     level);
+                 return true;
+               });
+  }
+  if (!SplitFits(leaves, facts_, range, operation.level, kCap,
+                 nested_splits_)) {
+    return split;
+  }
+  const Resized nested = vm_.shadow().SplitLarge(walk, range, operation.level);
+  nested_splits_ += nested.done;
+  return split + nested.done;
 }
 
 template <SpteFormat F, template <class> class Discipline, InnerAging kInner>

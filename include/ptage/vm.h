@@ -7,12 +7,12 @@
 // Contract
 //   * Any threads may call any function concurrently, none of them inside a
 //     walk or holding the MMU lock.
-//   * Fault and NestedFault install under the MMU lock, shared. What zaps
-//     nested entries holds it exclusively, and so does a nested fault that has
-//     to zap first, or whose discipline cannot do with less. Where faults set
-//     accessed and dirty bits, both first try without it (fast_fault.h). A
-//     fault that meets a frozen entry, an open invalidation or an ended one
-//     answers kRetry.
+//   * Fault and NestedFault install under the MMU lock, shared. What zaps or
+//     splits nested entries holds it exclusively, and so does a nested fault
+//     that has to zap first, or whose discipline cannot do with less. Where
+//     faults set accessed and dirty bits, both first try without it
+//     (fast_fault.h). A fault that meets a frozen entry, an open invalidation
+//     or an ended one answers kRetry.
 //   * When Invalidate returns, no entry maps a frame of the range as it was
 //     before, no CPU uses such a translation, and each accessed and dirty bit
 //     is with the sink: the frames' data may be read, and the frames given

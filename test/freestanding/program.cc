@@ -357,6 +357,18 @@ void CheckRmaps() {
   Expect(domain.stats().Held() == 0 && arena.InUse() == 0);
 }
 
+// In no rmap.
+template <SpteFormat F>
+struct CountedParts {
+  bool Add(SpteCell<F>&, unsigned) {
+    ++added;
+    return true;
+  }
+  void Remove(SpteCell<F>&) { ++removed; }
+  unsigned added = 0;
+  unsigned removed = 0;
+};
+
 template <SpteFormat F>
 void CheckTrees() {
   Block<F>& block = g_block<F>;
@@ -495,6 +507,15 @@ void CheckTrees() {
                  .young);
       Expect(read.examined == 1 && !IsYoung<F>(ReadOnce(*entry, kRelaxed)));
     }
+    Expect(nested.Claim(walk, range.begin, Level{2}, entry) ==
+           MapOutcome::kDone);
+    RecordFrame<F>(arena, *entry, Gfn{0});
+    Publish<F>(*entry, F::MakeLeaf(Pfn{many}, Level{2}, Rights::kRead));
+    CountedParts<F> parts;
+    Expect(nested.Split(walk, range.begin, Level{2}, parts) ==
+           StructureOutcome::kDone);
+    Expect(parts.added == kEntriesPerTable<F> && parts.removed == 1);
+    Expect(nested.Lookup(walk, range.begin + 1).level == Level{1});
   }
   domain.Synchronize();
   Expect(arena.InUse() == 0);

@@ -311,9 +311,11 @@ TYPED_TEST(RangeTest, PagesOfAHigherLevelAnswerForEachOfTheirFrames) {
   std::vector<RmapHead> heads(2 * this->kPerTable);
   const Gfn first{this->kPerTable * 64};
   for (std::size_t i = 0; i < heads.size(); ++i) {
+    const typename F::Word leaf =
+        F::MakeLeaf(Pfn{i * this->kPerTable}, Level{2}, Rights::kAll);
     this->machine_.MustAdd(heads[i], this->entry(i),
                            first + i * this->kPerTable,
-                           i % 3 == 0 ? Truth<F>::kYoung : Truth<F>::kCold);
+                           i % 3 == 0 ? Used<F>(leaf, Rights::kRead) : leaf);
   }
   const RmapFrame frame{first, Level{2}};
   const LocklessWalk<EpochDomain<>> walk(this->machine_.domain());

@@ -6,10 +6,11 @@ where they stand:
 
   * the block at the top of a file documents the file;
   * a block right above a declaration documents it, and those that follow without an
-    empty line or a comment of their own;
+    empty line or a comment of their own; of a type, not its members;
   * a comment behind an enumerator, a member or a macro documents that one;
   * a class that has the header's name is what the header is about, and has its summary;
-  * a member that a concept asks for is as the concept says;
+  * a member that a concept asks for is as the concept says, where the header has all
+    that the concept asks for;
   * a constructor, a comparison of all members, a conversion to bool and an alias need
     say nothing.
 
@@ -49,15 +50,24 @@ def documented(texts):
 
 
 def names_of_concepts(texts):
-    """The names that the concepts in some headers ask for: each with its concepts."""
+    """The concepts in some headers: of each the names that it asks for."""
     found = {}
     for text in texts:
         for name, body in re.findall(r"^concept (\w+) =(.*?);\n\n", text,
                                      re.M | re.S):
-            body = re.sub(r"//.*", "", body)
-            for asked in re.findall(r"(?:::|\.)(?:template )?(\w+)", body):
-                if name not in found.setdefault(asked, []):
-                    found[asked].append(name)
+            body = re.sub(r"//.*|\b(std|internal)::(template )?\w+", "", body)
+            found[name] = set(re.findall(r"(?:::|\.)(?:template )?(\w+)", body))
+    return found
+
+
+def modelled(concepts, lines):
+    """The names that a header's types have for a concept's sake, each with the concept:
+    of those that it has everything for, the one that asks for the most."""
+    words = set(re.findall(r"\w+", re.sub(r"//.*", "", "\n".join(lines))))
+    found = {}
+    for concept in sorted(concepts, key=lambda name: len(concepts[name])):
+        if concepts[concept] <= words:
+            found.update(dict.fromkeys(concepts[concept], concept))
     return found
 
 
@@ -168,6 +178,7 @@ def filtered(lines, subject, concepts):
       concepts: of names_of_concepts.
     """
     subject = subject.replace("_", "")
+    concepts = modelled(concepts, lines)
     summary = "See the top of the file."
     scopes = Scopes()
     result = []
@@ -223,6 +234,7 @@ def filtered(lines, subject, concepts):
             speaks = None
         said = BEHIND.match(line)
         begins = scopes.between()
+        outside = len(scopes.open)
         scopes.read(line)
         if said and scopes.declares() and not re.match(r"#(?!define)", line):
             behind = line.index("// ")
@@ -243,11 +255,13 @@ def filtered(lines, subject, concepts):
                 elif name.lower() == subject and kind:
                     said = summary
                 elif name in concepts and scopes.nested():
-                    said = f"As {concepts[name][0]} says."
+                    said = f"As {concepts[name]} says."
                 elif scopes.nested():
                     said = understood(head, scopes.classes)
                 if said:
                     line = f"{indent}/** {said} */ {line.strip()}"
+        if len(scopes.open) > outside and scopes.declares():
+            speaks = None  # of the type, not of what is in it
         result.append(line)
         at += 1
     return result

@@ -125,6 +125,7 @@ class AddressSpaces : public AgeQuestions<AddressSpaces<Mmu, kSpaces>> {
     }
     return counts;
   }
+  // In all spaces; the sum.
   std::uint64_t LiftProtection(const Walk& walk, GfnRange range) {
     std::uint64_t lifted = 0;
     for (Mmu& space : spaces_) lifted += space.LiftProtection(walk, range);

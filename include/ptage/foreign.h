@@ -58,26 +58,31 @@
 
 namespace ptage {
 
-// What may be wrong with an entry, see the contract; and how many kinds there
-// are.
-enum class ForeignError { kOutside, kReserved, kCycle, kTooMany };
+// What may be wrong with an entry: see the contract.
+enum class ForeignError {
+  kOutside,   // it points to a table in memory that is not admitted
+  kReserved,  // it has bits that a processor wants clear
+  kCycle,     // it points to a table that the walk is inside of
+  kTooMany,   // it points to a table, and most_tables were entered
+};
+// How many kinds there are.
 inline constexpr unsigned kForeignErrors = 4;
 
 // An entry that something is wrong with.
 struct ForeignFinding {
-  ForeignError error;
-  Gfn gfn;  // the first frame that it would cover
-  Level level;
-  std::uint64_t word;
+  ForeignError error;  // what is wrong
+  Gfn gfn;             // the first frame that it would cover
+  Level level;         // of the table that it lies in
+  std::uint64_t word;  // as it was read
 };
 
 // What walks through one ForeignTree found. An entry that several read counts
 // each time.
 struct ForeignReport {
-  std::uint64_t tables = 0;  // entered, the root too
-  std::uint64_t count[kForeignErrors] = {};
-  bool any = false;
-  ForeignFinding first{};  // if any
+  std::uint64_t tables = 0;                  // entered, the root too
+  std::uint64_t count[kForeignErrors] = {};  // entries, by ForeignError
+  bool any = false;                          // whether one was malformed
+  ForeignFinding first{};                    // if any
 
   // How many entries were wrong in this way.
   [[nodiscard]] std::uint64_t Of(ForeignError error) const {
@@ -123,6 +128,7 @@ class ForeignTree {
   // False if the memory does not admit the root, or it is not aligned to its
   // size, as processors want it.
   [[nodiscard]] bool valid() const { return valid_; }
+  // What all walks through it have found.
   [[nodiscard]] const ForeignReport& report() const { return report_; }
 
   // As PageTable::Visit: `visit(entry, seen, gfn, level)` of well-formed

@@ -54,7 +54,7 @@ class Gate {
   Gate(const Gate&) = delete;
   Gate& operator=(const Gate&) = delete;
 
-  // Not while the gate is closed, or about to be.
+  // Goes inside: not while the gate is closed, or about to be. Wait-free.
   // `hint` differs between threads that run at the same time, as far as it can.
   [[nodiscard]] Pass TryEnter(unsigned hint = ThreadHint());
   // Precondition: `pass` is of a TryEnter, and was not used.
@@ -63,6 +63,7 @@ class Gate {
   // Calls `wait()` again and again, as long as anyone is inside.
   template <class Wait>
   void Close(Wait&& wait);
+  // Lets threads in again. Precondition: the caller has closed it.
   void Open();
 
  private:

@@ -46,7 +46,7 @@ namespace ptage {
 
 // What taking a page comes to.
 enum class TakeOutcome {
-  kTaken,
+  kTaken,  // it is the caller's: nobody maps it any more
   kInUse,  // accessed, or changing hands; nothing was taken
   kLarge,  // a larger leaf covers it, and was not accessed; nothing was taken
 };
@@ -62,13 +62,13 @@ class HeldLeaves {
     SpteCell<F>* entry = nullptr;
     // What is put back; without the accessed bit.
     typename F::Word word = F::kEmpty;
-    // The first frame that it covers, and its size.
-    Gfn gfn;
-    Level level;
+    Gfn gfn;      // the first frame that it covers
+    Level level;  // its size
   };
 
   // `room`, for so many leaves, outlives this.
   HeldLeaves(Leaf* room, std::size_t size) : room_(room), size_(size) {}
+  // Puts back what is held.
   ~HeldLeaves() { GiveBack(); }
   HeldLeaves(const HeldLeaves&) = delete;
   HeldLeaves& operator=(const HeldLeaves&) = delete;

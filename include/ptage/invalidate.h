@@ -46,7 +46,8 @@ class InvalidateSequence {
     return ReadOnce(sequence_, kAcquire);
   }
 
-  // Both wait for the lock, exclusively.
+  // Opens an invalidation of the range, and closes it. Both wait for the lock,
+  // exclusively. Precondition of End: one of the same range is open.
   void Begin(GfnRange range);
   void End(GfnRange range);
 

@@ -108,13 +108,14 @@ class LegacyShadow : public AgeQuestions<LegacyShadow<F, M, R, Fl, D, G, L1>> {
   // own addresses. If the discipline's chunks are retired, they are to this
   // very reclaimer.
   struct Parts {
-    M& memory;
-    R& reclaimer;
-    Fl& flusher;
-    D& rmaps;
-    HostedMutex& mmu_lock;
-    const L1& guest;
+    M& memory;              // for tables
+    R& reclaimer;           // of removed tables
+    Fl& flusher;            // of all CPUs that run the guest
+    D& rmaps;               // of all entries
+    HostedMutex& mmu_lock;  // what faults share, and who zaps has alone
+    const L1& guest;        // its memory
   };
+  // How large the guest is, and what may be spent on it.
   struct Limits {
     // The guest has frames 0 … frames − 1.
     std::uint64_t frames = 0;
@@ -192,6 +193,7 @@ class LegacyShadow : public AgeQuestions<LegacyShadow<F, M, R, Fl, D, G, L1>> {
   // it faults; to keep faults out for longer, hold an invalidation of the
   // frames open around it. Returns how many entries.
   std::uint64_t ZapFrames(GfnRange range, ZapSink sink);
+  // Those that keep faults out.
   [[nodiscard]] InvalidateSequence& invalidations() { return invalidations_; }
 
   // Tests or clears every leaf that maps a frame of `range`.

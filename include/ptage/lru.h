@@ -8,12 +8,11 @@
 //   thread calls at a time. Page p is the p-th of the range that the owner has
 //   in mind.
 //
-//   * State: one word a page (kBytesPerPage), and a constant. It holds no
-//   lists:
-//     an evictor looks at kSegment words at a time, ranks the pages among them
-//     that are in memory, and takes of the oldest generation those that rank
-//     lowest, a kBatchShare-th of all, before it looks again; of a small memory
-//     more, or the looks would cost more than they are worth.
+//   * State: one word a page (kBytesPerPage), and a constant. There are no
+//     lists: an evictor looks at kSegment words at a time, ranks the pages
+//     among them that are in memory, and takes of the oldest generation those
+//     that rank lowest, a kBatchShare-th of all, before it looks again; of a
+//     small memory more, or the looks would cost more than they are worth.
 //   * Generations are kGenerations shares of a segment's pages, in the order of
 //     their ranks (reuse_model.h): a page's place follows from its tier and
 //     from when it was last found in use, so that aging a page is one

@@ -29,6 +29,7 @@ namespace ptage {
 // A page of a page table, as hardware sees it.
 template <SpteFormat F>
 struct Table {
+  // By their index. Any thread, by the rules of spte.h.
   SpteCell<F> entries[kEntriesPerTable<F>];
 };
 
@@ -43,11 +44,13 @@ template <SpteFormat F>
 struct TableInfo {
   // First, so that a Retired leads to its TableInfo.
   Retired retired;
+  // The table that it stands beside.
   Table<F>* table = nullptr;
   // The first frame, in the address space that the table translates, below it.
   Plain<std::uint64_t> base;
   // The level of its entries.
   Plain<int> level;
+  // Its TableKind.
   Plain<std::uint32_t> kind;
   // The entry that points to it; null for a root.
   Plain<SpteCell<F>*> parent;
@@ -62,7 +65,9 @@ struct TableInfo {
   }
 };
 
-// Memory for tables of one format. All but Allocate and Free are pure lookups.
+// Memory for tables of one format. All but Allocate and Free are pure lookups,
+// by any thread. Allocate is called inside walks and under locks: it must not
+// wait for a walk, nor for a fault.
 //   Allocate(kind)   a table that nobody else uses, its info's `gfns` set if
 //                    `kind` is indirect; null if there is no memory. Its
 //                    entries have no particular value. Any thread.
@@ -94,14 +99,16 @@ concept TableMemory =
 
 // Drops cached translations, of leaves and of inner entries. When Flush returns
 // no CPU uses, for a frame in `range` (of the address space that the tables
-// translate), an entry that it read before the call, nor writes to one.
+// translate), an entry that it read before the call, nor writes to one. Any
+// threads call it, also at once, while entries are frozen, inside walks and
+// under locks: it may wait for CPUs, but not for one that waits for these.
 template <class T>
 concept Flusher =
     requires(T& flusher, GfnRange range) { flusher.Flush(range); };
 
 // For tables that no CPU walks.
 struct NoFlush {
-  void Flush(GfnRange) {}
+  void Flush(GfnRange) {}  // does nothing
 };
 
 // The table of a root that leads to `gfn`, a frame that the tree can translate.

@@ -83,7 +83,7 @@ class Memslot {
   [[nodiscard]] Rights rights() const { return rights_; }
   // Where the memory is seen.
   [[nodiscard]] SpaceSet spaces() const { return spaces_; }
-  // Precondition of all below: `gfn` is in the slot.
+  // The host frame behind it. Precondition of all below: `gfn` is in the slot.
   [[nodiscard]] Pfn FrameOf(Gfn gfn) const {
     return base_ + (gfn - frames_.begin);
   }

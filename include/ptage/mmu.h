@@ -21,9 +21,10 @@ namespace ptage {
 // A frame of a nested guest (L2): what its own tables, kept by the guest (L1),
 // translate to a Gfn.
 struct NestedGfn {
-  std::uint64_t value = 0;
+  std::uint64_t value = 0;  // in frames
 
   friend constexpr auto operator<=>(NestedGfn, NestedGfn) = default;
+  // The frame so many further on. Precondition: there is one.
   friend constexpr NestedGfn operator+(NestedGfn gfn, std::uint64_t frames) {
     return NestedGfn{gfn.value + frames};
   }
@@ -31,8 +32,8 @@ struct NestedGfn {
 
 // The frames begin … end − 1 of a nested guest.
 struct NestedRange {
-  NestedGfn begin;
-  NestedGfn end;
+  NestedGfn begin;  // the first
+  NestedGfn end;    // the one behind the last
 };
 
 // A nested guest, by number: each has frames of its own. The first is always
@@ -54,7 +55,7 @@ struct NestedMapping {
 // What a fault comes to. But for kRetry and kNoMemory, trying again at once
 // changes nothing.
 enum class FaultOutcome {
-  kMapped,
+  kMapped,        // an entry was made, which allows the access
   kFixed,         // an entry was there, and allows the access from now on
   kSpurious,      // an entry that allows the access is there already
   kRetry,         // raced with a change: leave the fault path, then try again
@@ -63,7 +64,7 @@ enum class FaultOutcome {
   kReflected,     // L1's own tables do not allow it: L1 gets the fault
   kGuestTable,    // a write to a frame that holds a table of the guest's: it is
                   // to be carried out for it (legacy_shadow.h)
-  kNoMemory,
+  kNoMemory,      // for a table, or for the list of a frame's entries
 };
 
 // What a fast fault comes to, if it is not for the slow path, or where the slow
@@ -87,7 +88,8 @@ enum class FaultOutcome {
 struct ZappedLeaf {
   Gfn gfn;      // the first frame
   Level level;  // its size
-  Pfn pfn;
+  Pfn pfn;      // the first host frame
+  // Since the bit was last cleared.
   bool accessed;
   bool dirty;
 };

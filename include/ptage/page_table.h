@@ -92,6 +92,7 @@ class PageTable {
   [[nodiscard]] bool valid() const { return tree_.root() != nullptr; }
   // The first of its tables, where it has several (kRootTables<F>).
   [[nodiscard]] Table<F>* root() const { return tree_.root(); }
+  // What its tables come from.
   [[nodiscard]] M& memory() const { return tree_.memory(); }
   // For other headers of this library, which go through the tables themselves.
   [[nodiscard]] const Tables& tables() const { return tree_; }
@@ -274,9 +275,8 @@ MapOutcome PageTable<F, M, R, Fl, L>::Map(const Walk& walk, Gfn gfn,
   if (found != MapOutcome::kDone) return found;
   if constexpr (kStable) {
     // Were the leaf installed at once, by compare-and-swap from empty:
-    //   fault: finds the entry empty        | remover: gives the table away
-    //   fault: installs, and is done        | builder: opens it for other
-    //   frames
+    //   fault: finds the entry empty  | remover: gives the table away
+    //   fault: installs, and is done  | builder: opens it for other frames
     // and those frames lead to this page.
     if (!Freeze<F>(*entry, F::kEmpty)) return MapOutcome::kRetry;
     if (!tree_.IsHere(*entry, gfn, level)) {

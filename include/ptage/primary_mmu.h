@@ -84,16 +84,17 @@ class PrimaryMmu : public AgeQuestions<PrimaryMmu<F, M, R, Fl, C>> {
 
   // A range that the process may use.
   struct Mapping {
-    // Which one, what it may do there, and of which kind it is.
-    GfnRange frames;
-    Rights rights;
-    MappingKind kind;
+    GfnRange frames;   // which one: numbers of pages of the process
+    Rights rights;     // what it may do there
+    MappingKind kind;  // whose the pages are
   };
   // Where a page is, and how much around it is there in one piece.
   struct Resident {
-    Pfn pfn;
-    Level level = Level{1};
+    Pfn pfn;                 // the page's own host frame
+    Level level = Level{1};  // the largest leaf that may map it
   };
+  // Where the page is; nothing if it is not there, and is to be brought first.
+  // Called under the lock of the page's leaf table: it must not wait.
   using Resolve = absl::FunctionRef<std::optional<Resident>(Gfn)>;
 
   // All outlive the MMU. Its addresses are the frames 0 … frames − 1. Check

@@ -26,6 +26,7 @@ namespace ptage {
 // Embedded in what is to be freed later, so that retiring never allocates. The
 // scheme owns it from Retire until it calls `free`.
 struct Retired {
+  // For the scheme alone: what it links it to.
   Retired* next = nullptr;
   // For the scheme alone: when the object was retired.
   std::uint64_t stamp = 0;

@@ -46,6 +46,7 @@ namespace ptage {
 // The word. Zero-filled memory is a valid array of empty heads. Only a
 // discipline looks inside.
 struct RmapHead {
+  // Nothing, the address of the only entry, or that of a list: RmapWord.
   Cell<std::uintptr_t> word{std::uintptr_t{0}};
 };
 
@@ -58,14 +59,14 @@ inline constexpr std::uint32_t kDefaultRmapCap = 1000;
 // What Add comes to. But for kDone nothing was added.
 enum class RmapAdd {
   kDone,
-  kFull,  // the cap is reached: zap what is there, then try again
-  kNoMemory,
+  kFull,      // the cap is reached: zap what is there, then try again
+  kNoMemory,  // for a chunk of the list
 };
 
 // The page that an rmap is about.
 struct RmapFrame {
-  Gfn gfn;
-  Level level;
+  Gfn gfn;      // its first frame
+  Level level;  // its size
 };
 
 namespace internal {

@@ -98,6 +98,7 @@ class ShadowMmu : public AgeQuestions<ShadowMmu<F, M, R, Fl, D, kInner>> {
         guests_(0) {
     (void)AddGuest();
   }
+  // Precondition: no other thread uses the MMU, and no CPU its tables.
   ~ShadowMmu();
 
   // False if there was no memory for the first guest's root.
@@ -109,6 +110,7 @@ class ShadowMmu : public AgeQuestions<ShadowMmu<F, M, R, Fl, D, kInner>> {
   // the MMU lock is held, exclusively.
   static constexpr std::uint32_t kMostGuests = 16;
   [[nodiscard]] std::optional<NestedGuest> AddGuest();
+  // How many there are.
   [[nodiscard]] std::uint32_t guests() const {
     // [shadow.3] acquire, pairs with [shadow.2].
     return ReadOnce(guests_, kAcquire);

@@ -44,7 +44,8 @@ class ShardedCount {
   ShardedCount(const ShardedCount&) = delete;
   ShardedCount& operator=(const ShardedCount&) = delete;
 
-  // `hint` differs between threads that run at the same time, as far as it can.
+  // One more. `hint` differs between threads that run at the same time, as far
+  // as it can.
   void Add(unsigned hint = ThreadHint()) {
     // Read first, or each addition would take the line from every asker.
     if (ReadOnce(ever_, kRelaxed) == 0) {
@@ -52,11 +53,13 @@ class ShardedCount {
     }
     FetchAdd(shards_[hint % kShards].added, std::uint64_t{1}, kRelaxed);
   }
+  // One less: one that was added.
   void Take(unsigned hint = ThreadHint()) {
     // [count.1] release, pairs with [count.2]: with the removal its addition is
     // seen.
     FetchAdd(shards_[hint % kShards].taken, std::uint64_t{1}, kRelease);
   }
+  // How many there are, as the contract says.
   [[nodiscard]] std::uint64_t Count() const;
 
  private:

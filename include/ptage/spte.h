@@ -161,6 +161,7 @@ inline constexpr bool kHardwareDirty = [] {
     return true;
   }
 }();
+// Whether a fault sets one of them.
 template <SpteFormat F>
 inline constexpr bool kMarkedByFaults =
     !kHardwareAccessed<F> || !kHardwareDirty<F>;
@@ -169,7 +170,8 @@ inline constexpr bool kMarkedByFaults =
 template <SpteFormat F>
 inline constexpr unsigned kEntriesPerTable = 1u << F::kIndexBits;
 
-// Frames that an entry at `level` covers.
+// Frames that an entry at `level` covers. Precondition: `level` is one of the
+// format's, or the one above its root.
 template <SpteFormat F>
 [[nodiscard]] constexpr std::uint64_t FramesAt(Level level) {
   return std::uint64_t{1} << (F::kIndexBits * (level.value - 1));
@@ -309,9 +311,9 @@ AgeResult TestClearYoung(SpteCell<F>& entry);
 template <SpteFormat F>
 AgeResult TestClearYoungFastOnly(SpteCell<F>& entry);
 
-// Installs `word`, which is present, if the entry still maps nothing. For
-// entries that need no record; what the caller wrote before is visible as with
-// Publish.
+// Installs `word`, which is present, if the entry still maps nothing. False: it
+// does not, or is frozen, and is as it was. For entries that need no record;
+// what the caller wrote before is visible as with Publish.
 template <SpteFormat F>
 [[nodiscard]] bool Install(SpteCell<F>& entry, typename F::Word word);
 
@@ -336,7 +338,7 @@ void Empty(SpteCell<F>& entry);
 
 // What Zap comes to.
 enum class ZapOutcome {
-  kZapped,
+  kZapped,  // the sink has it
   kAbsent,  // there was nothing to zap
   kFrozen,  // owned by another thread: not touched
 };

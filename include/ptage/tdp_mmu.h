@@ -104,6 +104,7 @@ class TdpMmu : public AgeQuestions<TdpMmu<F, M, R, Fl, kInner>> {
   TakeOutcome Freeze(const Walk& walk, GfnRange page, HeldLeaves<F>& held) {
     return FreezeLeaves(tree_, walk, page, held);
   }
+  // A leaf that was taken, as sinks of an MMU get it.
   static ZappedLeaf Zapped(const TakenLeaf<F>& leaf) {
     return ZappedLeaf{.gfn = leaf.gfn,
                       .level = leaf.level,
@@ -136,6 +137,7 @@ class TdpMmu : public AgeQuestions<TdpMmu<F, M, R, Fl, kInner>> {
   {
     return ptage::WriteProtect(tree_, walk, flusher, range, output);
   }
+  // Flushes nothing.
   std::uint64_t LiftProtection(const Walk& walk, GfnRange range)
     requires(WriteProtectable<F>)
   {

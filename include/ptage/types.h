@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //
 // The words of the library: frames, levels, ranges, and what an aging question
-// answers. Values only; nothing here is shared between threads.
+// answers. Values only; nothing here is shared between threads, but for the
+// bits and counts of the caller's that an answer is written to.
+//
+// A frame is as large as the smallest page of the format (2^kPageBits bytes):
+// 4 KiB, but for ARM64's granules of 16 and 64 KiB.
 
 #ifndef PTAGE_TYPES_H_
 #define PTAGE_TYPES_H_
@@ -13,12 +17,13 @@
 
 namespace ptage {
 
-// Guest frame number: a guest-physical address ÷ 4 KiB. For a page table, a
-// frame of the address space that the table translates.
+// Guest frame number: a guest-physical address ÷ the size of a frame. For a
+// page table, a frame of the address space that the table translates.
 struct Gfn {
-  std::uint64_t value = 0;
+  std::uint64_t value = 0;  // in frames
 
   friend constexpr auto operator<=>(Gfn, Gfn) = default;
+  // The frame so many further on. Precondition: there is one.
   friend constexpr Gfn operator+(Gfn gfn, std::uint64_t frames) {
     return Gfn{gfn.value + frames};
   }
@@ -28,11 +33,12 @@ struct Gfn {
   }
 };
 
-// Page frame number: a host-physical address ÷ 4 KiB.
+// Page frame number: a host-physical address ÷ the size of a frame.
 struct Pfn {
-  std::uint64_t value = 0;
+  std::uint64_t value = 0;  // in frames
 
   friend constexpr auto operator<=>(Pfn, Pfn) = default;
+  // The frame so many further on. Precondition: there is one.
   friend constexpr Pfn operator+(Pfn pfn, std::uint64_t frames) {
     return Pfn{pfn.value + frames};
   }
@@ -41,7 +47,7 @@ struct Pfn {
 // Level of a table, or of an entry in it: 1 is the level whose entries are
 // always leaves. With 512 entries a table: 1 = 4 KiB, 2 = 2 MiB, 3 = 1 GiB.
 struct Level {
-  int value = 1;
+  int value = 1;  // 1 … the format's kLevels
 
   friend constexpr auto operator<=>(Level, Level) = default;
   // One nearer to the leaves; one nearer to the root.
@@ -52,8 +58,8 @@ struct Level {
 // The frames begin … end − 1; empty if they are equal.
 // Precondition of every function that takes one: begin <= end.
 struct GfnRange {
-  Gfn begin;
-  Gfn end;
+  Gfn begin;  // the first
+  Gfn end;    // the one behind the last
 
   friend constexpr bool operator==(GfnRange, GfnRange) = default;
   // How many there are; whether there is none.
@@ -151,7 +157,8 @@ class Bitmap {
   [[nodiscard]] constexpr bool Wanted() const { return words_ != nullptr; }
   [[nodiscard]] constexpr std::uint64_t size() const { return bits_; }
 
-  // Precondition: bit < size(), as for every function below.
+  // Whether a bit is set. Precondition: bit < size(), as for every function
+  // below.
   [[nodiscard]] constexpr bool Test(std::uint64_t bit) const {
     PTAGE_ASSERT(bit < bits_);
     return (words_[bit / 64] >> (bit % 64) & 1) != 0;
@@ -161,6 +168,7 @@ class Bitmap {
     PTAGE_ASSERT(64 * index < bits_);
     return words_[index];
   }
+  // Sets a bit.
   constexpr void Set(std::uint64_t bit) const {
     if (!Wanted()) return;
     PTAGE_ASSERT(bit < bits_);
@@ -198,14 +206,16 @@ class Bitmap {
 
 // Where the answers for single frames go: bit i belongs to the frame
 // `begin + i`. Bits are ORed in, never cleared, and counts are added to, so
-// that several MMUs write to one; any part may be absent.
+// that several MMUs write to one, one after the other; any part may be absent.
+// One thread at a time, as for Bitmap.
 struct AgeOutput {
-  Gfn begin = {};
-  Bitmap young = {};
-  Bitmap unknown = {};
-  AgeCounts* counts = nullptr;
+  Gfn begin = {};               // the frame of bit 0
+  Bitmap young = {};            // frames that were accessed
+  Bitmap unknown = {};          // frames about which nobody can say
+  AgeCounts* counts = nullptr;  // in entries; null: not wanted
 
-  // Precondition: `range` lies inside the bitmaps that are wanted.
+  // The frames were accessed; nothing is known of them. Precondition: `range`
+  // lies inside the bitmaps that are wanted.
   constexpr void SetYoung(GfnRange range) const {
     young.SetRange(range.begin - begin, range.end - begin);
   }
@@ -219,6 +229,7 @@ struct AgeOutput {
   constexpr void SetUnknown(Gfn first, std::uint64_t lanes) const {
     unknown.SetLanes(first - begin, lanes);
   }
+  // Adds what was done.
   constexpr void Count(const AgeCounts& more) const {
     if (counts != nullptr) *counts += more;
   }
@@ -234,6 +245,7 @@ enum class Rights : unsigned {
   kReadExecute = 5,
   kAll = 7,
 };
+// The rights of either; those of both.
 [[nodiscard]] constexpr Rights operator|(Rights a, Rights b) {
   return static_cast<Rights>(static_cast<unsigned>(a) |
                              static_cast<unsigned>(b));

@@ -107,11 +107,11 @@ class Vm : public AgeQuestions<Vm<F, M, R, Fl, D, kSpaces, kInner>> {
   // discipline was given, if it wants one; and if its chunks are retired, they
   // are to this very reclaimer, whose walks keep them.
   struct Parts {
-    M& memory;
-    R& reclaimer;
-    Fl& flusher;
-    D& rmaps;
-    absl::Mutex& mmu_lock;
+    M& memory;              // for tables
+    R& reclaimer;           // of removed tables
+    Fl& flusher;            // of all CPUs that run the guest
+    D& rmaps;               // of nested entries
+    absl::Mutex& mmu_lock;  // what faults share, and who zaps has alone
     // Gets what zaps hand over, and is asked with the tables. It outlives the
     // VM, too. Without one, there is nothing to pay for it.
     PageHistory* history = nullptr;
@@ -180,7 +180,8 @@ class Vm : public AgeQuestions<Vm<F, M, R, Fl, D, kSpaces, kInner>> {
     return faults_.NestedFault(nested, access, tables, walked, guest);
   }
 
-  // One more nested guest; nothing if there are too many, or no memory.
+  // One more nested guest; nothing if there are too many, or no memory. Waits
+  // for the MMU lock.
   [[nodiscard]] std::optional<NestedGuest> AddNestedGuest() {
     const FaultLock::Exclusive hold(state_.fault_lock);
     return state_.shadow.AddGuest();
@@ -215,6 +216,9 @@ class Vm : public AgeQuestions<Vm<F, M, R, Fl, D, kSpaces, kInner>> {
   // dirty.h of the direct MMU, shadow_dirty.h of the nested one, both into one
   // `output`, with one flush. What a zap took is with its sink, and counts when
   // the call that zapped has returned; or it is in the history, and told of.
+  // Returns counts of entries: examined and, as `young`, dirty. Waits for
+  // owners of frozen entries, for the flush and, where there are nested
+  // entries, for the MMU lock.
   AgeCounts ClearDirty(GfnRange range, const AgeOutput& output) {
     return internal::ClearDirty(state_, range, output);
   }
@@ -223,6 +227,9 @@ class Vm : public AgeQuestions<Vm<F, M, R, Fl, D, kSpaces, kInner>> {
   {
     return internal::WriteProtect(state_, range, output);
   }
+  // What WriteProtect left in `range` may be written again without a fault.
+  // Returns how many entries that were. Waits as ClearDirty, but flushes
+  // nothing.
   std::uint64_t LiftProtection(GfnRange range)
     requires(WriteProtectable<F>)
   {
@@ -253,8 +260,9 @@ class Vm : public AgeQuestions<Vm<F, M, R, Fl, D, kSpaces, kInner>> {
   bool Split(GfnRange page);
 
   // L1 is changing its tables for these frames of L2: calls `change()`, which
-  // writes them, between zapping and letting faults in again. Returns the
-  // entries zapped.
+  // writes them, between zapping and letting faults in again. Returns how many
+  // entries were zapped. Waits as Invalidate; `change` is called without a
+  // lock.
   std::uint64_t InvalidateNested(NestedRange range, ZapSink sink,
                                  absl::FunctionRef<void()> change,
                                  NestedGuest guest = NestedGuest::kFirst);
@@ -263,7 +271,9 @@ class Vm : public AgeQuestions<Vm<F, M, R, Fl, D, kSpaces, kInner>> {
   [[nodiscard]] Tdp& tdp(AddressSpace space = AddressSpace::kFirst) {
     return state_.spaces[static_cast<std::size_t>(space)];
   }
+  // The MMU of nested guests.
   [[nodiscard]] Shadow& shadow() { return state_.shadow; }
+  // The memory that the guest has.
   [[nodiscard]] Memslots<F, R>& memslots() { return state_.memslots; }
   // What faults hold while they install.
   [[nodiscard]] FaultLock& fault_lock() { return state_.fault_lock; }

@@ -33,14 +33,14 @@ inline constexpr std::uint64_t kNoBudget = ~std::uint64_t{0};
 // An entry that a walk meets.
 template <SpteFormat F>
 struct VisitedEntry {
-  SpteCell<F>& entry;
+  SpteCell<F>& entry;     // allocated until the walk ends
   typename F::Word seen;  // read with acquire: a leaf, or frozen
-  Level level;
-  GfnRange covers;  // all the frames that it covers
-  GfnRange asked;   // those of them that lie in the range of the walk
+  Level level;            // of its table
+  GfnRange covers;        // all the frames that it covers
+  GfnRange asked;         // those of them that lie in the range of the walk
 };
 
-// Where a walk goes on.
+// Where a walk goes on: a value, for one thread at a time.
 class WalkCursor {
  public:
   explicit constexpr WalkCursor(GfnRange range)
@@ -52,6 +52,7 @@ class WalkCursor {
   [[nodiscard]] constexpr GfnRange Rest() const {
     return GfnRange{next_, next_ < end_ ? end_ : next_};
   }
+  // Goes on at `next`, which is not before what is left.
   constexpr void MoveTo(Gfn next) { next_ = next; }
 
  private:

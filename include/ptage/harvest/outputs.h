@@ -87,8 +87,8 @@ class RunsOutput {
 
 // Young and unknown frames of a region.
 struct RegionCount {
-  std::uint64_t young = 0;
-  std::uint64_t unknown = 0;
+  std::uint64_t young = 0;    // in frames
+  std::uint64_t unknown = 0;  // in frames
 
   friend constexpr bool operator==(RegionCount, RegionCount) = default;
 };

@@ -83,7 +83,7 @@ concept ProtectableFormat =
 // Of a frame: shadow tables that are built from it. Zero-filled memory is a
 // valid array of marks of frames that hold no table.
 struct TableMark {
-  Cell<std::uint32_t> tables{0u};
+  Cell<std::uint32_t> tables{0u};  // how many
 };
 
 // Whether the frame holds a table, to who owns a leaf of it that he has just

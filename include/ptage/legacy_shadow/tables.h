@@ -28,9 +28,9 @@ namespace ptage {
 // taken for those of `level`, below entries that grant `above`. A guest may use
 // a frame at two levels, or below entries of different rights.
 struct TableRole {
-  Gfn frame;
-  Level level;
-  Rights above;
+  Gfn frame;     // of the guest
+  Level level;   // of its entries
+  Rights above;  // what the path to it grants
 
   friend bool operator==(TableRole, TableRole) = default;
 };

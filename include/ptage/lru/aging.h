@@ -117,10 +117,12 @@ class AgingThread {
  public:
   // `step` does some aging and returns whether a pass is complete: the client's
   // Run with a budget. It outlives the thread, which calls it alone.
+  // `low_watermark` is in free frames.
   AgingThread(std::function<bool()> step, std::uint64_t low_watermark)
       : step_(std::move(step)),
         low_watermark_(low_watermark),
         thread_([this] { Main(); }) {}
+  // Waits for the step that is under way.
   ~AgingThread() {
     {
       absl::MutexLock lock(&mutex_);

@@ -41,17 +41,18 @@ inline constexpr std::uint64_t kMostLookedAt = 64;
 
 // Why neighbours were left out.
 enum class LeftOut {
-  kNothing,
-  kNotYoung,
-  kNotFast,
-  kSpecial,  // or no mapping
-  kContended,
+  kNothing,    // they were asked
+  kNotYoung,   // the page itself is not
+  kNotFast,    // an MMU that is not fast said that it is young
+  kSpecial,    // it lies in a special mapping, or in none
+  kContended,  // somebody holds the lock of its leaf table
 };
 
 // What was found, of the page and around it.
 struct LookedAround {
   // Of the page. With young neighbours it is young, too.
   AgeResult page;
+  // Why it is alone.
   LeftOut left_out = LeftOut::kNothing;
   // The frames that were asked, the page among them; empty if none was.
   GfnRange asked;
@@ -59,7 +60,8 @@ struct LookedAround {
   std::uint64_t young = 0;
 };
 
-// `mmu` is a PrimaryMmu.
+// Asks a page, and its neighbours if it is young: see the contract. `mmu` is a
+// PrimaryMmu.
 template <class Mmu>
 LookedAround LookAround(Mmu& mmu, Gfn page);
 

@@ -95,9 +95,9 @@ inline constexpr unsigned kTierOnce = 1;
 // A page was found in use: it had been in `before` for `age` ticks, and is in
 // `after` from now on.
 struct PageUse {
-  unsigned before = kTierNever;
-  std::uint32_t age = 0;
-  unsigned after = kTierNever;
+  unsigned before = kTierNever;  // a tier
+  std::uint32_t age = 0;         // in ticks
+  unsigned after = kTierNever;   // a tier
 
   friend constexpr bool operator==(const PageUse&, const PageUse&) = default;
 };

@@ -38,6 +38,8 @@ class TableArena {
   // there may be enough tables left, but not side by side.
   [[nodiscard]] Table<F>* AllocateRoot(TableKind kind)
     requires(kRootTables<F> > 1);
+
+  // As TableMemory says. Free waits for Allocate; the others are wait-free.
   void Free(Table<F>* table);
   [[nodiscard]] TableInfo<F>& InfoOf(const Table<F>* table) const {
     return infos_[table - tables_];

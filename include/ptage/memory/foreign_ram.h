@@ -39,8 +39,8 @@ concept ForeignMemory =
 // mapped.
 struct RamBlock {
   std::uint64_t address;  // the first physical one
-  std::uint64_t bytes;
-  std::byte* mapped;
+  std::uint64_t bytes;    // how many
+  std::byte* mapped;      // where the first is
 };
 
 // A few blocks with holes between them, as a PC has one under 4 GiB.

@@ -182,13 +182,17 @@ inline unsigned ThisThreadNumber() {
 }
 inline void YieldThread() { sched_yield(); }
 
-// The list, under one mutex for the process.
+// All watchers of the process, under one mutex.
 struct ThreadWatchers {
+  // Held for a few loads and stores, and across a fork.
   static inline pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+  // The rest belongs to the holder of the mutex: the list; and whether the
+  // system was told of it, by this key.
   static inline constinit ThreadWatcher* first = nullptr;
   static inline constinit bool started = false;
   static inline constinit pthread_key_t key = 0;
 
+  // Puts a watcher into the list. This waits for the mutex, as Remove does.
   static void Add(ThreadWatcher& watcher) {
     pthread_mutex_lock(&mutex);
     if (!started) {
@@ -202,6 +206,7 @@ struct ThreadWatchers {
     first = &watcher;
     pthread_mutex_unlock(&mutex);
   }
+  // Takes it out.
   static void Remove(ThreadWatcher& watcher) {
     pthread_mutex_lock(&mutex);
     ThreadWatcher** link = &first;

@@ -66,8 +66,8 @@ concept StableTableMemory =
 // A leaf that was taken out of the tree, as a sink receives it.
 template <SpteFormat F>
 struct TakenLeaf {
-  Gfn gfn;  // the first frame it covered, as the tree numbers frames
-  Level level;
+  Gfn gfn;      // the first frame it covered, as the tree numbers frames
+  Level level;  // its size
   typename F::Word word;  // with its accessed and dirty bits
   SpteCell<F>& entry;     // still frozen
 
@@ -80,9 +80,9 @@ struct TakenLeaf {
 // The deepest entry on the path to a frame.
 template <SpteFormat F>
 struct FoundEntry {
-  SpteCell<F>* entry;
+  SpteCell<F>* entry;     // allocated until the walk ends
   typename F::Word word;  // a leaf, empty, or frozen
-  Level level;
+  Level level;            // of its table
 };
 
 namespace internal {

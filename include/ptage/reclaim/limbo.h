@@ -25,15 +25,18 @@
 
 namespace ptage {
 
-// Objects, not bytes.
+// What a domain has done and holds, in objects, not bytes. A copy: what was so
+// a moment ago.
 struct EpochStats {
-  std::uint64_t retired = 0;
-  std::uint64_t freed = 0;  // or about to be, by who found them ripe
+  std::uint64_t retired = 0;  // since the domain was made
+  std::uint64_t freed = 0;    // or about to be, by who found them ripe
+  // Retired and not freed.
   [[nodiscard]] std::uint64_t Held() const { return retired - freed; }
 
-  // The epoch, and that of the oldest walk seen by the last look at all walks;
-  // the same if there was none older.
+  // The epoch: a number that grows by one with each batch that is closed.
   std::uint64_t epoch = 0;
+  // That of the oldest walk seen by the last look at all walks; `epoch` if
+  // there was none older.
   std::uint64_t oldest_walk = 0;
   // How many looks in a row, the last included, found the batch that waits
   // held back by a walk; 0 if none waits.

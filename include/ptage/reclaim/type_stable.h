@@ -124,6 +124,7 @@ struct TablePlace {
 // A number that a table has in one of its lives, and never again. At a million
 // lives a second they last for half a million years.
 using TableLife = std::uint64_t;
+// That of a table before its first.
 inline constexpr TableLife kNoTableLife = 0;
 
 // The record beside a table that tells what it serves. It stays as long as a

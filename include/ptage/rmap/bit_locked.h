@@ -6,8 +6,7 @@
 //
 // Contract
 //   * Any thread may call any function, inside a LocklessWalk. Calls on one
-//   head
-//     exclude each other by the bit, but for Age fast-only, which does not
+//     head exclude each other by the bit, but for Age fast-only, which does not
 //     touch it: it answers for a single entry from the head as it was read, and
 //     leaves a list unknown. (To try for the bit once would make its answers
 //     depend on unrelated load.)

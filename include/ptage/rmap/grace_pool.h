@@ -72,6 +72,8 @@ class GracePool {
   // caller's own, so that it is worth trying again outside.
   [[nodiscard]] First* AllocateFirst() { return Allocate(free_firsts_); }
   [[nodiscard]] Later* AllocateLater() { return Allocate(free_laters_); }
+  // Takes a chunk back that no scan can reach any more which begins from here
+  // on. Never waits for one.
   void Retire(First* chunk) { RetireTo(chunk, &Batch::firsts); }
   void Retire(Later* chunk) { RetireTo(chunk, &Batch::laters); }
 

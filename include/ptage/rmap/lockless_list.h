@@ -71,14 +71,17 @@ struct RmapChunks {
     // Who owns the chunk keeps a word in it that no reader looks at: writers of
     // the list their counts, a pool the next chunk.
     Plain<std::uint64_t> owner;
+    // The entries, lowest position first.
     Slot slots[kSlots];
   };
   struct alignas(64) Later {
+    // As in the first.
     static constexpr unsigned kSlots = kLaterSlots;
     Plain<std::uint64_t> owner;
     // The head's word before this chunk was added; constant while a reader may
     // see the chunk.
     Plain<std::uintptr_t> next;
+    // The entries, lowest position first.
     Slot slots[kSlots];
   };
 };
@@ -87,8 +90,7 @@ struct RmapChunks {
 //   AllocateFirst()      a chunk that no reader can see; null if there is none.
 //   AllocateLater()      Contents are arbitrary.
 //   Retire(chunk)        no scan that begins from here on reaches the chunk;
-//   its
-//                        slots stay until the others have ended. Never
+//                        its slots stay until the others have ended. Never
 //                        allocates or waits for a reader.
 // Any thread may call them.
 template <class P, class F>

@@ -72,8 +72,7 @@ AgeResult AgeRange(D& rmaps, RmapHead* heads, RmapFrame first,
 //   memory()            its table memory
 //   PrefetchNear(word)  hints for a later Age: fetches what the head's word
 //   PrefetchFar(word)   leads to; and what that leads to. Called as Age is,
-//   with
-//                       a word that is not empty and was read with acquire
+//                       with a word that is not empty and was read with acquire
 template <class D>
 concept PrefetchableRmaps = RmapDiscipline<D> && requires(std::uintptr_t word) {
   { D::kSinglesUnlocked } -> std::convertible_to<bool>;

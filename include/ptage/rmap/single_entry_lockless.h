@@ -10,8 +10,7 @@
 //     was read. Fast-only leaves a list unknown; slow takes the MMU lock for
 //     it.
 //   * Progress: Age fast-only wait-free; Age slow waits for the MMU lock where
-//   it
-//     meets a list, else wait-free.
+//     it meets a list, else wait-free.
 //
 // Sites (order · partner)
 //   [single.1] acquire load in Age           · [single.2]

@@ -23,7 +23,7 @@ namespace ptage::sim {
 // A table on the path to a frame, as the entry above it was walked.
 template <SpteFormat F>
 struct WalkedTable {
-  Table<F>* table = nullptr;
+  Table<F>* table = nullptr;  // null if none is cached
   // The level of its entries.
   Level level;
   // What the inner entries above it grant together.

@@ -77,9 +77,9 @@ struct Translation {
 
 // The last reference that was not translated.
 struct Fault {
-  Gfn gfn;
-  Rights needed = Rights::kNone;
-  FaultCause cause = FaultCause::kNone;
+  Gfn gfn;                               // the frame that was referred to
+  Rights needed = Rights::kNone;         // what for
+  FaultCause cause = FaultCause::kNone;  // why not
 };
 
 // Counts since the vCPU was made.

@@ -22,8 +22,8 @@
 
 namespace ptage {
 
-// The same without hardware's dirty state; with `kHardwareFlag` its access
-// flag.
+// Stage 2 of a granule without hardware's dirty state; with `kHardwareFlag` its
+// access flag.
 template <Arm64Granule kGranule, bool kHardwareFlag = false>
 struct Arm64Stage2Faulting : Arm64Stage2<kGranule> {
   using Base = Arm64Stage2<kGranule>;
@@ -36,11 +36,13 @@ struct Arm64Stage2Faulting : Arm64Stage2<kGranule> {
   // The page may be written. Bits 58:55 are software's.
   static constexpr Word kMayWrite = Word{1} << 55;
 
+  // As SpteFormat says: what is granted once a fault has set what is missing.
   static constexpr Rights RightsOf(Word word) {
     return (Base::RightsOf(word) & Rights::kReadExecute) |
            ((word & (kMayWrite | Base::kWrite)) != 0 ? Rights::kWrite
                                                      : Rights::kNone);
   }
+  // As SpteFormat says: the first access faults, and the first write.
   static constexpr Word MakeLeaf(Pfn pfn, Level level, Rights rights) {
     return Base::MakeLeaf(pfn, level, rights & Rights::kReadExecute) |
            (Allows(rights, Rights::kWrite) ? kMayWrite : 0);

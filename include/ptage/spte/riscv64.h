@@ -105,10 +105,11 @@ struct RiscvSv {
                 static_cast<Word>(Rights::kExecute) << 1 == kExecute);
 };
 
-// Its entries are the same, but that bit 5 (G) is to be 0, as it is here.
+// Sv39x4, Sv48x4, Sv57x4: of guest-physical addresses. Its entries are the
+// same, but that bit 5 (G) is to be 0, as it is here.
 template <int kLevelCount>
 struct RiscvSvX4 : RiscvSv<kLevelCount> {
-  static constexpr unsigned kRootTables = 4;
+  static constexpr unsigned kRootTables = 4;  // two bits of the address more
 };
 
 // By their names in the manual; x4 are the second stage's.

@@ -28,11 +28,12 @@
 //   [vcpu.4] are read-modify-writes of W, hence in one order.
 //   1. The flusher changed the entry before its request.
 //   2. If the vCPU is not running where the request falls in W's order, its
-//      next Resume comes later in that order, reads the request or what followed
-//      it in its release sequence, and synchronizes with it: the vCPU flushes,
-//      and then reads the entry as changed. The flusher reads W without the
-//      running bit, or learns of that Resume as in 3; in the first case [vcpu.5]
-//      synchronizes with the last Pause, so what the vCPU did is visible.
+//      next Resume comes later in that order, reads the request or what
+//      followed it in its release sequence, and synchronizes with it: the
+//      vCPU flushes, and then reads the entry as changed. The flusher reads W
+//      without the running bit, or learns of that Resume as in 3; in the
+//      first case [vcpu.5] synchronizes with the last Pause, so what the vCPU
+//      did is visible.
 //   3. If it is running there, the flusher waits until it reads a W without the
 //      running bit (then 2 holds from that Pause on), or an acknowledgement of
 //      its request or a later one, which [vcpu.6] synchronizes with. The vCPU

@@ -5,6 +5,7 @@ import math
 
 from reporting import draw
 from reporting.draw import Panel, Picture, Style
+from reporting.walk import goals_panel
 
 GUESTS = {"tdp": "direct tables (tdp)", "nested": "a nested guest",
           "shadow": "a guest without nested paging"}
@@ -24,9 +25,13 @@ AGERS = {
 OTHERS = (Style("faint", (), 0.9), "others: read_only, bare_clear (loses "
           "bits), single_entry (as first proposed)")
 FEWEST = 30
+FAULT_FIGURES = {"fault_p99": "p99 ÷ nobody's", "fault_p999": "p99.9 ÷ nobody's",
+                 "fault_p99_vs_slow": "p99 ÷ slow's",
+                 "fault_p99_vs_bit_locked": "p99 ÷ bit_locked's"}
 PEERS = ("the designs that the library replaces, in the benchmark's own "
-         "program: slow, ticket, trylock and bit_locked after Linux KVM as it "
-         "was and as it was proposed")
+         "program: slow as Linux KVM was before 6.15, bit_locked as it is since, "
+         "single_entry as first proposed; ticket and trylock are other ways to "
+         "lock")
 
 
 def _style(ager):
@@ -51,6 +56,11 @@ def _and(parts):
 def _factor(results, guest, ager, figure, load="/evict"):
     metric = results.metrics.get(f"contention/{guest}/{ager}{load}/{figure}")
     return metric.ratio if metric and metric.measured else None
+
+
+def _has_goal(results, metric_id):
+    metric = results.metrics.get(metric_id)
+    return metric is not None and metric.goal is not None
 
 
 def _faults_point(results, by_guest):
@@ -109,12 +119,17 @@ def _faults(results, load, name, title):
             made, f"{name}-{guest}", f"Distribution of fault latencies, {guest}: "
             + ", ".join(_in_order(runs)))))
     agers = {ager for runs in lines.values() for ager in runs}
+    panels += goals_panel(results, "contention", name, {
+        f"{guest}/fast_only{load}/{figure}": f"{guest}: {text}"
+        for guest in GUESTS for figure, text in FAULT_FIGURES.items()
+        if _has_goal(results, f"contention/{guest}/fast_only{load}/{figure}")})
     return [Picture(
         name=name, group="contention", title=title,
         point=_faults_point(results, by_guest) if load == "/evict" else "",
         reading="Each line is every fault of one ager's windows: at a height of "
         "“1 in 100” it shows the p99, at “1 in 1,000” the p99.9. Further left "
-        "is better.",
+        "is better. Where fast_only has goals, they are strokes on the last "
+        "panel: its percentiles, divided by another's.",
         panels=panels, legend=_legend(agers), peers=PEERS,
         measure=f"--filter='contention/.*{load}/'")]
 

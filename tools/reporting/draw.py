@@ -259,8 +259,9 @@ def dots_panel(rows, name, title, xlabel, description, formatter=None,
     made.set_xlabel(xlabel)
     if log:
         made.set_xscale("log")
-        low = min(row[3] for row in rows) / 1.25
-        high = max(row[4] for row in rows) * 1.25
+        goals = [row[5] for row in rows if len(row) > 5 and row[5]]
+        low = min([row[3] for row in rows] + goals) / 1.25
+        high = max([row[4] for row in rows] + goals) * 1.25
         made.set_xlim(low, high)
         nice_log_axis(made.xaxis, low, high,
                       formatter or (lambda value, _: f"{value:g}"))

@@ -3,6 +3,7 @@
 
 from reporting import draw
 from reporting.draw import Picture, Style
+from reporting.walk import goals_panel
 
 TITLES = {
     "a fault, tdp, 1 vCPUs": "A fault, direct tables, 1 vCPU",
@@ -13,6 +14,12 @@ TITLES = {
     "a zap of a page, tdp": "A zap of a page, direct tables",
     "a guest's write to an entry of its table":
         "A guest's write to its own table",
+}
+GOALS = {
+    "fault/tdp/2": "faults, direct, 2 vCPUs ÷ the best lock's: more",
+    "fault/nested/2": "faults, nested, 2 vCPUs ÷ the best lock's: more",
+    "fault/scaling": "faults, 2 vCPUs ÷ 1: more",
+    "zap_under_aging": "zaps beside an ager ÷ without: more",
 }
 
 
@@ -34,6 +41,7 @@ def pictures(results):
             f"{title}, by way", formatter=draw.duration))
     if not panels:
         return []
+    panels += goals_panel(results, "mmu", "mmu-times", GOALS)
     parts = []
     for guest in ("tdp", "nested"):
         metric = results.metrics.get(f"mmu/fault/{guest}/2")
@@ -46,8 +54,18 @@ def pictures(results):
     return [Picture(
         name="mmu-times", group="mmu", title="Faults and zaps", point=point,
         reading="Time divided by what all vCPUs did in it; dots are medians, "
-        "bars 95 % intervals of the median. Further left is better.",
+        "bars 95 % intervals of the median. Further left is better, but on the "
+        "last panel, where the dashed stroke in a row is its goal.",
         panels=panels, legend=[(Style("ours"), "ptage"),
                                (Style("red"), "a page table behind one lock")],
-        peers="std::mutex, absl::Mutex and a spin lock around a page table",
+        peers=_peers(results),
         measure="--filter='^mmu/'")]
+
+
+def _peers(results):
+    known = (one for context in results.contexts
+             for one in str(context.get("peers", "")).split(", ")
+             if "absl" in one)
+    abseil = next(known, "its version is not recorded")
+    return (f"std::mutex, absl::Mutex ({abseil}) and a spin lock around a page "
+            "table")

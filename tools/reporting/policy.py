@@ -3,6 +3,7 @@
 
 from reporting import draw
 from reporting.draw import Panel, Picture, Style
+from reporting.walk import goals_panel
 
 BITS = ("clock", "gclock", "two_lists", "generations")
 ALL = ("lru", "arc", "s3fifo", "sieve", "lfu")
@@ -22,6 +23,12 @@ NESTED = {
     "never": (Style("soft", (1.2, 1.2), 1.7, "P"), "nobody asks"),
     "bound": (Style("ink", (1, 1.4), 1.6, "s"), "the bound (Belady)"),
 }
+GOALS = {
+    "geomean/misses_vs_clock": "misses ÷ CLOCK's: less",
+    "geomean/misses_vs_best_bits": "÷ those of the best that sees bits: less",
+    "geomean/misses_vs_best_all": "÷ the best that sees every access: less",
+}
+NESTED_GOALS = {"nested/refaults": "refaults, told ÷ only evictions ask: less"}
 PEERS = ("the published algorithms, in the benchmark's own program; Belady "
          "1966 for the bound")
 
@@ -89,6 +96,7 @@ def _misses_picture(results):
                      f"Misses over the size of memory, {workload}")))
     if not panels:
         return []
+    panels = goals_panel(results, "policy", "policy-misses", GOALS) + panels
     point = ""
     parts = []
     for name, text in (("clock", "CLOCK's"),
@@ -103,8 +111,9 @@ def _misses_picture(results):
         name="policy-misses", group="policy",
         title="Misses over the size of memory", point=point,
         reading="Counts, the same in every run: there is no noise and no "
-        "interval. Lower is better. By workloads that are held out no constant "
-        "was chosen.",
+        "interval. Lower is better; on the first panel, of geometric means, the "
+        "dashed stroke in a row is its goal. By workloads that are held out no "
+        "constant was chosen.",
         panels=panels, legend=list(LINES.values()), peers=PEERS,
         measure="policy")]
 
@@ -134,6 +143,8 @@ def _nested_picture(results):
                      f"Refaults of a nested guest, {workload}")))
     if not panels:
         return []
+    panels = goals_panel(results, "policy", "policy-nested",
+                         NESTED_GOALS) + panels
     metric = results.metrics.get("policy/nested/refaults")
     point = ""
     if metric and metric.measured:
@@ -144,7 +155,8 @@ def _nested_picture(results):
         name="policy-nested", group="policy",
         title="Pages of a nested guest that come back", point=point,
         reading="Memory is over-committed; lower is better. Counts, the same in "
-        "every run.",
+        "every run. On the first panel, a geometric mean, the dashed stroke is "
+        "the goal.",
         panels=panels, legend=list(NESTED.values()), peers="",
         measure="policy")]
 

@@ -3,6 +3,7 @@
 
 from reporting import draw
 from reporting.draw import Picture, Style
+from reporting.walk import goals_panel
 
 MEASURES = {
     "grace": ("A grace period, beside a busy reader", "time of a grace period"),
@@ -10,6 +11,12 @@ MEASURES = {
                    "time of a section"),
     "pair 1T": ("An empty section, 1 thread", "time of a section"),
     "retire 2T": ("A node retired and freed, 2 threads", "time of a node"),
+}
+GOALS = {
+    "section/vs_urcu_memb/2": "sections ÷ liburcu's: more",
+    "section/vs_xenium/2": "sections ÷ xenium's best: more",
+    "grace/vs_urcu_memb": "grace period ÷ liburcu's: less",
+    "retire/vs_xenium": "nodes retired ÷ xenium's best: more",
 }
 
 
@@ -42,6 +49,7 @@ def pictures(results):
             f"{title}, by scheme", formatter=draw.duration, log=True))
     if not panels:
         return []
+    panels += goals_panel(results, "reclaim", "reclaim-times", GOALS)
     parts = []
     for metric_id, text in (
             ("reclaim/section/vs_urcu_memb/2", "{} times as many sections as "
@@ -58,7 +66,8 @@ def pictures(results):
         title="Sections, grace periods, retiring",
         point=point[:1].upper() + point[1:],
         reading="Nanoseconds of one thread; dots are medians, bars 95 % "
-        "intervals of the median. Further left is better; the axes are "
+        "intervals of the median. Further left is better, but on the last "
+        "panel, where the dashed stroke in a row is its goal; the axes are "
         "logarithmic.",
         panels=panels, legend=LEGEND, peers=_peers(results),
         measure="--filter='^reclaim/'")]

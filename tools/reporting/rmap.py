@@ -13,13 +13,13 @@ DISCIPLINES = {
     "Lockless": (Style("ours", (), 2.4),
                  "Lockless: ptage, wait-free for lists too"),
     "BitLocked": (Style("red", (5, 1.5), 1.8, "v"),
-                  "BitLocked: a bit in each rmap, as merged in Linux"),
+                  "BitLocked: a bit in each rmap, as in Linux since 6.15"),
     "SingleEntryLockless": (Style("soft", (1.2, 1.2), 1.8, "s"),
                             "SingleEntryLockless, as first proposed; lists "
                             "under a lock"),
 }
 PEERS = ("BitLocked and SingleEntryLockless, the library's own, after Linux "
-         "KVM as merged and as first proposed; each with the prefetch and the "
+         "KVM since 6.15 and as first proposed; each with the prefetch and the "
          "chunk size that serve it best")
 WRITERS = {"none": "Nobody writes",
            "contended": "A writer is at full speed",

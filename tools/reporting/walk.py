@@ -127,6 +127,17 @@ def metric_rows(results, group, texts):
     return rows
 
 
+def goals_panel(results, group, name, texts):
+    """In a list: a panel of these figures, each with its goal; none if none is
+    measured."""
+    rows = metric_rows(results, group, texts)
+    if not rows:
+        return []
+    return [draw.dots_panel(
+        rows, f"{name}-goals", "Against the goals", "figure, goal at the stroke",
+        f"Figures of {group} with their goals", log=True)]
+
+
 def _against_goals(results):
     panels = []
     rows = metric_rows(results, "walk", SHARES)

@@ -7,9 +7,12 @@ STRUCK that it is equivalent to what is shipped. A row or a proof about a mutant
 is not listed fails here too, and so does a row whose property no search states. What
 rows of test/broken.bzl, of test/bare_metal and of the soaks' controls.bzl quote must stand in the header once. A
 row that cannot be chosen among others (test/relacy/choose.py) must say so, and no other may.
+docs/broken_on_purpose.md has a line for each row of test/broken.bzl.
 """
 
+import collections
 import pathlib
+import re
 import sys
 
 sys.path.insert(0, str(pathlib.Path("test/relacy").absolute()))
@@ -49,6 +52,7 @@ def problems():
         if verdict not in stated:
             yield f"{name}: no search states “{verdict}”"
     yield from ways(planted)
+    yield from untold()
     for name, header, old in quoted():
         if (count := list_mutants.text_of(header).count(old)) != 1:
             yield f"{name}: {count} times, not once: {old}"
@@ -81,6 +85,19 @@ def ways(planted):
             yield f"{name} {why}: it must say \"outside\""
         elif not why and alone == ["outside"]:
             yield f"{name} can be chosen: it must not say \"outside\""
+
+
+def untold():
+    """Rows of broken.bzl that the document lacks, and lines of it about none."""
+    told = collections.Counter(re.findall(
+        r"`([\w/]+)\.h`: [^|]*\| `([\w/]+)`: (\w+) \|$",
+        pathlib.Path("docs/broken_on_purpose.md").read_text(), re.M))
+    rows = collections.Counter(
+        (header, test, case) for _, _, test, case, header, *_ in
+        rows_of("test/broken.bzl", "_ROWS"))
+    for row in (rows - told) | (told - rows):
+        yield (f"docs/broken_on_purpose.md: {' '.join(row)}: {told[row]} lines, "
+               f"and {rows[row]} rows of broken.bzl")
 
 
 def quoted():

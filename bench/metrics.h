@@ -39,7 +39,7 @@ inline constexpr const char* kGuestNames[] = {"tdp", "nested", "shadow"};
 inline constexpr const char* kConfigNames[] = {"", "/evict", "/duty5",
                                                "/evict/duty5"};
 
-// All of them, in the order of docs/metrics.md.
+// All of them, in the order in which they are printed.
 [[nodiscard]] inline std::vector<Metric> AllMetrics();
 
 // ---------------------------------------------------------------------------

@@ -71,7 +71,7 @@ of real programs through them, and prints what each way of aging costs it.
   --seed N        seed of the order of contenders and of the evictor's victims
                   (default 1)
   --traces DIR    folder of the page traces
-  --quick         within 45 seconds: a smaller guest, shorter windows
+  --quick         some 75 seconds: a smaller guest, shorter windows
   --help          print this
 )";
 

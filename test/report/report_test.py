@@ -199,6 +199,40 @@ class ReportTest(unittest.TestCase):
         self.assertIn("another", text)
         self.assertEqual(Page(text).problems, [])
 
+    def test_what_only_a_full_run_measures_is_drawn_too(self):
+        def metric(name, ratio, **more):
+            return dict({"name": name, "ratio": ratio, "interval_low": ratio * 0.9,
+                         "interval_high": ratio * 1.1, "label": "met",
+                         "higher_is_better": 0}, **more)
+        full = copy.deepcopy(self.results)
+        for guest in ("tdp", "nested"):
+            for ager in ("fast_only", "slow"):
+                full["benchmarks"] += [
+                    metric(f"contention/{guest}/{ager}{load}/throughput", 0.9)
+                    for load in ("", "/duty5")]
+                full["contention_sizes"] += [
+                    metric(f"contention/{guest}/{ager}{load}/{pages}/{figure}", 1.5)
+                    for load in ("/evict", "/evict/duty5")
+                    for pages in (4096, 65536)
+                    for figure in ("fault_p99", "translations")]
+        goal = "contention/tdp/fast_only/evict/duty5/fault_p99"
+        full["benchmarks"] = [entry for entry in full["benchmarks"]
+                              if entry["name"] != goal]
+        full["benchmarks"].append(metric(goal, 1.05, goal=1.1))
+        full["contention_faults"] += [dict(one, load="/evict/duty5")
+                                      for one in full["contention_faults"]]
+        path = self.file_of(full)
+        names = self.call("--list", path).stdout.split()
+        for name in ("contention-faults-duty5", "contention-translations",
+                     "contention-sizes"):
+            self.assertIn(name, names)
+        text = self.written(path)
+        self.assertIn("tools/bench --sizes=4096,65536", text)
+        section = text[text.index('<section id="contention-faults-duty5">'):]
+        self.assertIn("p99 ÷ nobody",
+                      section[:section.index("</section>")])
+        self.assertEqual(Page(text).problems, [])
+
     def expect_refused(self, arguments, *words):
         outcome = self.call(*arguments)
         self.assertEqual(outcome.returncode, 2, outcome)

@@ -115,8 +115,9 @@ class Memslots {
   // `reclaimer` outlives the slots.
   explicit Memslots(R& reclaimer) : slots_(reclaimer) {}
 
-  // InvalidArgument: `frames` is empty or reversed, or reaches beyond `limit`;
-  // AlreadyExists: it overlaps a slot.
+  // Adds a slot: `base` is behind its first frame. InvalidArgument: `frames` is
+  // empty or reversed, or reaches beyond `limit`; AlreadyExists: it overlaps a
+  // slot.
   absl::Status Add(GfnRange frames, Pfn base, Rights rights, Gfn limit,
                    SpaceSet spaces = SpaceSet::All());
 
@@ -135,7 +136,8 @@ class Memslots {
   // What Move would answer, had it been called instead.
   [[nodiscard]] absl::Status CanMove(GfnRange frames, Gfn to, Gfn limit);
 
-  // The slot that holds `gfn`; null if none does.
+  // The slot that holds `gfn`, until the walk ends; null if none does.
+  // Wait-free.
   [[nodiscard]] Memslot<F>* Find(const Walk& walk, Gfn gfn) const;
 
   // Calls `visit(Memslot<F>&, GfnRange part)` for each slot that shares frames

@@ -114,14 +114,14 @@ class PrimaryMmu : public AgeQuestions<PrimaryMmu<F, M, R, Fl, C>> {
   // False if there was no memory for the root.
   [[nodiscard]] bool valid() const { return own_.valid(); }
 
-  // InvalidArgument: the range is empty, reversed or too far up; AlreadyExists:
-  // it overlaps a mapping.
+  // Lets the process use these pages. InvalidArgument: the range is empty,
+  // reversed or too far up; AlreadyExists: it overlaps a mapping.
   absl::Status AddMapping(GfnRange frames, Rights rights,
                           MappingKind kind = MappingKind::kOrdinary);
   // Takes the mapping of exactly these frames away, and what is mapped there.
   // NotFound: there is none.
   absl::Status RemoveMapping(GfnRange frames, ZapSink sink);
-  // The mapping that has the page.
+  // The mapping that has the page; nothing if none has.
   [[nodiscard]] std::optional<Mapping> MappingAt(Gfn gfn);
 
   // An access that the own tables did not allow.

@@ -93,7 +93,17 @@ constexpr Scale kQuick = {.window_ms = 3.5,
                           .rmap_rounds = 7};
 
 constexpr std::uint64_t kRounds = 100;
+// Over sizes: more of them, as windows are shorter.
+constexpr std::uint64_t kSizedRounds = 150;
 constexpr std::size_t kSetterTables = 1;
+
+// Of a guest of this size, in milliseconds: it holds a whole pass. The shorter,
+// the fewer windows in which a thread loses its CPU.
+double SizedWindowMs(const Scale& scale, std::uint64_t pages) {
+  const double period =
+      scale.period_ns_per_page * static_cast<double>(pages) / 1e6;
+  return std::min(scale.window_ms, std::max(8.0, 1.25 * period));
+}
 
 // Of the reclamation schemes: about 12 seconds; of a quick run, 2.
 ReclaimPlan PlanOfReclaim(bool quick) {
@@ -129,11 +139,10 @@ bool IsWantedSized(const std::optional<std::regex>& filter, GuestKind kind,
 }
 
 // What a run says of how its machine and its traces are.
-Context ContextOf(const Options& options, const Scale& scale,
+Context ContextOf(const Options& options,
                   const std::vector<LoadedTrace>& traces) {
   Context context = MachineContext();
   context.numbers.emplace_back("seed", static_cast<double>(options.seed));
-  context.numbers.emplace_back("window_ms", scale.window_ms);
   context.numbers.emplace_back("zaps_per_ms", kZapsPerMs);
   context.numbers.emplace_back("splits_per_ms",
                                static_cast<double>(options.splits));
@@ -210,9 +219,17 @@ int RunSizes(const Options& options, const Scale& scale,
              Team& team, Context context, std::optional<OutputFile>& json) {
   std::vector<SizedRun> runs;
   std::vector<Progress::Stage> stages;
+  double windows_ms = 0;
   for (const std::uint64_t pages : sizes) {
-    stages.push_back({absl::StrCat("guests of ", pages, " pages"),
-                      scale.seconds / static_cast<double>(sizes.size())});
+    windows_ms += SizedWindowMs(scale, pages);
+  }
+  // Each size gets time for as many windows as the others.
+  const auto seconds = [&](std::uint64_t pages) {
+    return scale.seconds * SizedWindowMs(scale, pages) / windows_ms;
+  };
+  for (const std::uint64_t pages : sizes) {
+    stages.push_back(
+        {absl::StrCat("guests of ", pages, " pages"), seconds(pages)});
   }
   Progress progress = OnScreen(std::move(stages), rate);
   for (const std::uint64_t pages : sizes) {
@@ -222,7 +239,9 @@ int RunSizes(const Options& options, const Scale& scale,
     const std::vector<Replay> replays = ReplaysOf(*std::move(traces));
     RunPlan plan = PlanOf(options, scale, pages);
     plan.vcpus = team.size();
-    plan.seconds = scale.seconds / static_cast<double>(sizes.size());
+    plan.rounds = kSizedRounds;
+    plan.window_ns = SizedWindowMs(scale, pages) * 1e6;
+    plan.seconds = seconds(pages);
     plan.contenders.assign(std::begin(kSizedContenders),
                            std::end(kSizedContenders));
     plan.wanted = [&](GuestKind kind, const Config& config) {
@@ -230,7 +249,7 @@ int RunSizes(const Options& options, const Scale& scale,
     };
     progress.Begin(runs.size());
     plan.progress = [&](std::uint64_t rounds, std::uint64_t dropped) {
-      progress.Rounds(rounds, kRounds, dropped, plan.seconds);
+      progress.Rounds(rounds, kSizedRounds, dropped, plan.seconds);
       return interrupted == 0;
     };
     Runner runner(plan, replays, rate, team);
@@ -293,17 +312,28 @@ int Main(const std::vector<std::string>& arguments,
   std::signal(SIGINT, Interrupt);
   std::signal(SIGTERM, Interrupt);
 
-  Context context = ContextOf(*options, scale, *traces);
+  Context context = ContextOf(*options, *traces);
   for (const auto& [name, value] : context.texts) {
     absl::PrintF("%s: %s\n", name, value);
   }
+  const bool sized = !options->sizes.empty();
+  const std::string windows_ms =
+      sized ? absl::StrJoin(sizes, ", ",
+                            [&](std::string* out, std::uint64_t size) {
+                              absl::StrAppend(out, SizedWindowMs(scale, size));
+                            })
+            : absl::StrCat(scale.window_ms);
+  if (sized) {
+    context.texts.emplace_back("window_ms", windows_ms);
+  } else {
+    context.numbers.emplace_back("window_ms", scale.window_ms);
+  }
   absl::PrintF(
-      "guest: %s pages; seed %d; %d rounds of %g ms windows; eviction of "
-      "%.0f "
-      "pages a ms; splits and promotions of %d a ms; a request to flush every "
-      "%g ns a page\n",
-      absl::StrJoin(sizes, ", "), options->seed, kRounds, scale.window_ms,
-      kZapsPerMs, options->splits, scale.period_ns_per_page);
+      "guest: %s pages; seed %d; %d rounds of %s ms windows; eviction of "
+      "%.0f pages a ms; splits and promotions of %d a ms; a request to flush "
+      "every %g ns a page\n",
+      absl::StrJoin(sizes, ", "), options->seed, sized ? kSizedRounds : kRounds,
+      windows_ms, kZapsPerMs, options->splits, scale.period_ns_per_page);
   std::fflush(stdout);
 
   // Whoever runs beside this costs windows. The threads made below inherit it.
@@ -316,7 +346,7 @@ int Main(const std::vector<std::string>& arguments,
   Team team(std::vector<int>(cpus.begin() + 1, cpus.end()));
   PinTo(cpus[0]);
 
-  if (!options->sizes.empty()) {
+  if (sized) {
     return RunSizes(*options, scale, sizes, *folder, filter, rate, team,
                     std::move(context), json);
   }

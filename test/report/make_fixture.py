@@ -49,6 +49,14 @@ def dropped(one):
         return True
     if "goal" in one or "name" not in one or "group" in one:
         return False
+    # Of what a full run has for many sizes and workloads.
+    if "/splits/" in one["name"]:
+        return True
+    if re.search(r"/\d+/(fault_p99|translations)$", one["name"]) and \
+            not re.search("/tdp/(fast_only|slow)/", one["name"]):
+        return True
+    if one["name"].startswith("policy/") and "/loop/" not in one["name"]:
+        return True
     return "error_occurred" in one or "/shadow/" in one["name"] or not re.search(
         r"/(throughput|misses_vs_clock|refaults|fault_p99|translations)$",
         one["name"])

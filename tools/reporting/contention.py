@@ -199,8 +199,12 @@ def _sizes(results):
     loads = {"/evict": "all the time", "/evict/duty5": "5 % of the time",
              "/evict/splits": "all the time, with splits",
              "/evict/splits/duty5": "5 % of the time, with splits"}
+    guests = list(GUESTS)
     order = sorted(cells, key=lambda key: (
-        list(labels).index(key[0]) if key[0] in labels else 9, key[1], key[2]))
+        list(labels).index(key[0]) if key[0] in labels else 9, key[1],
+        guests.index(key[2]) if key[2] in guests else 9))
+    sizes = sorted({pages for points in cells.values()
+                    for of_ager in points.values() for pages, _ in of_ager})
     panels, agers, worst = [], set(), {}
     for figure, load, guest in order:
         if figure not in labels:
@@ -228,8 +232,6 @@ def _sizes(results):
         made.set_xscale("log")
         draw.nice_log_axis(made.xaxis, 1, 1e9,
                            lambda pages, _: _pages(pages))
-        sizes = sorted({pages for points in cells[figure, load, guest].values()
-                        for pages, _ in points})
         made.set_xticks(sizes)
         made.set_xlim(sizes[0] / 1.3, sizes[-1] * 1.3)
         if figure == "fault_p99":
@@ -254,17 +256,21 @@ def _sizes(results):
                  f"{draw.times(max(worst['fast_only']))} times nobody's")
         point += (f"; slow's goes up to {draw.times(max(worst['slow']))}."
                   if "slow" in worst else ".")
-    pages = ",".join(str(size) for size in sorted({
-        int(metric.id.split("/")[-2]) for metric in results.sizes.values()
-        if metric.id.split("/")[-2].isdigit()}))
+    pages = ",".join(str(size) for size in sizes)
     return [Picture(
         name="contention-sizes", group="contention",
         title="Cost against the guest's size", point=point,
         reading="With eviction. The dotted line is a guest that nobody ages; "
         "bands are 95 % intervals of the median. Where a line has no point, "
-        "there were too few faults to tell a p99.",
+        "there were too few faults to tell a p99, or too few windows in which "
+        "every thread kept its CPU.",
         panels=panels, legend=_legend(agers), peers=PEERS,
-        measure=f"--sizes={pages}")]
+        measure=f"--sizes={pages}{_splits(results)}")]
+
+
+def _splits(results):
+    rates = {context.get("splits_per_ms", 0) for context in results.contexts}
+    return f" --splits={max(rates):g}" if max(rates, default=0) else ""
 
 
 def _pages(pages):

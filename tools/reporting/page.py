@@ -228,7 +228,7 @@ def _machine(context):
         title = known.get(key, key.replace("_", " "))
         rows.append(f"<div><dt>{escape(title)}</dt><dd>{escape(value)}</dd></div>")
     if checksums:
-        rows.append("<div><dt>Traces, CRC-32</dt><dd>"
+        rows.append('<div class="whole"><dt>Traces, CRC-32</dt><dd>'
                     f"{escape(', '.join(checksums))}</dd></div>")
     return f'<dl class="machine">{"".join(rows)}</dl>'
 

@@ -815,6 +815,15 @@ _ROWS = [
         "    return word == 0;\n",
     ),
     (
+        "AMemslotIsWhereNoEntryLeads",
+        6,
+        "memslot_test",
+        "WhatNoEntryCanSayIsNamedInTheError",
+        "memslot",
+        "  if (!mapped.ok()) return mapped;\n",
+        "",
+    ),
+    (
         "ATableIsDenseAtOnce",
         5,
         "hot_tables_test",

@@ -752,6 +752,28 @@ _ROWS = [
         "  return state_.memslots.Remove(frames);",
     ),
     (
+        "ASlotIsMovedUnderFaults",
+        6,
+        "vm_test",
+        "AMovedSlotsMemoryIsMappedElsewhere",
+        "vm",
+        "  const ScopedInvalidation open(state_.invalidations, frames);\n" +
+        "  ZapAll(frames, sink);\n" +
+        "  return state_.memslots.Move(frames, to, kLimit);",
+        "  ZapAll(frames, sink);\n" +
+        "  return state_.memslots.Move(frames, to, kLimit);",
+    ),
+    (
+        "RmapsAreVisitedThoughNoneIsLive",
+        6,
+        "vm_nested_test",
+        "RmapsAreVisitedWhileSomethingIsMappedAlone",
+        "shadow_mmu",
+        "                                                 const AgeOutput& output) {\n" +
+        "  if (live() == 0) return AgeResult{};\n",
+        "                                                 const AgeOutput& output) {\n",
+    ),
+    (
         "ASlotOverlapsAnother",
         6,
         "memslot_test",

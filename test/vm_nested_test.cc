@@ -386,6 +386,33 @@ TYPED_TEST(VmNestedTest, SeveralGuestsShareAPageThroughOneRmap) {
   EXPECT_EQ(this->live(), 0u);
 }
 
+// A young entry is put where only a look at its rmap finds it. While nothing is
+// mapped nobody looks; with one page mapped, whichever, everybody does.
+TYPED_TEST(VmNestedTest, RmapsAreVisitedWhileSomethingIsMappedAlone) {
+  constexpr GfnRange kPage{Gfn{7}, Gfn{8}};
+  ASSERT_EQ(this->Fault(3000, Gfn{7}), FaultOutcome::kMapped);
+  const FoundEntry<Ept> found = this->Find(3000);
+  const LocklessWalk walk(this->machine_.domain);
+  auto& head =
+      this->vm().memslots().Find(walk, Gfn{7})->HeadOf(Gfn{7}, Level{1});
+  const auto single = ReadOnce(head.word, kRelaxed);
+  const auto nothing = [](const ZappedLeaf&) {};
+  ASSERT_EQ(this->vm().Invalidate(kPage, nothing), 1u);
+  WriteOnce(*found.entry, found.word, kRelaxed);
+  WriteOnce(head.word, single, kRelaxed);
+
+  EXPECT_EQ(this->vm().TestClearYoungFastOnly(kPage), AgeResult{});
+  EXPECT_EQ(this->vm().TestClearYoung(kPage), AgeResult{});
+  EXPECT_EQ(this->vm().Invalidate(kPage, nothing), 0u);
+  EXPECT_EQ(this->vm().ClearDirty(kPage, AgeOutput{}).examined, 0u);
+  EXPECT_EQ(this->Find(3000).word, found.word);
+  ASSERT_EQ(this->Fault(3001, Gfn{8}), FaultOutcome::kMapped);
+  EXPECT_TRUE(this->vm().TestClearYoungFastOnly(kPage).young);
+
+  WriteOnce(head.word, 0, kRelaxed);
+  WriteOnce(*found.entry, Ept::kEmpty, kRelaxed);
+}
+
 TYPED_TEST(VmNestedTest, ThereAreSoManyGuestsAndNoMore) {
   for (std::uint32_t i = 1; i < this->vm().shadow().kMostGuests; ++i) {
     EXPECT_EQ(this->vm().AddNestedGuest(), NestedGuest{i});

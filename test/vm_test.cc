@@ -388,12 +388,18 @@ TYPED_TEST(VmTest, AMovedSlotsMemoryIsMappedElsewhere) {
   ASSERT_TRUE(vm.AddMemslot({Gfn{64}, Gfn{80}}, Pfn{1024}, Rights::kAll).ok());
   ASSERT_EQ(vm.Fault(Gfn{5}, Rights::kRead), FaultOutcome::kMapped);
   int zapped = 0;
-  const auto sink = [&](const ZappedLeaf&) { ++zapped; };
+  FaultOutcome inside = FaultOutcome::kMapped;
+  const auto sink = [&](const ZappedLeaf&) {
+    ++zapped;
+    // It finds the slot where it was, and must not map it there.
+    inside = vm.Fault(Gfn{7}, Rights::kRead);
+  };
   EXPECT_EQ(vm.MoveMemslot({Gfn{0}, Gfn{64}}, Gfn{60}, sink).code(),
             absl::StatusCode::kAlreadyExists);
   EXPECT_EQ(zapped, 0);
   EXPECT_TRUE(vm.MoveMemslot({Gfn{0}, Gfn{64}}, Gfn{100}, sink).ok());
   EXPECT_EQ(zapped, 1);
+  EXPECT_EQ(inside, FaultOutcome::kRetry);
   EXPECT_EQ(vm.Fault(Gfn{5}, Rights::kRead), FaultOutcome::kNoSlot);
   ASSERT_EQ(vm.Fault(Gfn{105}, Rights::kRead), FaultOutcome::kMapped);
   const LocklessWalk walk(machine.domain);

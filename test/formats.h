@@ -237,7 +237,7 @@ struct Truth<RiscvSv39x4> : Truth<RiscvSv39> {};
 
 // Svade changes what hardware does, not what an entry says.
 template <>
-struct Truth<RiscvSv39Svade> : Truth<RiscvSv39> {};
+struct Truth<RiscvSv39x4Svade> : Truth<RiscvSv39x4> {};
 
 template <>
 struct Truth<TinyFormat> {
@@ -269,12 +269,12 @@ using Protectable = ::testing::Types<Ept>;
 using AllFormats =
     ::testing::Types<Ept, X86_64, X86_64La57, Arm64Stage2Of4KWith40Bits,
                      Arm64Stage2Of16K, Arm64Stage2Of64K, RiscvSv39, RiscvSv39x4,
-                     EptTracked, Arm64FaultingOf16K, RiscvSv39Svade, TinyFormat,
-                     WideFormat>;
+                     EptTracked, Arm64FaultingOf16K, RiscvSv39x4Svade,
+                     TinyFormat, WideFormat>;
 // Of these, the ones whose walkers fault where a bit is missing, and the rest,
 // whose leaves can be write-protected.
 using MarkedByFaults =
-    ::testing::Types<EptTracked, Arm64FaultingOf16K, RiscvSv39Svade>;
+    ::testing::Types<EptTracked, Arm64FaultingOf16K, RiscvSv39x4Svade>;
 using Protectable =
     ::testing::Types<Ept, X86_64, X86_64La57, Arm64Stage2Of4KWith40Bits,
                      Arm64Stage2Of16K, Arm64Stage2Of64K, RiscvSv39, RiscvSv39x4,
@@ -300,7 +300,7 @@ struct FormatNames {
     if (std::is_same_v<F, WideFormat>) return "WideFormat";
     if (std::is_same_v<F, EptTracked>) return "EptTracked";
     if (std::is_same_v<F, Arm64FaultingOf16K>) return "Arm64FaultingOf16K";
-    if (std::is_same_v<F, RiscvSv39Svade>) return "RiscvSv39Svade";
+    if (std::is_same_v<F, RiscvSv39x4Svade>) return "RiscvSv39x4Svade";
     return "TinyFormat";
   }
 };

@@ -18,6 +18,7 @@
 #include "ptage/spte.h"
 #include "ptage/spte/ept.h"
 #include "ptage/spte/riscv64.h"
+#include "ptage/spte/riscv64_svade.h"
 #include "ptage/spte/x86_64.h"
 #include "ptage/types.h"
 #include "test/foreign_images.h"
@@ -211,6 +212,75 @@ TEST(GuestWalkTest, InnerEntriesOfRiscvAreNotMarked) {
 }
 
 // A root of four pages, two bits more of an address.
+// Privileged Architecture, chapter "Svade": an access by a leaf without A, and
+// a write by one without D, is a page fault, by which L1 learns of it.
+TEST(GuestWalkTest, WhereFaultsSetTheBitsL1GetsThem) {
+  for (const GuestBits bits : {GuestBits::kMarked, GuestBits::kNone}) {
+    Image image(3, Words{});
+    image[0][0] = 0x401;
+    image[1][0] = 0x801;
+    image[2][4] = 0xABC << 10 | 0x1F;  // V, R, W, X, U
+    image[2][5] = 0xABD << 10 | 0x5F;  // and A
+    image[2][6] = 0xABE << 10 | 0xDF;  // and D
+    Guest guest(image);
+    const auto ask = [&](std::uint64_t nested, Rights needed) {
+      return Ask<RiscvSv39Svade>(guest, Gfn{nested}, needed, bits);
+    };
+    EXPECT_EQ(ask(4, Rights::kRead).walk, GuestWalk::kForbidden);
+    EXPECT_EQ(ask(4, Rights::kRead).level, Level{1});
+    EXPECT_EQ(ask(4, Rights::kWrite).walk, GuestWalk::kForbidden);
+    EXPECT_EQ(ask(5, Rights::kRead).gfn, Gfn{0xABD});
+    EXPECT_EQ(ask(5, Rights::kRead).rights, Rights::kReadExecute);
+    EXPECT_EQ(ask(5, Rights::kWrite).walk, GuestWalk::kForbidden);
+    EXPECT_EQ(ask(6, Rights::kWrite).gfn, Gfn{0xABE});
+    EXPECT_EQ(ask(6, Rights::kRead).rights, Rights::kAll);
+    EXPECT_EQ(guest.Left(3), image) << "the bits are L1's to set";
+  }
+}
+
+// Of what RISC-V reserves (12.3.1): a write without a read; and N of Svnapot,
+// which L1's processor does not have, and by which the frame's number is no
+// number.
+TEST(GuestWalkTest, WhatNoSingleBitTellsIsReservedInRiscvToo) {
+  Image image(6, Words{});
+  image[0][0] = 4 << 10 | 1;
+  image[4][0] = 5 << 10 | 1;
+  image[5][4] = 0xABC << 10 | 0xD5;                           // W without R
+  image[5][5] = 0xABC << 10 | 0xDD;                           // W and X
+  image[5][6] = std::uint64_t{1} << 63 | 0xAB8 << 10 | 0xDF;  // N: 64 KiB
+  image[5][7] = 0xABC << 10 | 0xCF;                           // not a user's
+  Guest guest(image);
+  for (const std::uint64_t nested : {4, 5, 6}) {
+    for (const Rights needed : {Rights::kRead, Rights::kWrite}) {
+      const GuestTranslation found =
+          Ask<RiscvSv39x4>(guest, Gfn{nested}, needed);
+      EXPECT_EQ(found.walk, GuestWalk::kReserved) << nested;
+      EXPECT_EQ(found.level, Level{1});
+    }
+  }
+  EXPECT_EQ(Ask<RiscvSv39x4>(guest, Gfn{7}, Rights::kRead).walk,
+            GuestWalk::kForbidden);
+  EXPECT_EQ(guest.Left(6), image);
+}
+
+// APM 2, 15.25.5: nested walks are a user's accesses, to each table.
+TEST(GuestWalkTest, ANestedPathThatIsNotAUsersLetsNothingThrough) {
+  Image image(4, Words{});
+  image[0][0] = 0x1007;
+  image[1][0] = 0x2007;
+  image[2][0] = 0x3007;
+  image[2][1] = 0x3003;
+  image[3][4] = 0xABC067;
+  image[3][5] = 0xABC063;
+  Guest guest(image);
+  EXPECT_EQ(Ask<Npt>(guest, Gfn{4}, Rights::kRead).gfn, Gfn{0xABC});
+  EXPECT_EQ(Ask<Npt>(guest, Gfn{5}, Rights::kRead).walk, GuestWalk::kForbidden);
+  EXPECT_EQ(Ask<Npt>(guest, Gfn{512 + 4}, Rights::kRead).walk,
+            GuestWalk::kForbidden);
+  // As it is in the tables of a kernel, which has pages of its own.
+  EXPECT_EQ(Ask<X86_64>(guest, Gfn{5}, Rights::kRead).gfn, Gfn{0xABC});
+}
+
 TEST(GuestWalkTest, AWideRootIsFollowedToItsLastFrame) {
   Image image(6, Words{});
   image[3][511] = 4 << 10 | 1;

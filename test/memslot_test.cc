@@ -83,6 +83,32 @@ TEST(MemslotsTest, BadRangesAreNamedInTheError) {
   EXPECT_EQ(add(999, 1000).code(), absl::StatusCode::kAlreadyExists);
 }
 
+// An address has 52 bits in EPT.
+TEST(MemslotsTest, WhatNoEntryCanSayIsNamedInTheError) {
+  Domain domain;
+  Memslots<Ept, Domain> slots(domain);
+  constexpr std::uint64_t kHostFrames = std::uint64_t{1} << 40;
+  const auto add = [&](std::uint64_t gfn, std::uint64_t base, Rights rights) {
+    return slots.Add({Gfn{gfn}, Gfn{gfn + 10}}, Pfn{base}, rights, kLimit);
+  };
+  EXPECT_TRUE(add(0, kHostFrames - 10, Rights::kAll).ok());
+  for (const std::uint64_t base :
+       {kHostFrames - 9, kHostFrames, ~std::uint64_t{0} - 3}) {
+    const absl::Status status = add(10, base, Rights::kAll);
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+    EXPECT_THAT(status.message(), testing::HasSubstr(std::to_string(base)));
+  }
+  for (const Rights rights :
+       {Rights::kNone, Rights::kWrite, Rights::kWrite | Rights::kExecute}) {
+    const absl::Status status = add(10, 5, rights);
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+    EXPECT_THAT(
+        status.message(),
+        testing::HasSubstr(std::to_string(static_cast<unsigned>(rights))));
+  }
+  EXPECT_TRUE(add(10, 5, Rights::kExecute).ok());
+}
+
 TEST(MemslotsTest, ARemovedSlotIsNotFoundAndItsFramesAreFree) {
   Domain domain;
   Memslots<Ept, Domain> slots(domain);

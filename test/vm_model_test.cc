@@ -10,6 +10,7 @@
 
 #include "gtest/gtest.h"
 #include "ptage/prune.h"
+#include "ptage/spte/arm64_faulting.h"
 #include "ptage/spte/ept.h"
 #include "test/formats.h"
 #include "test/machine.h"
@@ -53,7 +54,8 @@ TYPED_TEST(VmModelTest, AgreesAfterEveryStep) {
 }
 
 // The other disciplines differ in rmaps alone, not in what is in entries. One
-// of them, where faults leave the entries above a leaf as they are.
+// of them, where faults leave the entries above a leaf as they are. And a
+// format whose accessed bits hardware sets, and whose dirty bits faults do.
 template <class Real>
 class VmModelOfLocksTest : public testing::Test {};
 using OfLocks =
@@ -61,7 +63,8 @@ using OfLocks =
                    VmUnderTest<Ept, test::SingleRmaps>,
                    VmUnderTest<Ept, test::BitRmaps, InnerAging::kIgnore>,
                    VmUnderTest<TinyFormat, test::SingleRmaps>,
-                   VmUnderTest<TinyFormat, test::BitRmaps>>;
+                   VmUnderTest<TinyFormat, test::BitRmaps>,
+                   VmUnderTest<Arm64WriteFaultingOf4K, test::LocklessRmaps>>;
 TYPED_TEST_SUITE(VmModelOfLocksTest, OfLocks);
 
 TYPED_TEST(VmModelOfLocksTest, AgreesAfterEveryStep) {

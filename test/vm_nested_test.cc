@@ -136,6 +136,53 @@ TYPED_TEST(VmNestedTest, ALargeEntryIsNotGivenWhatL1AllowsOfOneFrame) {
   EXPECT_EQ(this->live(), 1u);
 }
 
+// L1 lets a page be written or executed, never both, and changes that when it
+// is told of a fault, which leaves a processor nothing to invalidate (SDM 3C
+// 29.4.3.1).
+TYPED_TEST(VmNestedTest, WhatL1TakesWithTheRightThatItGivesIsGone) {
+  const NestedMapping written(Gfn{7}, Rights::kReadWrite);
+  const NestedMapping executed(Gfn{7}, Rights::kReadExecute);
+  ASSERT_EQ(this->Fault(3000, written, Rights::kWrite), FaultOutcome::kMapped);
+  EXPECT_EQ(this->Fault(3000, executed, Rights::kExecute),
+            FaultOutcome::kRetry);
+  EXPECT_EQ(this->Fault(3000, executed, Rights::kExecute),
+            FaultOutcome::kMapped);
+  // Suppress #VE, frame 0x10007, accessed, write-back, read and execute.
+  EXPECT_EQ(this->Find(3000).word, 0x8000'0000'1000'7135u);
+  EXPECT_EQ(this->Fault(3000, written, Rights::kWrite), FaultOutcome::kRetry);
+  EXPECT_EQ(this->Fault(3000, written, Rights::kWrite), FaultOutcome::kMapped);
+  EXPECT_EQ(this->Find(3000).word, 0x8000'0000'1000'7333u);
+  EXPECT_EQ(this->live(), 1u);
+}
+
+TYPED_TEST(VmNestedTest, AFaultThatL1GetsLeavesNothingForTheFrame) {
+  const NestedMapping written(Gfn{7}, Rights::kReadWrite);
+  const auto fault = [this](Translation translation, Rights access) {
+    return this->vm().NestedFault(NestedGfn{3000}, access,
+                                  [&](NestedGfn) { return translation; });
+  };
+  ASSERT_EQ(this->Fault(3001, Gfn{8}), FaultOutcome::kMapped);
+  // It forbids the access, or has nothing there.
+  for (const Translation& now : {Translation(written), Translation()}) {
+    ASSERT_EQ(this->Fault(3000, written, Rights::kWrite),
+              FaultOutcome::kMapped);
+    std::uint64_t flushed = 0;
+    this->machine_.flusher.hook = [&](GfnRange range) {
+      flushed += range.Contains(Gfn{3000}) ? 1 : 0;
+    };
+    EXPECT_EQ(fault(now, Rights::kExecute), FaultOutcome::kReflected);
+    this->machine_.flusher.hook = nullptr;
+    EXPECT_EQ(flushed, 1u);
+    EXPECT_EQ(this->Find(3000).word, Ept::kEmpty);
+    EXPECT_EQ(this->live(), 1u) << "the page beside it stays";
+  }
+  // So what L1 then allows is all there is.
+  EXPECT_EQ(
+      fault(NestedMapping(Gfn{7}, Rights::kReadExecute), Rights::kExecute),
+      FaultOutcome::kMapped);
+  EXPECT_EQ(this->Find(3000).word, 0x8000'0000'1000'7135u);
+}
+
 TYPED_TEST(VmNestedTest, WhatIsGivenMoreStaysDirty) {
   ASSERT_EQ(this->Fault(3000, NestedMapping(Gfn{7}, Rights::kReadWrite),
                         Rights::kWrite),
@@ -337,6 +384,33 @@ TYPED_TEST(VmNestedTest, SeveralGuestsShareAPageThroughOneRmap) {
   EXPECT_EQ(this->vm().Invalidate({Gfn{7}, Gfn{8}}, [](const ZappedLeaf&) {}),
             2u);
   EXPECT_EQ(this->live(), 0u);
+}
+
+// A young entry is put where only a look at its rmap finds it. While nothing is
+// mapped nobody looks; with one page mapped, whichever, everybody does.
+TYPED_TEST(VmNestedTest, RmapsAreVisitedWhileSomethingIsMappedAlone) {
+  constexpr GfnRange kPage{Gfn{7}, Gfn{8}};
+  ASSERT_EQ(this->Fault(3000, Gfn{7}), FaultOutcome::kMapped);
+  const FoundEntry<Ept> found = this->Find(3000);
+  const LocklessWalk walk(this->machine_.domain);
+  auto& head =
+      this->vm().memslots().Find(walk, Gfn{7})->HeadOf(Gfn{7}, Level{1});
+  const auto single = ReadOnce(head.word, kRelaxed);
+  const auto nothing = [](const ZappedLeaf&) {};
+  ASSERT_EQ(this->vm().Invalidate(kPage, nothing), 1u);
+  WriteOnce(*found.entry, found.word, kRelaxed);
+  WriteOnce(head.word, single, kRelaxed);
+
+  EXPECT_EQ(this->vm().TestClearYoungFastOnly(kPage), AgeResult{});
+  EXPECT_EQ(this->vm().TestClearYoung(kPage), AgeResult{});
+  EXPECT_EQ(this->vm().Invalidate(kPage, nothing), 0u);
+  EXPECT_EQ(this->vm().ClearDirty(kPage, AgeOutput{}).examined, 0u);
+  EXPECT_EQ(this->Find(3000).word, found.word);
+  ASSERT_EQ(this->Fault(3001, Gfn{8}), FaultOutcome::kMapped);
+  EXPECT_TRUE(this->vm().TestClearYoungFastOnly(kPage).young);
+
+  WriteOnce(head.word, 0, kRelaxed);
+  WriteOnce(*found.entry, Ept::kEmpty, kRelaxed);
 }
 
 TYPED_TEST(VmNestedTest, ThereAreSoManyGuestsAndNoMore) {

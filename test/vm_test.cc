@@ -388,12 +388,18 @@ TYPED_TEST(VmTest, AMovedSlotsMemoryIsMappedElsewhere) {
   ASSERT_TRUE(vm.AddMemslot({Gfn{64}, Gfn{80}}, Pfn{1024}, Rights::kAll).ok());
   ASSERT_EQ(vm.Fault(Gfn{5}, Rights::kRead), FaultOutcome::kMapped);
   int zapped = 0;
-  const auto sink = [&](const ZappedLeaf&) { ++zapped; };
+  FaultOutcome inside = FaultOutcome::kMapped;
+  const auto sink = [&](const ZappedLeaf&) {
+    ++zapped;
+    // It finds the slot where it was, and must not map it there.
+    inside = vm.Fault(Gfn{7}, Rights::kRead);
+  };
   EXPECT_EQ(vm.MoveMemslot({Gfn{0}, Gfn{64}}, Gfn{60}, sink).code(),
             absl::StatusCode::kAlreadyExists);
   EXPECT_EQ(zapped, 0);
   EXPECT_TRUE(vm.MoveMemslot({Gfn{0}, Gfn{64}}, Gfn{100}, sink).ok());
   EXPECT_EQ(zapped, 1);
+  EXPECT_EQ(inside, FaultOutcome::kRetry);
   EXPECT_EQ(vm.Fault(Gfn{5}, Rights::kRead), FaultOutcome::kNoSlot);
   ASSERT_EQ(vm.Fault(Gfn{105}, Rights::kRead), FaultOutcome::kMapped);
   const LocklessWalk walk(machine.domain);
@@ -718,6 +724,32 @@ TEST(WideVmTest, AMemslotAndNestedFramesLieAcrossABorder) {
   EXPECT_EQ(vm.TestYoung(slot),
             (AgeResult{.young = false, .was_fast = false, .complete = true}));
   EXPECT_EQ(vm.Invalidate(slot, [](const ZappedLeaf&) {}), 4u);
+}
+
+// A guest can ask for any address.
+TEST(WideVmTest, ANestedFrameThatTheTreeHasNoPlaceForIsReflected) {
+  using F = RiscvSv39x4;
+  constexpr std::uint64_t kEnd = std::uint64_t{1} << 29;
+  Machine<F, LocklessRmapsUnderLock<F>> machine(64, 256, k4K);
+  auto& vm = *machine.vm;
+  ASSERT_TRUE(vm.AddMemslot({Gfn{0}, Gfn{8}}, Pfn{8}, Rights::kAll).ok());
+  const auto all = [](NestedGfn nested) { return Gfn{nested.value % 8}; };
+  EXPECT_EQ(vm.NestedFault(NestedGfn{kEnd - 1}, Rights::kRead, all),
+            FaultOutcome::kMapped);
+  for (const std::uint64_t nested : {kEnd, kEnd + 7, ~std::uint64_t{0}}) {
+    EXPECT_EQ(vm.NestedFault(NestedGfn{nested}, Rights::kRead, all),
+              FaultOutcome::kReflected);
+    EXPECT_EQ(vm.Fault(Gfn{nested}, Rights::kRead), FaultOutcome::kNoSlot);
+  }
+  EXPECT_EQ(vm.shadow().live(), 1u);
+  // Nor does it matter where L1 says that it changed something.
+  const auto none = [](const ZappedLeaf&) {};
+  EXPECT_EQ(
+      vm.InvalidateNested({NestedGfn{kEnd}, NestedGfn{2 * kEnd}}, none, [] {}),
+      0u);
+  EXPECT_EQ(
+      vm.InvalidateNested({NestedGfn{0}, NestedGfn{2 * kEnd}}, none, [] {}),
+      1u);
 }
 
 TEST(WideVmTest, AMemslotEndsWhereTheRootDoes) {

@@ -19,6 +19,9 @@
 //     it is to be written. So whoever builds an entry from the answer builds it
 //     behind L1's bits: L1 finds set what the nested guest could have used.
 //     Without kMarked L1 has no such bits, and none is touched.
+//     Where the format has them set by faults (kMarkedByFaults, spte.h) none is
+//     touched either: a leaf that lacks one is kForbidden, and L1 gets the
+//     fault by which it sets the bit.
 //   * The answer grants no write as long as the leaf is not dirty: who builds
 //     from it is asked again by the first write, and D is set then. In the
 //     other order
@@ -156,6 +159,9 @@ class GuestWalker {
     if ((word & reserved_[level.value - 1][static_cast<unsigned>(kind)]) != 0) {
       return true;
     }
+    // By such a bit the frame is another's too: L1's processor has no pages of
+    // that kind (RISC-V: no Svnapot), and so wants it clear.
+    if ((word & kRefusedBits<F>) != 0) return true;
     if constexpr (Misconfigurable<F>) return F::IsMisconfigured(word, kind);
     return false;
   }
@@ -203,7 +209,11 @@ GuestTranslation GuestWalker<F, M>::Walk(Gfn nested, Rights needed, Path& path,
     }
     path.entries[path.length] = &entry;
     path.words[path.length++] = seen;
-    if (leaf || kInnerRights) rights = rights & F::RightsOf(seen);
+    if (leaf) {
+      rights = rights & LiveRights<F>(seen);
+    } else if (kInnerRights) {
+      rights = rights & F::RightsOf(seen);
+    }
     frame = F::FrameOf(seen);
     if (!leaf) continue;
     if (!Allows(rights, needed)) {

@@ -116,8 +116,9 @@ class Memslots {
   explicit Memslots(R& reclaimer) : slots_(reclaimer) {}
 
   // Adds a slot: `base` is behind its first frame. InvalidArgument: `frames` is
-  // empty or reversed, or reaches beyond `limit`; AlreadyExists: it overlaps a
-  // slot.
+  // empty or reversed, or reaches beyond `limit`; the format's entries have no
+  // room for a host frame, or `rights` are none that all formats can grant: none
+  // at all, or to write and not to read. AlreadyExists: it overlaps a slot.
   absl::Status Add(GfnRange frames, Pfn base, Rights rights, Gfn limit,
                    SpaceSet spaces = SpaceSet::All());
 
@@ -157,6 +158,9 @@ class Memslots {
   static std::shared_ptr<Memslot<F>> Take(Slots& slots, GfnRange frames);
   // Whether frames may be added to the slots.
   static absl::Status Fits(const Slots& slots, GfnRange frames, Gfn limit);
+  // Whether entries can lead to so many frames from `base` on, with the rights.
+  static absl::Status CanBeMapped(std::uint64_t frames, Pfn base,
+                                  Rights rights);
   static absl::Status Move(Slots& slots, GfnRange frames, Gfn to, Gfn limit);
   void Publish(Slots slots) ABSL_EXCLUSIVE_LOCKS_REQUIRED(writer_);
 
@@ -212,6 +216,28 @@ absl::Status Memslots<F, R>::Fits(const Slots& slots, GfnRange frames,
 }
 
 template <SpteFormat F, Reclaimer R>
+absl::Status Memslots<F, R>::CanBeMapped(std::uint64_t frames, Pfn base,
+                                         Rights rights) {
+  if (rights == Rights::kNone ||
+      (Allows(rights, Rights::kWrite) && !Allows(rights, Rights::kRead))) {
+    return absl::InvalidArgumentError(absl::StrFormat(
+        "memslot with rights %d: want some, and no write without read",
+        static_cast<unsigned>(rights)));
+  }
+  // An entry would drop the bits that it has no room for, and map another's
+  // memory.
+  const Pfn last = base + (frames - 1);
+  if (last < base ||
+      F::FrameOf(F::MakeLeaf(last, Level{1}, Rights::kRead)) != last) {
+    return absl::InvalidArgumentError(absl::StrFormat(
+        "memslot of %d frames from host frame %d on: entries of the format "
+        "have no room for the last",
+        frames, base.value));
+  }
+  return absl::OkStatus();
+}
+
+template <SpteFormat F, Reclaimer R>
 auto Memslots<F, R>::Take(Slots& slots, GfnRange frames)
     -> std::shared_ptr<Memslot<F>> {
   const auto found =
@@ -238,6 +264,8 @@ absl::Status Memslots<F, R>::Add(GfnRange frames, Pfn base, Rights rights,
   Slots slots = slots_.Latest();
   const absl::Status fits = Fits(slots, frames, limit);
   if (!fits.ok()) return fits;
+  const absl::Status mapped = CanBeMapped(frames.Frames(), base, rights);
+  if (!mapped.ok()) return mapped;
   slots.push_back(std::make_shared<Memslot<F>>(frames, base, rights, spaces));
   Publish(std::move(slots));
   return absl::OkStatus();

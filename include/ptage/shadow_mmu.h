@@ -130,10 +130,11 @@ class ShadowMmu : public AgeQuestions<ShadowMmu<F, M, R, Fl, D, kInner>> {
   // writes. It is the largest page that is one in L1's tables, in the slot and
   // in the host, unless a table stands in the way. An rmap that is full is
   // zapped first, and an entry that L1 has replaced without a word: by another
-  // frame, or by smaller pages of which this one is allowed more; `sink` gets
-  // their bits. Nothing: that was to be done, and the lock is shared; nothing
-  // was changed. Preconditions: slot and L1 grant `access`;
-  // `lock` is how the MMU lock is held, which is kFaultLock or kExclusive.
+  // frame, by smaller pages of which this one is allowed more, or by one that
+  // is allowed other things; `sink` gets their bits. Nothing: that was to be
+  // done, and the lock is shared; nothing was changed. Preconditions: slot and
+  // L1 grant `access`; `lock` is how the MMU lock is held, which is kFaultLock
+  // or kExclusive.
   [[nodiscard]] std::optional<FaultOutcome> Fault(
       const Walk& walk, NestedGfn nested, Memslot<F>& slot,
       NestedMapping mapping, Rights access, MmuLock lock, ZapSink sink,
@@ -308,16 +309,20 @@ std::optional<FaultOutcome> ShadowMmu<F, M, R, Fl, D, kInner>::GrantMore(
     }
     return FaultOutcome::kSpurious;
   }
-  if (found.level > largest) {
-    // L1 has put smaller pages there, and allows more of this one alone: the
-    // other frames of the entry must not be given it.
+  typename F::Word more =
+      F::MakeLeaf(F::FrameOf(found.word), found.level, granted);
+  // L1 has put smaller pages there, and allows more of this one alone: the
+  // other frames of the entry must not be given it. Or it has taken a right
+  // away with the one that it gave:
+  //   L1: what may be written is to be executed, and not written any more
+  //   L2: executes it, which faults   | hypervisor: grants that as well
+  //   L2: writes what it executes.
+  if (found.level > largest || !Allows(F::RightsOf(more), has)) {
     if (lock == MmuLock::kShared) return std::nullopt;
     (void)ZapNested(walk, NestedRange{nested, nested + 1}, sink, guest);
     return FaultOutcome::kRetry;
   }
-  typename F::Word more =
-      F::MakeLeaf(F::FrameOf(found.word), found.level, has | granted) |
-      (found.word & F::kDirty);
+  more |= found.word & F::kDirty;
   if constexpr (kMarkedByFaults<F>) {
     more = Used<F>(more, access);
   } else {

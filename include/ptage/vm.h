@@ -123,9 +123,10 @@ class Vm : public AgeQuestions<Vm<F, M, R, Fl, D, kSpaces, kInner>> {
   };
 
   // `largest_leaf` bounds what Fault maps in the direct MMU. `fault_sink`, if
-  // there is one, gets the bits of entries that a nested fault zaps to make
-  // room; as other sinks it is called while the entry is frozen, and under the
-  // MMU lock. Check valid().
+  // there is one, gets the bits of entries that a nested fault zaps: to make
+  // room, or because L1's tables have something else there, or get the fault.
+  // As other sinks it is called while the entry is frozen, and under the MMU
+  // lock. Check valid().
   explicit Vm(const Parts& parts, Level largest_leaf = F::kLargestLeaf,
               std::function<void(const ZappedLeaf&)> fault_sink = nullptr)
       : state_(parts),
@@ -138,8 +139,9 @@ class Vm : public AgeQuestions<Vm<F, M, R, Fl, D, kSpaces, kInner>> {
 
   // Adds memory, for some address spaces to see: `base` lies behind the first
   // frame, and the others follow. InvalidArgument: the range is
-  // empty, reversed or too far up, or the VM has none of the spaces;
-  // AlreadyExists: it overlaps another slot, whoever sees that.
+  // empty, reversed or too far up, the VM has none of the spaces, or entries
+  // cannot lead to the memory or grant the rights (memslot.h); AlreadyExists:
+  // it overlaps another slot, whoever sees that.
   absl::Status AddMemslot(GfnRange frames, Pfn base, Rights rights,
                           SpaceSet spaces = SpaceSet::All());
 
@@ -162,7 +164,8 @@ class Vm : public AgeQuestions<Vm<F, M, R, Fl, D, kSpaces, kInner>> {
 
   // The same of a nested guest, which sees of L1's memory what the first space
   // does. `translate` walks L1's tables: what they say of
-  // `nested`, nothing if L1 is to get the fault (kReflected). It is called
+  // `nested`, nothing if L1 is to get the fault (kReflected; as it does for
+  // memory of a slot at a frame beyond those of the shadow trees). It is called
   // once, without a lock.
   using Translate = absl::FunctionRef<std::optional<NestedMapping>(NestedGfn)>;
   [[nodiscard]] FaultOutcome NestedFault(

@@ -40,7 +40,11 @@ class L1Map {
       entries_[{at.value, facts_.FirstOf(frame, at)}] = Entry{};
     }
     Erase(frame, level);
-    entries_[{level.value, facts_.FirstOf(frame, level)}] = entry;
+    Entry& put = entries_[{level.value, facts_.FirstOf(frame, level)}];
+    put = entry;
+    if (entry.kind == L1Kind::kPage && facts_.l1_sets_bits) {
+      put.accessed = put.dirty = true;
+    }
   }
   // Clears the entry at `level`, or what ends the path above it.
   void Take(std::uint64_t frame, Level level) {
@@ -80,7 +84,12 @@ class L1Map {
         return {.walk = GuestWalk::kForbidden, .level = at};
       }
       Rights rights = entry->rights;
-      if (marked_) {
+      if (facts_.l1_sets_bits) {
+        if (!entry->dirty) rights = rights & Rights::kReadExecute;
+        if (!entry->accessed || !Allows(rights, needed)) {
+          return {.walk = GuestWalk::kForbidden, .level = at};
+        }
+      } else if (marked_) {
         for (Entry* const above : path) {
           above->accessed |= above == entry || facts_.inner_accessed;
         }

@@ -118,7 +118,8 @@ class L1Tables<F> {
     switch (entry.kind) {
       case L1Kind::kPage:
         return Write(entry_there,
-                     F::MakeLeaf(Pfn{entry.gfn}, level, entry.rights));
+                     F::MakeLeaf(Pfn{entry.gfn}, level, entry.rights) |
+                         (kMarkedByFaults<F> ? F::kAccessed | F::kDirty : 0));
       case L1Kind::kMalformed:
         return Write(entry_there, F::MakeLeaf(kBeyond, level, Rights::kAll));
       default:

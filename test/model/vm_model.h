@@ -277,7 +277,12 @@ inline FaultOutcome VmModel::NestedFault(const Operation& operation,
   ModelLeaf* const leaf = maps_.Find(TreeOf(guest), nested);
   if (IsFixable(leaf, access)) return Fix(*leaf, access);
   outcome.walked = l1_[guest].Walk(nested, access);
-  if (!outcome.walked) return FaultOutcome::kReflected;
+  if (!outcome.walked) {
+    // A processor that faults keeps nothing of the address, whatever for.
+    (void)maps_.ZapIn(TreeOf(guest), GfnRange{Gfn{nested}, Gfn{nested + 1}},
+                      outcome.made_room);
+    return FaultOutcome::kReflected;
+  }
   const std::uint64_t gfn = outcome.walked.gfn.value;
   const ModelSlot* const slot = SlotOf(gfn);
   if (slot == nullptr) return FaultOutcome::kNoSlot;
@@ -317,13 +322,15 @@ inline FaultOutcome VmModel::GrantMore(ModelLeaf& leaf,
   if (same && Allows(leaf.rights, operation.rights)) {
     return FaultOutcome::kSpurious;
   }
-  // L1 has put another page there, or allows more of a part of it alone.
-  if (!same || leaf.level > largest) {
+  // L1 has put another page there, or allows more of a part of it alone, or
+  // other things than before.
+  granted = facts_.representable(granted);
+  if (!same || leaf.level > largest || !Allows(granted, leaf.rights)) {
     (void)maps_.ZapIn(TreeOf(operation.guest % guests()),
                       GfnRange{nested, nested + 1}, outcome.made_room);
     return FaultOutcome::kRetry;
   }
-  leaf.rights = facts_.representable(leaf.rights | granted);
+  leaf.rights = granted;
   leaf.written = false;
   if (MarkedByFaults()) {
     leaf.Use(operation.rights);

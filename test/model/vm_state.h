@@ -38,6 +38,9 @@ struct FormatFacts {
   // and the fault sets it.
   bool hardware_accessed;
   bool hardware_dirty;
+  // So it is in L1's tables, too: it sets both when it maps a page, and gets
+  // the faults after it has cleared them.
+  bool l1_sets_bits;
   // A page that was made old takes a fault to be written again, though it may
   // be dirty.
   bool old_is_not_writable;
@@ -71,6 +74,7 @@ template <SpteFormat F>
   facts.inner_accessed = F::kInnerAccessed;
   facts.hardware_accessed = kHardwareAccessed<F>;
   facts.hardware_dirty = kHardwareDirty<F>;
+  facts.l1_sets_bits = CheckedFormat<F> && kMarkedByFaults<F>;
   facts.old_is_not_writable = requires(Word word) { F::Aged(word); };
   facts.protectable = WriteProtectable<F>;
   facts.skips_cold = inner == InnerAging::kSkipCold;

@@ -33,6 +33,13 @@ static_assert(kHardwareAccessed<Arm64Stage2Of4K>);
 static_assert(kEntriesPerTable<K4> == 512 && K4::kLevels == 4);
 static_assert(kEntriesPerTable<K16> == 2048 && K16::kLevels == 3);
 static_assert(kEntriesPerTable<K64> == 8192 && K64::kLevels == 2);
+static_assert(Arm64FaultingOf4KWith40Bits::kLevels == 3 &&
+              kRootTables<Arm64FaultingOf4KWith40Bits> == 2);
+static_assert(Arm64FaultingOf16KWith48Bits::kLevels == 3 &&
+              kRootTables<Arm64FaultingOf16KWith48Bits> == 2);
+static_assert(Arm64FaultingOf64KWith46Bits::kLevels == 2 &&
+              kRootTables<Arm64FaultingOf64KWith46Bits> == 16);
+static_assert(kMarkedByFaults<Arm64FaultingOf4KWith40Bits>);
 
 TEST(Arm64FaultingTest, APageThatMayBeWrittenHasBit55AndNoWritePermission) {
   EXPECT_EQ(K4::MakeLeaf(Pfn{0x123456}, Level{1}, Rights::kAll),
@@ -45,6 +52,20 @@ TEST(Arm64FaultingTest, APageThatMayBeWrittenHasBit55AndNoWritePermission) {
             0x0080'0000'48D1'437Fu);
   EXPECT_EQ(K64::MakeLeaf(Pfn{0x12345}, Level{1}, Rights::kAll),
             0x0080'0001'2345'037Fu);
+}
+
+TEST(Arm64FaultingTest, HowManyTablesTheRootHasChangesNoDescriptor) {
+  EXPECT_EQ(Arm64FaultingOf4KWith40Bits::MakeLeaf(Pfn{0x123456}, Level{1},
+                                                  Rights::kAll),
+            0x0080'0001'2345'637Fu);
+  EXPECT_EQ(Arm64FaultingOf16KWith48Bits::MakeLeaf(Pfn{0x12345}, Level{1},
+                                                   Rights::kAll),
+            0x0080'0000'48D1'437Fu);
+  EXPECT_EQ(Arm64FaultingOf64KWith46Bits::MakeLeaf(Pfn{0x12345}, Level{1},
+                                                   Rights::kAll),
+            0x0080'0001'2345'037Fu);
+  EXPECT_EQ(LiveRights<Arm64FaultingOf4KWith40Bits>(0x0080'0001'2345'677F),
+            Rights::kReadExecute);
 }
 
 TEST(Arm64FaultingTest, ABlockHasBit1Clear) {

@@ -20,6 +20,9 @@ namespace {
 
 using F = EptTracked;
 
+static_assert(EptTracked5Level::kLevels == 5 &&
+              EptTracked5Level::kLargestLeaf == Level{3});
+static_assert(EptTracked::kLevels == 4);
 static_assert(SpteFormat<F> && VectorTestable<F>);
 // Not for tables of others, whose bits 54:52 mean nothing.
 static_assert(!CheckedFormat<F>);

@@ -20,6 +20,11 @@ static_assert(!kHardwareAccessed<F> && !kHardwareDirty<F>);
 static_assert(kHardwareAccessed<RiscvSv39> && kHardwareDirty<RiscvSv39>);
 static_assert(RiscvSv39Svade::kLevels == 3 && RiscvSv48Svade::kLevels == 4 &&
               RiscvSv57Svade::kLevels == 5);
+static_assert(RiscvSv39x4Svade::kLevels == 3 &&
+              RiscvSv48x4Svade::kLevels == 4 && RiscvSv57x4Svade::kLevels == 5);
+static_assert(kRootTables<RiscvSv39x4Svade> == 4 &&
+              kRootTables<RiscvSv39Svade> == 1);
+static_assert(kMarkedByFaults<RiscvSv57x4Svade>);
 
 TEST(RiscvSvadeTest, LeavesAreThoseOfSv39) {
   EXPECT_EQ(F::MakeLeaf(Pfn{0x123456}, Level{1}, Rights::kAll), 0x48D1'581Fu);
@@ -32,6 +37,13 @@ TEST(RiscvSvadeTest, WhatHardwareLetsThrough) {
   EXPECT_EQ(LiveRights<F>(0x48D1'585F), Rights::kReadExecute);
   EXPECT_EQ(LiveRights<F>(0x48D1'58DF), Rights::kAll);
   EXPECT_EQ(LiveRights<F>(0x48D1'5853), Rights::kRead);
+}
+
+TEST(RiscvSvadeTest, InTheSecondStageALeafIsAUsers) {
+  EXPECT_EQ(RiscvSv39x4Svade::MakeLeaf(Pfn{0x123456}, Level{1}, Rights::kAll),
+            0x48D1'581Fu);
+  EXPECT_EQ(LiveRights<RiscvSv39x4Svade>(0x48D1'58DF), Rights::kAll);
+  EXPECT_EQ(LiveRights<RiscvSv39x4Svade>(0x48D1'58CF), Rights::kNone);
 }
 
 TEST(RiscvSvadeTest, AFaultSetsAAndForAWriteD) {

@@ -116,6 +116,25 @@ TEST(Riscv64Test, RightsAreBits3To1) {
   EXPECT_EQ(RiscvSv39::RightsOf(0x48D1'58DF), Rights::kAll);
 }
 
+// Nested walks are a user's accesses.
+TEST(Riscv64Test, InTheSecondStageALeafWithoutUGrantsNothing) {
+  EXPECT_EQ(RiscvSv39x4::RightsOf(0x48D1'58DF), Rights::kAll);
+  EXPECT_EQ(RiscvSv39x4::RightsOf(0x48D1'58CF), Rights::kNone);
+  EXPECT_EQ(RiscvSv57x4::RightsOf(0x48D1'58C3), Rights::kNone);
+  EXPECT_EQ(RiscvSv39::RightsOf(0x48D1'58CF), Rights::kAll);
+}
+
+TEST(Riscv64Test, AWriteWithoutAReadIsReserved) {
+  for (const std::uint64_t word : {0x48D1'5815u, 0x48D1'581Du}) {
+    EXPECT_TRUE(RiscvSv39::IsMisconfigured(word, EntryKind::kLeaf));
+    EXPECT_TRUE(RiscvSv48x4::IsMisconfigured(word, EntryKind::kLeaf));
+  }
+  for (const std::uint64_t word : {0x48D1'5813u, 0x48D1'5817u, 0x48D1'5819u}) {
+    EXPECT_FALSE(RiscvSv39::IsMisconfigured(word, EntryKind::kLeaf));
+  }
+  EXPECT_FALSE(RiscvSv39::IsMisconfigured(0x2AF3'7801, EntryKind::kTable));
+}
+
 TEST(Riscv64Test, ASplitKeepsAccessedAndDirty) {
   // 4 MiB, at level 2: frame 0x400.
   EXPECT_EQ(RiscvSv39::SplitLeaf(0x10'00DF, Level{2}, 0), 0x10'00DFu);

@@ -114,6 +114,18 @@ TEST(X86_64Test, RightsAreBit1AndNotBit63) {
   EXPECT_EQ(X86_64::RightsOf(0x8000'0001'2345'6065), Rights::kRead);
 }
 
+// Nested walks are a user's accesses: of a nested table's entry the user bit,
+// 2, is wanted, as it is not of a host's own.
+TEST(X86_64Test, ANestedEntryWithoutTheUserBitGrantsNothing) {
+  EXPECT_EQ(Npt::RightsOf(0x0000'0001'2345'6067), Rights::kAll);
+  EXPECT_EQ(Npt::RightsOf(0x8000'0001'2345'6065), Rights::kRead);
+  EXPECT_EQ(Npt::RightsOf(0x0000'0001'2345'6063), Rights::kNone);
+  EXPECT_EQ(NptLa57::RightsOf(0x0000'0000'ABCD'E023), Rights::kNone);
+  EXPECT_EQ(X86_64::RightsOf(0x0000'0001'2345'6063), Rights::kAll);
+  EXPECT_EQ(Npt::MakeInner(Pfn{0xABCDE}), 0xABCD'E027u);
+  EXPECT_EQ(NptLa57::kLevels, 5);
+}
+
 // Bit 7 of a 4 KiB leaf is the PAT bit.
 TEST(X86_64Test, ASplitOf2MiBLosesBit7AndKeepsAccessedAndDirty) {
   constexpr std::uint64_t kLarge = 0x8000'0000'0040'00E7;

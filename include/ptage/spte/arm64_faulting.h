@@ -24,9 +24,10 @@ namespace ptage {
 
 // Stage 2 of a granule without hardware's dirty state; with `kHardwareFlag` its
 // access flag.
-template <Arm64Granule kGranule, bool kHardwareFlag = false>
-struct Arm64Stage2Faulting : Arm64Stage2<kGranule> {
-  using Base = Arm64Stage2<kGranule>;
+template <Arm64Granule kGranule, bool kHardwareFlag = false,
+          int kAddressBits = kWholeTableBits<kGranule>>
+struct Arm64Stage2Faulting : Arm64Stage2<kGranule, kAddressBits> {
+  using Base = Arm64Stage2<kGranule, kAddressBits>;
   using Word = typename Base::Word;
 
   // Which bits walkers set.
@@ -54,6 +55,14 @@ using Arm64FaultingOf4K = Arm64Stage2Faulting<Arm64Granule::k4K>;
 using Arm64FaultingOf16K = Arm64Stage2Faulting<Arm64Granule::k16K>;
 using Arm64FaultingOf64K = Arm64Stage2Faulting<Arm64Granule::k64K>;
 
+// With roots of 2, 2 and 16 tables, as in arm64.h.
+using Arm64FaultingOf4KWith40Bits =
+    Arm64Stage2Faulting<Arm64Granule::k4K, false, 40>;
+using Arm64FaultingOf16KWith48Bits =
+    Arm64Stage2Faulting<Arm64Granule::k16K, false, 48>;
+using Arm64FaultingOf64KWith46Bits =
+    Arm64Stage2Faulting<Arm64Granule::k64K, false, 46>;
+
 // Only writes fault.
 using Arm64WriteFaultingOf4K = Arm64Stage2Faulting<Arm64Granule::k4K, true>;
 using Arm64WriteFaultingOf16K = Arm64Stage2Faulting<Arm64Granule::k16K, true>;
@@ -62,6 +71,9 @@ using Arm64WriteFaultingOf64K = Arm64Stage2Faulting<Arm64Granule::k64K, true>;
 static_assert(SpteFormat<Arm64FaultingOf4K>);
 static_assert(SpteFormat<Arm64FaultingOf16K>);
 static_assert(SpteFormat<Arm64FaultingOf64K>);
+static_assert(SpteFormat<Arm64FaultingOf4KWith40Bits>);
+static_assert(SpteFormat<Arm64FaultingOf16KWith48Bits>);
+static_assert(SpteFormat<Arm64FaultingOf64KWith46Bits>);
 
 }  // namespace ptage
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //
 // Intel extended page tables without accessed and dirty flags (EPTP bit 6
-// clear, or a processor that has none): accesses are tracked by permissions.
+// clear, or a processor that has none), of four or five levels: accesses are
+// tracked by permissions.
 // Intel SDM volume 3C, 29.3.2 "EPT Translation Mechanism" (28.3.2 in editions
 // before 2022), tables "Format of an EPT …", and 29.3.3. Pure functions; see
 // spte.h for what threads may do.
@@ -28,11 +29,13 @@
 
 namespace ptage {
 
-// EPT of four levels, tracked by permissions.
-struct EptTracked {
+// EPT of so many levels, tracked by permissions.
+template <int kLevelCount>
+struct EptTrackedOf {
+  static_assert(kLevelCount == 4 || kLevelCount == 5);
   using Word = std::uint64_t;
 
-  static constexpr int kLevels = 4;
+  static constexpr int kLevels = kLevelCount;
   static constexpr int kIndexBits = 9;
   static constexpr int kPageBits = 12;
   static constexpr Level kLargestLeaf{3};
@@ -117,7 +120,12 @@ struct EptTracked {
                 static_cast<Word>(Rights::kExecute) == kExecute);
 };
 
+// Guest-physical addresses of 48 and of 57 bits.
+using EptTracked = EptTrackedOf<4>;
+using EptTracked5Level = EptTrackedOf<5>;
+
 static_assert(SpteFormat<EptTracked>);
+static_assert(SpteFormat<EptTracked5Level>);
 
 }  // namespace ptage
 

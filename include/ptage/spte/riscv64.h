@@ -5,8 +5,9 @@
 // 39-bit Virtual-Memory System" (10.4 in editions before 2024) to 12.6; and
 // Sv39x4, Sv48x4 and Sv57x4, for guest-physical addresses, 18.5.1 "Guest
 // Physical Address Translation": two more bits of address, so a root of 16 KiB,
-// aligned to that; and every access is a user's, hence the user bit. Pure
-// functions; see spte.h for what threads may do.
+// aligned to that; and every access is a user's, hence the user bit, without
+// which a leaf grants nothing there. Pure functions; see spte.h for what
+// threads may do.
 //
 // Not here: contiguous pages (Svnapot), of whose entries any one may be marked
 // for an access to another's frame: bit 63 is never set, and who installs an
@@ -94,6 +95,11 @@ struct RiscvSv {
     const Word page = Word{1} << (kFrameShift + kIndexBits * (level.value - 1));
     return beyond | kSoon | (kFrame & (page - 1));
   }
+  // What single bits do not tell (12.3.1, table of the encodings of X, W, R; in
+  // editions before 2024 10.3.1): write without read.
+  static constexpr bool IsMisconfigured(Word word, EntryKind) {
+    return (word & (kRead | kWrite)) == kWrite;
+  }
   static constexpr Word SplitLeaf(Word word, Level level, unsigned index) {
     return word + (static_cast<Word>(index)
                    << (kFrameShift + kIndexBits * (level.value - 2)));
@@ -109,7 +115,13 @@ struct RiscvSv {
 // same, but that bit 5 (G) is to be 0, as it is here.
 template <int kLevelCount>
 struct RiscvSvX4 : RiscvSv<kLevelCount> {
+  using Base = RiscvSv<kLevelCount>;
+  using Word = typename Base::Word;
+
   static constexpr unsigned kRootTables = 4;  // two bits of the address more
+  static constexpr Rights RightsOf(Word word) {
+    return (word & Base::kUser) != 0 ? Base::RightsOf(word) : Rights::kNone;
+  }
 };
 
 // By their names in the manual; x4 are the second stage's.

@@ -15,22 +15,29 @@
 
 namespace ptage {
 
-// The same without Svadu: first accesses fault, and first writes.
-template <int kLevelCount>
-struct RiscvSvade : RiscvSv<kLevelCount> {
+// `Entries` without Svadu: first accesses fault, and first writes.
+template <class Entries>
+struct RiscvSvade : Entries {
   // Walkers set no bits.
   static constexpr bool kHardwareAccessed = false;
   static constexpr bool kHardwareDirty = false;
 };
 
-// By their levels.
-using RiscvSv39Svade = RiscvSvade<3>;
-using RiscvSv48Svade = RiscvSvade<4>;
-using RiscvSv57Svade = RiscvSvade<5>;
+// By their names in the manual; x4 are the second stage's (there a guest-page
+// fault).
+using RiscvSv39Svade = RiscvSvade<RiscvSv39>;
+using RiscvSv48Svade = RiscvSvade<RiscvSv48>;
+using RiscvSv57Svade = RiscvSvade<RiscvSv57>;
+using RiscvSv39x4Svade = RiscvSvade<RiscvSv39x4>;
+using RiscvSv48x4Svade = RiscvSvade<RiscvSv48x4>;
+using RiscvSv57x4Svade = RiscvSvade<RiscvSv57x4>;
 
 static_assert(SpteFormat<RiscvSv39Svade>);
 static_assert(SpteFormat<RiscvSv48Svade>);
 static_assert(SpteFormat<RiscvSv57Svade>);
+static_assert(SpteFormat<RiscvSv39x4Svade>);
+static_assert(SpteFormat<RiscvSv48x4Svade>);
+static_assert(SpteFormat<RiscvSv57x4Svade>);
 
 }  // namespace ptage
 

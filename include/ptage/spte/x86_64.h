@@ -4,8 +4,9 @@
 // paging (NPT), which has the same format. Intel SDM volume 3A, 4.5 "4-Level
 // Paging and 5-Level Paging" (CR4.LA57) and 4.8 "Accessed and Dirty Flags"; AMD
 // APM volume 2, 5.3 and 15.25.5 (nested walks are user accesses, hence the user
-// bit; they have as many levels as the host's own tables). Pure functions; see
-// spte.h for what threads may do.
+// bit; they have as many levels as the host's own tables). In tables of others
+// the two differ: by a nested table's entry without the user bit nothing is let
+// through. Pure functions; see spte.h for what threads may do.
 
 #ifndef PTAGE_SPTE_X86_64_H_
 #define PTAGE_SPTE_X86_64_H_
@@ -95,8 +96,25 @@ struct X86_64Of {
 using X86_64 = X86_64Of<4>;
 using X86_64La57 = X86_64Of<5>;
 
+// Nested tables that may lack the user bit: what GuestWalker wants for an L1
+// with NPT.
+template <int kLevelCount>
+struct NptOf : X86_64Of<kLevelCount> {
+  using Base = X86_64Of<kLevelCount>;
+  using Word = typename Base::Word;
+
+  static constexpr Rights RightsOf(Word word) {
+    return (word & Base::kUser) != 0 ? Base::RightsOf(word) : Rights::kNone;
+  }
+};
+
+using Npt = NptOf<4>;
+using NptLa57 = NptOf<5>;
+
 static_assert(SpteFormat<X86_64>);
 static_assert(SpteFormat<X86_64La57>);
+static_assert(SpteFormat<Npt>);
+static_assert(SpteFormat<NptLa57>);
 static_assert(kFramesPerTree<X86_64> == std::uint64_t{1} << (48 - 12));
 static_assert(kFramesPerTree<X86_64La57> == std::uint64_t{1} << (57 - 12));
 

@@ -9,6 +9,10 @@
 //   (invalidate.h). A nested one does so for two stages: the frames of L2 that
 //   L1's tables translate, and the frames of L1 that the slots do. So what it
 //   found of either is not used after it was taken back.
+//
+//   A fault that L1 gets drops what was built for its frame, as a processor
+//   drops what it has cached for an address that faults (SDM 3C 29.4.3.1). So
+//   L1 need not tell of what it changes in answer.
 
 #ifndef PTAGE_VM_FAULTS_H_
 #define PTAGE_VM_FAULTS_H_
@@ -86,12 +90,24 @@ class VmFaults {
     std::uint64_t nested_snapshot;
   };
   FaultOutcome TryNestedFault(const Translated& fault);
+  // Whether the shadow trees translate the frame.
+  static bool HasPlaceFor(NestedGfn nested) {
+    return nested.value < Shadow::Tree::kFrames;
+  }
+  // Zaps what maps the frame, if anything does.
+  void Drop(NestedGfn nested, NestedGuest guest);
   // The same under the MMU lock, which is `held`, as `lock` says. Nothing: it
   // is needed exclusively.
   std::optional<FaultOutcome> InstallNested(const Walk& walk, Memslot<F>& slot,
                                             const Translated& fault,
                                             const FaultLock::Held& held,
                                             MmuLock lock);
+
+  // What a fault zaps.
+  void Tell(const ZappedLeaf& leaf) const {
+    state_.history.Record(leaf);
+    if (sink_) sink_(leaf);
+  }
 
   State& state_;
   const std::function<bool(GfnRange)> may_map_;
@@ -167,8 +183,14 @@ FaultOutcome VmFaults<State>::NestedFault(NestedGfn nested, Rights access,
   const std::uint64_t snapshot = state_.invalidations.Snapshot();
   const std::uint64_t nested_snapshot = state_.nested_invalidations.Snapshot();
   const std::optional<NestedMapping> mapping = translate(nested);
-  if (!mapping.has_value()) return FaultOutcome::kReflected;
-  if (!Allows(mapping->rights, access)) return FaultOutcome::kReflected;
+  if (!mapping.has_value() || !Allows(mapping->rights, access)) {
+    // Were it kept:
+    //   L2: executes what it may write, which faults | L1: gets that; it may be
+    //                                                |   executed, and no more
+    //   L2: writes to it by the entry from before.   |   be written
+    Drop(nested, guest);
+    return FaultOutcome::kReflected;
+  }
   const Translated fault{nested, *mapping, access,
                          guest,  snapshot, nested_snapshot};
   FaultOutcome outcome = FaultOutcome::kNoMemory;
@@ -189,6 +211,8 @@ FaultOutcome VmFaults<State>::NestedFault(NestedGfn nested, Rights access,
                                           NestedGuest guest) {
   static_assert(G::kIndexBits == F::kIndexBits && G::kPageBits == F::kPageBits,
                 "Vm: L1's pages have other sizes than the shadow tables'");
+  static_assert(kFramesPerTree<G> <= kFramesPerTree<F>,
+                "Vm: L1's tables translate more frames than the shadow tables");
   // The walk comes after the snapshots, so that what L1 invalidates behind it
   // makes the fault retry.
   const FaultOutcome outcome = NestedFault(
@@ -209,6 +233,8 @@ FaultOutcome VmFaults<State>::TryNestedFault(const Translated& fault) {
   const FaultOutcome found =
       FindSlot(walk, fault.mapping.gfn, fault.access, slot);
   if (found != FaultOutcome::kMapped) return found;
+  // A processor lets through no address that the tables have no levels for.
+  if (!HasPlaceFor(fault.nested)) return FaultOutcome::kReflected;
   if constexpr (Shadow::kFaultLock == MmuLock::kShared) {
     const FaultLock::Shared hold(state_.fault_lock);
     const std::optional<FaultOutcome> outcome =
@@ -241,11 +267,20 @@ std::optional<FaultOutcome> VmFaults<State>::InstallNested(
   mapping.level = *allowed;
   return state_.shadow.Fault(
       walk, fault.nested, slot, mapping, fault.access, lock,
-      [&](const ZappedLeaf& leaf) {
-        state_.history.Record(leaf);
-        if (sink_) sink_(leaf);
-      },
-      fault.guest);
+      [&](const ZappedLeaf& leaf) { Tell(leaf); }, fault.guest);
+}
+
+template <class State>
+void VmFaults<State>::Drop(NestedGfn nested, NestedGuest guest) {
+  if (!HasPlaceFor(nested)) return;
+  const Walk walk(state_.reclaimer, WalkEntry::kWait);
+  const auto found = state_.shadow.tree(guest).Lookup(walk, Gfn{nested.value});
+  // Most are for frames that nothing maps: no lock for these.
+  if (found.word == F::kEmpty) return;
+  const FaultLock::Exclusive hold(state_.fault_lock);
+  (void)state_.shadow.ZapNested(
+      walk, NestedRange{nested, nested + 1},
+      [&](const ZappedLeaf& leaf) { Tell(leaf); }, guest);
 }
 
 }  // namespace ptage::internal

@@ -15,6 +15,8 @@ SEARCHES = {
     "gate": ["gate"],
     "guest_walk": ["guest_walk"],
     "harvest": ["page_table", "type_stable"],
+    "harvest/entries": ["page_table", "type_stable"],
+    "harvest/leaf_tables": ["page_table"],
     "hold": ["eviction"],
     "hot_tables": ["hot_tables"],
     "legacy_shadow": ["legacy_shadow"],

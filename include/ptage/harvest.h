@@ -17,29 +17,25 @@
 //   * The output is told of frames in ascending order, of young ones and of
 //     unknown ones each.
 //
-//   Of a block three things are taken as the vectors saw them: which entries
-//   are cold or empty, which are frozen, and, where nothing is to be cleared,
-//   which are young. Each was so when it was read, and entries of a direct tree
-//   keep their frame while the walk lasts. An entry that is to be cleared is
-//   read again, and changed by compare-and-swap against that value. Under a
-//   type-stable reclaimer whatever looks young is read again by the rules of
-//   page_table/tables.h.
-//
 //   Nothing here flushes a TLB, see spte.h. A cleared dirty bit speaks of later
 //   writes only once every CPU was flushed.
 //
 //   Progress: wait-free, in entries of the range, in either mode.
+//
+// How the tables above are walked is here; leaf tables that are whole are read
+// together, by harvest/leaf_tables.h, and what is made of entries is in
+// harvest/entries.h.
 
 #ifndef PTAGE_HARVEST_H_
 #define PTAGE_HARVEST_H_
 
-#include <bit>
 #include <cstdint>
 #include <type_traits>
 
-#include "ptage/once.h"
+#include "ptage/config.h"
+#include "ptage/harvest/entries.h"
+#include "ptage/harvest/leaf_tables.h"
 #include "ptage/once/block.h"
-#include "ptage/once/vector.h"
 #include "ptage/page_table.h"
 #include "ptage/spte.h"
 #include "ptage/types.h"
@@ -93,7 +89,7 @@ AgeResult Harvest(const Tree& tree, const typename Tree::Walk& walk,
 
 namespace internal {
 
-// One call of HarvestSome.
+// One call of HarvestSome: comes to the entries, as the budget allows.
 template <HarvestBit kBit, Loads kLoads, class Tree, class Output>
 class Harvester {
   using Tables = typename Tree::Tables;
@@ -105,10 +101,8 @@ class Harvester {
             AgeAction action, AgeMode mode, Output& output)
       : tables_(tables),
         range_(range),
-        action_(action),
-        mode_(mode),
-        output_(output),
-        budget_(budget) {}
+        budget_(budget),
+        leaf_tables_(tables, range, action, mode, output) {}
   Harvester(const Harvester&) = delete;
   Harvester& operator=(const Harvester&) = delete;
 
@@ -120,8 +114,8 @@ class Harvester {
           return HarvestTable(table, Level{F::kLevels}, base, part);
         });
   }
-  [[nodiscard]] AgeResult result() const { return result_; }
-  [[nodiscard]] const AgeCounts& counts() const { return counts_; }
+  // What they answered.
+  [[nodiscard]] const auto& entries() { return leaf_tables_.entries(); }
 
  private:
   using Word = typename F::Word;
@@ -130,37 +124,13 @@ class Harvester {
 
   static constexpr Word kWanted =
       kBit == HarvestBit::kAccessed ? F::kAccessed : F::kDirty;
-  // Nearly every entry that is present has it.
-  static constexpr Word LowestPresentBit() {
-    if constexpr (VectorTestable<F>) return F::kPresentBits & -F::kPresentBits;
-    return 0;
-  }
-  static constexpr bool kStable = Tables::kStable;
-  // False: tables of others (foreign.h), that may hold anything.
-  static constexpr bool kTrusted = Tables::kTrusted;
   // Of another place's entries, under a type-stable reclaimer, none is taken
   // for young; a cold one may be counted. Not for dirty bits: a leaf that is
   // not accessed may have one.
   static constexpr ColdEntries kCold = kBit == HarvestBit::kAccessed
                                            ? ColdEntries::kUnchecked
                                            : ColdEntries::kChecked;
-
   static constexpr unsigned kPerTable = kEntriesPerTable<F>;
-  static constexpr bool kInBlocks =
-      VectorTestable<F> && kPerTable % kBlock == 0;
-  static constexpr unsigned kBlocks = kInBlocks ? kPerTable / kBlock : 1;
-  // Leaf tables that are gathered before any is read.
-  static constexpr unsigned kGroup = 64;
-  // Scattered ones of them that are read side by side: eight streams keep
-  // memory busier than any prefetch from one table to the next
-  // (docs/harvest.md). The first block of each is fetched while the eight
-  // before are read.
-  static constexpr unsigned kSide = 8;
-
-  struct LeafTable {
-    Table<F>* table;
-    Gfn base;
-  };
 
   // Tables above the leaves' level. Each of these returns the first frame of
   // `range` that is left, or its end.
@@ -172,66 +142,12 @@ class Harvester {
   // A table of level 1, from where the range begins.
   Gfn HarvestPart(Table<F>& table, Gfn base, GfnRange range);
 
-  // Whole tables of level 1, whose entries are paid for: the group that waits.
-  void HarvestGroup();
-  // As many of them as go into eights; returns how many.
-  unsigned HarvestSideBySide();
-  // The t-th, which was read beside others.
-  void HarvestSeen(unsigned t, const BlockSeen (&seen)[kBlocks][kSide]);
-  // Some that follow one another, by their frames and in memory.
-  void HarvestRun(const LeafTable& first, unsigned tables);
-
-  // Counts that stay in registers.
-  struct Tally {
-    std::uint64_t examined = 0;
-    std::uint64_t young = 0;
-  };
-  void Add(const Tally& tally) {
-    counts_.examined += tally.examined;
-    counts_.young += tally.young;
-    result_.young |= tally.young != 0;
-  }
-
-  // Consecutive entries of a table of level 1, `first` being the first one's
-  // frame: kBlock of them, as they were read; up to kBlock; and, of these, the
-  // ones that looked young or frozen.
-  void HarvestBlock(Entry* entries, Gfn first, const BlockSeen& seen,
-                    Tally& tally);
-  void HarvestEntries(Entry* entries, unsigned count, Gfn first);
-  void TakeYoung(Entry* entries, Gfn first, std::uint64_t young,
-                 std::uint64_t frozen);
-  Here HereAt(const Entry* entries, Gfn first) const {
-    return tables_.HereOf(*entries, first, Level{1});
-  }
-
-  // Tables of others: reports leaves that are malformed, and takes them, and
-  // what happens to look frozen, out of what was seen.
-  void LeaveMalformed(const Entry* entries, unsigned count, Gfn first,
-                      WordsSeen& seen);
-
-  // Tables of others: whether a leaf is well-formed.
-  [[nodiscard]] bool Admits(Word leaf, Gfn first, Level level) const {
-    if constexpr (kTrusted) {
-      return true;
-    } else {
-      return tables_.AdmitsLeaf(leaf, first, level);
-    }
-  }
-
-  // One entry, of any level, as it was read.
-  void HarvestEntry(Entry& entry, Word seen, Level level, GfnRange covers);
-
   const Tables& tables_;
   const GfnRange range_;
-  const AgeAction action_;
-  const AgeMode mode_;
-  Output& output_;
   std::uint64_t budget_;
-  AgeResult result_;
-  AgeCounts counts_;
-  // Leaf tables that wait to be read together.
-  unsigned waiting_ = 0;
-  LeafTable group_[kGroup];
+  // Whole ones, whose entries are paid for.
+  LeafTables<EntryHarvester<Tables, kWanted, kCold, Output>, kLoads>
+      leaf_tables_;
 };
 
 template <HarvestBit kBit, Loads kLoads, class Tree, class Output>
@@ -246,7 +162,7 @@ Gfn Harvester<kBit, kLoads, Tree, Output>::HarvestTable(Table<F>& table,
     if (level == Level{2}) index = Gather(here, table, base, range, index);
     const GfnRange covers{base + index * frames, base + (index + 1) * frames};
     if (index == kPerTable || covers.begin >= range.end) break;
-    HarvestGroup();
+    leaf_tables_.Harvest();
     const GfnRange part = range.Clip(covers);
     if (budget_ == 0) return part.begin;
     --budget_;
@@ -258,10 +174,10 @@ Gfn Harvester<kBit, kLoads, Tree, Output>::HarvestTable(Table<F>& table,
       const Gfn next = HarvestTable(*child, level.Below(), covers.begin, part);
       if (next < part.end) return next;
     } else if (F::IsPresent(seen) || IsFrozen<F>(seen)) {
-      HarvestEntry(entry, seen, level, covers);
+      leaf_tables_.entries().HarvestEntry(entry, seen, level, covers);
     }
   }
-  HarvestGroup();
+  leaf_tables_.Harvest();
   return range.end;
 }
 
@@ -285,8 +201,7 @@ std::uint64_t Harvester<kBit, kLoads, Tree, Output>::Gather(
       continue;
     }
     budget -= 1 + kPerTable;
-    group_[waiting_++] = LeafTable{child, first};
-    if (waiting_ == kGroup) HarvestGroup();
+    leaf_tables_.Add(*child, first);
   }
   budget_ = budget;
   return index;
@@ -299,231 +214,9 @@ Gfn Harvester<kBit, kLoads, Tree, Output>::HarvestPart(Table<F>& table,
   const std::uint64_t entries =
       range.Frames() < budget_ ? range.Frames() : budget_;
   budget_ -= entries;
-  const Gfn end = range.begin + entries;
-  for (Gfn gfn = range.begin; gfn < end;) {
-    const std::uint64_t left = end - gfn;
-    const auto count = static_cast<unsigned>(left < kBlock ? left : kBlock);
-    HarvestEntries(&table.entries[gfn - base], count, gfn);
-    gfn = gfn + count;
-  }
-  return end;
-}
-
-template <HarvestBit kBit, Loads kLoads, class Tree, class Output>
-void Harvester<kBit, kLoads, Tree, Output>::HarvestGroup() {
-  bool scattered = false;
-  for (unsigned i = 1; i < waiting_; ++i) {
-    scattered |= group_[i].table != group_[i - 1].table + 1;
-  }
-  unsigned next = scattered ? HarvestSideBySide() : 0;
-  while (next < waiting_) {
-    unsigned run = 1;
-    for (; next + run < waiting_; ++run) {
-      const LeafTable& before = group_[next + run - 1];
-      if (group_[next + run].table != before.table + 1 ||
-          group_[next + run].base != before.base + kPerTable) {
-        break;
-      }
-    }
-    HarvestRun(group_[next], run);
-    next += run;
-  }
-  waiting_ = 0;
-}
-
-template <HarvestBit kBit, Loads kLoads, class Tree, class Output>
-void Harvester<kBit, kLoads, Tree, Output>::HarvestRun(const LeafTable& first,
-                                                       unsigned tables) {
-  if constexpr (!kInBlocks) {
-    for (unsigned t = 0; t < tables; ++t) {
-      const Gfn base = first.base + t * kPerTable;
-      budget_ += kPerTable;
-      (void)HarvestPart(first.table[t], base, GfnRange{base, base + kPerTable});
-    }
-  } else {
-    // One loop over the blocks of all of them: a loop in a loop would have its
-    // end mispredicted for each table.
-    Entry* entries = first.table->entries;
-    Gfn gfn = first.base;
-    Tally tally;
-    for (unsigned left = tables * kBlocks; left != 0; --left) {
-      const Entry* const block[1] = {entries};
-      BlockSeen seen[1];
-      SeeBlocks<1, kLoads>(block, LowestPresentBit(), kWanted, seen);
-      HarvestBlock(entries, gfn, seen[0], tally);
-      entries += kBlock;
-      gfn = gfn + kBlock;
-    }
-    Add(tally);
-  }
-}
-
-template <HarvestBit kBit, Loads kLoads, class Tree, class Output>
-unsigned Harvester<kBit, kLoads, Tree, Output>::HarvestSideBySide() {
-  unsigned done = 0;
-  if constexpr (kInBlocks) {
-    // While some tables are read, those before them are worked on, so that
-    // memory does not rest meanwhile.
-    BlockSeen seen[2][kBlocks][kSide];
-    unsigned worked_on = 0;
-    for (unsigned turn = 0; waiting_ - done >= kSide; ++turn) {
-      const LeafTable* const leaves = group_ + done;
-      for (unsigned t = done + kSide; t < waiting_ && t < done + 2 * kSide;
-           ++t) {
-        for (unsigned i = 0; i < kBlock; i += 64 / sizeof(Entry)) {
-          PrefetchLater(&group_[t].table->entries[i]);
-        }
-      }
-      for (unsigned b = 0; b < kBlocks; ++b) {
-        const Entry* blocks[kSide];
-        for (unsigned t = 0; t < kSide; ++t) {
-          blocks[t] = &leaves[t].table->entries[b * kBlock];
-        }
-        SeeBlocks<kSide, kLoads>(blocks, LowestPresentBit(), kWanted,
-                                 seen[turn % 2][b]);
-        while (turn > 0 &&
-               worked_on < done - kSide + (b + 1) * kSide / kBlocks) {
-          HarvestSeen(worked_on, seen[(turn - 1) % 2]);
-          ++worked_on;
-        }
-      }
-      done += kSide;
-    }
-    for (; worked_on < done; ++worked_on) {
-      HarvestSeen(worked_on, seen[(done / kSide - 1) % 2]);
-    }
-  }
-  return done;
-}
-
-template <HarvestBit kBit, Loads kLoads, class Tree, class Output>
-void Harvester<kBit, kLoads, Tree, Output>::HarvestSeen(
-    unsigned t, const BlockSeen (&seen)[kBlocks][kSide]) {
-  const LeafTable leaf = group_[t];
-  Tally tally;
-  for (unsigned b = 0; b < kBlocks; ++b) {
-    HarvestBlock(&leaf.table->entries[b * kBlock], leaf.base + b * kBlock,
-                 seen[b][t % kSide], tally);
-  }
-  Add(tally);
-}
-
-template <HarvestBit kBit, Loads kLoads, class Tree, class Output>
-[[gnu::always_inline]] inline void
-Harvester<kBit, kLoads, Tree, Output>::HarvestBlock(Entry* entries, Gfn first,
-                                                    const BlockSeen& seen,
-                                                    Tally& tally) {
-  bool admitted = seen.all;
-  if constexpr (!kTrusted) {
-    admitted = admitted && tables_.AdmitsBlock(entries);
-  }
-  if (!admitted) [[unlikely]] {
-    HarvestEntries(entries, kBlock, first);
-    return;
-  }
-  tally.examined += kBlock;
-  if (kStable || action_ == AgeAction::kTestAndClear) {
-    if (seen.has != 0) TakeYoung(entries, first, seen.has, 0);
-    return;
-  }
-  // Most blocks, and nothing is left to be asked of an entry.
-  tally.young += CountLanes(seen.has);
-  output_.SetYoung(first, seen.has);
-}
-
-template <HarvestBit kBit, Loads kLoads, class Tree, class Output>
-void Harvester<kBit, kLoads, Tree, Output>::HarvestEntries(Entry* entries,
-                                                           unsigned count,
-                                                           Gfn first) {
-  if constexpr (VectorTestable<F>) {
-    WordsSeen seen = SeeWords(entries, count, Word{F::kPresentBits}, kWanted,
-                              Word{F::kFrozen});
-    if constexpr (!kTrusted) LeaveMalformed(entries, count, first, seen);
-    counts_.examined += CountLanes(seen.any);
-    if ((seen.both | seen.equal) != 0) {
-      TakeYoung(entries, first, seen.both, seen.equal);
-    }
-  } else {
-    Here here = HereAt(entries, first);
-    for (unsigned i = 0; i < count; ++i) {
-      HarvestEntry(entries[i], here.template Read<kCold>(entries[i]), Level{1},
-                   GfnRange{first + i, first + i + 1});
-    }
-  }
-}
-
-template <HarvestBit kBit, Loads kLoads, class Tree, class Output>
-void Harvester<kBit, kLoads, Tree, Output>::TakeYoung(Entry* entries, Gfn first,
-                                                      std::uint64_t young,
-                                                      std::uint64_t frozen) {
-  if (kStable || action_ == AgeAction::kTestAndClear) {
-    const AgeAction action = action_;
-    Here here = HereAt(entries, first);
-    for (std::uint64_t rest = young; rest != 0; rest &= rest - 1) {
-      const auto i = static_cast<unsigned>(std::countr_zero(rest));
-      const Word seen = here.template Read<kCold>(entries[i]);
-      const SpteAge age = AgeSeen<F, kWanted>(entries[i], seen, action, [&] {
-        return Admits(seen, first + i, Level{1});
-      });
-      if (age == SpteAge::kYoung) continue;
-      if (age == SpteAge::kLostRace) {
-        ++counts_.lost_races;
-        continue;
-      }
-      // Changed since the block was read; the later answer counts.
-      const std::uint64_t lane = rest & -rest;
-      young ^= lane;
-      if (age == SpteAge::kFrozen) frozen |= lane;
-      if (age != SpteAge::kCold) --counts_.examined;
-    }
-  }
-  if (young != 0) {
-    counts_.young += CountLanes(young);
-    result_.young = true;
-  }
-  if (frozen != 0) {
-    counts_.unanswered += CountLanes(frozen);
-    const AgeResult answer = ToResult(SpteAge::kFrozen, mode_);
-    result_ |= answer;
-    if (answer.young) young |= frozen;
-    if (!answer.complete) output_.SetUnknown(first, frozen);
-  }
-  if (young != 0) output_.SetYoung(first, young);
-}
-
-template <HarvestBit kBit, Loads kLoads, class Tree, class Output>
-void Harvester<kBit, kLoads, Tree, Output>::HarvestEntry(Entry& entry,
-                                                         Word seen, Level level,
-                                                         GfnRange covers) {
-  const bool whole = range_.Contains(covers);
-  if (!Admits(seen, covers.begin, level)) return;
-  const SpteAge age = AgeSeen<F, kWanted>(
-      entry, seen, whole ? action_ : AgeAction::kTest, [] { return true; });
-  const AgeResult answer = ToResult(age, mode_);
-  result_ |= answer;
-  counts_ += CountsOf(age);
-  if (answer.young) output_.SetYoung(range_.Clip(covers));
-  if (!answer.complete) output_.SetUnknown(range_.Clip(covers));
-}
-
-template <HarvestBit kBit, Loads kLoads, class Tree, class Output>
-void Harvester<kBit, kLoads, Tree, Output>::LeaveMalformed(const Entry* entries,
-                                                           unsigned count,
-                                                           Gfn first,
-                                                           WordsSeen& seen) {
-  std::uint64_t left = 0;
-  for (std::uint64_t rest = tables_.MalformedLeaves(entries, count); rest != 0;
-       rest &= rest - 1) {
-    const auto i = static_cast<unsigned>(std::countr_zero(rest));
-    // Its owner may have mended it meanwhile.
-    const Word now = ReadOnce(entries[i], kRelaxed);
-    if (!F::IsPresent(now) || !Admits(now, first + i, Level{1})) {
-      left |= rest & -rest;
-    }
-  }
-  seen.any &= ~left;
-  seen.both &= ~left;
-  seen.equal = 0;
+  leaf_tables_.entries().HarvestAll(&table.entries[range.begin - base], entries,
+                                    range.begin);
+  return range.begin + entries;
 }
 
 }  // namespace internal
@@ -536,8 +229,8 @@ AgeResult HarvestSome(const Tree& tree, const typename Tree::Walk& walk,
   internal::Harvester<kBit, kLoads, Tree, std::remove_reference_t<Output>>
       harvester(tree.tables(), cursor.Rest(), budget, action, mode, output);
   cursor.MoveTo(harvester.Run());
-  output.Count(harvester.counts());
-  return harvester.result();
+  output.Count(harvester.entries().counts());
+  return harvester.entries().result();
 }
 
 }  // namespace ptage

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //
-// Chooses operations. One half maps something; the other does of several
-// operations the one that was done least to an entry of that level and state.
+// Chooses what is done next. One half maps something, by a few operations that
+// are planned together; the other does of several operations by chance the one
+// that was done least to an entry of that level and state.
 
 #ifndef PTAGE_TEST_MODEL_VM_GENERATOR_H_
 #define PTAGE_TEST_MODEL_VM_GENERATOR_H_
@@ -15,6 +16,7 @@
 #include "ptage/prune.h"
 #include "ptage/types.h"
 #include "test/model/coverage.h"
+#include "test/model/vm_choices.h"
 #include "test/model/vm_maps.h"
 #include "test/model/vm_model.h"
 #include "test/model/vm_operations.h"
@@ -29,16 +31,15 @@ class VmGenerator {
   // operations are done to.
   VmGenerator(std::uint64_t seed, VmModel& model, const FormatFacts& facts,
               bool crowded)
-      : chance_(seed),
+      : choices_(seed, model, facts),
         model_(model),
         facts_(facts),
-        places_(facts),
         crowded_(crowded) {
     for (const unsigned once_in : {2u, 4u}) {
-      if (chance_.OnceIn(once_in)) planned_.push_back({.op = Op::kAddGuest});
+      if (OnceIn(once_in)) planned_.push_back({.op = Op::kAddGuest});
     }
     for (unsigned i = 0; i < Places::kBlocks; ++i) {
-      planned_.push_back(WholeSlot(i));
+      planned_.push_back(choices_.WholeSlot(i));
     }
   }
 
@@ -46,9 +47,9 @@ class VmGenerator {
   Operation Next(const VmCoverage& here, const VmCoverage& in_all);
   // An access alone, likely of something that is mapped.
   Operation Touch() {
-    Operation access{.rights = Access(), .guest = AnyGuest()};
-    if (chance_.OnceIn(2)) access.op = Op::kNestedAccess;
-    access.frame = Frame(IsNested(access.op), access.guest);
+    Operation access{.rights = choices_.Access(), .guest = choices_.AnyGuest()};
+    if (OnceIn(2)) access.op = Op::kNestedAccess;
+    access.frame = choices_.Frame(IsNested(access.op), access.guest);
     return access;
   }
 
@@ -56,38 +57,11 @@ class VmGenerator {
   // More leaves than this are not wanted.
   static constexpr std::size_t kMostLeaves = 4096;
 
-  Rights Access() {
-    return chance_.OneOf({Rights::kRead, Rights::kRead, Rights::kReadWrite,
-                          Rights::kWrite, Rights::kExecute});
-  }
-  Rights Granted() {
-    return chance_.OneOf({Rights::kAll, Rights::kAll, Rights::kAll,
-                          Rights::kReadWrite, Rights::kReadExecute,
-                          Rights::kRead});
-  }
-  Level AnyLevel(int least = 1) {
-    const auto levels = static_cast<unsigned>(facts_.largest.value - least + 1);
-    return Level{least + static_cast<int>(chance_.Below(levels))};
-  }
-  unsigned AnyGuest() { return chance_.Below(model_.guests()); }
-  unsigned AnyBlock() { return chance_.Below(Places::kBlocks); }
-  std::uint64_t Place(bool nested) { return places_.Frame(chance_, nested); }
-
-  // A leaf of a tree, of some level if there is one; null if there is none.
-  const VmMaps::Leaves::value_type* Mapped(unsigned tree);
-  // A frame of a nested guest, or of L1: mapped, or anywhere.
-  std::uint64_t Frame(bool nested, unsigned guest);
-  Operation WholeSlot(unsigned block);
+  bool OnceIn(unsigned times) { return choices_.chance().OnceIn(times); }
   // What maps something: more than one operation where L1 has to map it first.
   void PlanToMap();
   // What makes a leaf old, clean or protected, or splits it for a while.
   void PlanToChange();
-  // Leaves a frame of a page out, now and then: none is promoted.
-  void MissThePage(Operation& promote) {
-    if (!chance_.OnceIn(4)) return;
-    --promote.frames;
-    if (chance_.OnceIn(2)) ++promote.frame;
-  }
   // A use of a page by a walk that starts behind a cleared entry: of the
   // entry above it, which is cached for the sake of the page beside it.
   void PlanBehindACache(std::uint64_t page);
@@ -96,24 +70,10 @@ class VmGenerator {
                             std::uint64_t frame);
   // Faults of all frames of a table, or nearly all.
   void PlanCrowd();
-  Operation Candidate();
-  Op ChooseOp();
-  // Whether the format has it.
-  bool IsThere(Op op) const {
-    if (op == Op::kAgeSkippingCold) return facts_.skips_cold;
-    return facts_.protectable ||
-           (op != Op::kWriteProtect && op != Op::kLiftProtection);
-  }
-  void ChooseRange(Operation& operation);
-  void ChooseSlot(Operation& operation);
-  void ChooseEdit(Operation& operation);
-  // The frames that L1's entry names.
-  void ChooseTo(Operation& operation);
 
-  Chance chance_;
+  VmChoices choices_;
   VmModel& model_;
   const FormatFacts facts_;
-  const Places places_;
   const bool crowded_;
   // Taken from the back.
   std::vector<Operation> planned_;
@@ -125,13 +85,13 @@ inline Operation VmGenerator::Next(const VmCoverage& here,
                                    const VmCoverage& in_all) {
   if (model_.maps().leaves().size() > kMostLeaves) {
     planned_.clear();
-    return {.op = chance_.OnceIn(2) ? Op::kZap : Op::kInvalidate,
-            .frame = places_.BlockAt(AnyBlock(), false),
-            .frames = places_.block()};
+    return {.op = OnceIn(2) ? Op::kZap : Op::kInvalidate,
+            .frame = choices_.places().BlockAt(choices_.AnyBlock(), false),
+            .frames = choices_.places().block()};
   }
-  if (planned_.empty() && crowded_ && chance_.OnceIn(64)) PlanCrowd();
-  if (planned_.empty() && chance_.OnceIn(2)) {
-    if (chance_.OnceIn(3)) {
+  if (planned_.empty() && crowded_ && OnceIn(64)) PlanCrowd();
+  if (planned_.empty() && OnceIn(2)) {
+    if (OnceIn(3)) {
       PlanToChange();
     } else {
       PlanToMap();
@@ -148,10 +108,10 @@ inline Operation VmGenerator::Next(const VmCoverage& here,
     return Met(here.MetBefore(operation, model_),
                in_all.MetBefore(operation, model_));
   };
-  Operation best = Candidate();
+  Operation best = choices_.Any();
   Met least = met_before(best);
   for (int others = 0; others < 4; ++others) {
-    const Operation other = Candidate();
+    const Operation other = choices_.Any();
     const Met before = met_before(other);
     if (before >= least) continue;
     least = before;
@@ -160,94 +120,53 @@ inline Operation VmGenerator::Next(const VmCoverage& here,
   return best;
 }
 
-inline const VmMaps::Leaves::value_type* VmGenerator::Mapped(unsigned tree) {
-  const VmMaps::Leaves& leaves = model_.maps().leaves();
-  const auto begin = leaves.lower_bound({tree, 0});
-  const auto end = leaves.lower_bound({tree + 1, 0});
-  if (begin == end) return nullptr;
-  const Level wanted = AnyLevel();
-  // From some place on.
-  auto from = leaves.lower_bound({tree, Place(tree != kDirectTree)});
-  if (from == end) from = begin;
-  auto leaf = from;
-  for (int steps = 0; steps < 64; ++steps) {
-    if (leaf->second.level == wanted) return &*leaf;
-    if (++leaf == end) leaf = begin;
-  }
-  return &*from;
-}
-
-inline std::uint64_t VmGenerator::Frame(bool nested, unsigned guest) {
-  if (chance_.OnceIn(8)) return Place(nested);
-  // A frame of L1 may be mapped by a nested guest alone.
-  const bool by_nested = nested || chance_.OnceIn(2);
-  const auto* const leaf = Mapped(by_nested ? TreeOf(guest) : kDirectTree);
-  if (leaf == nullptr) return Place(nested);
-  const std::uint64_t frames = facts_.FramesAt(leaf->second.level);
-  const std::uint64_t inside =
-      chance_.OneOf({std::uint64_t{0}, std::uint64_t{0}, std::uint64_t{0},
-                     1 % frames, frames - 1});
-  return (nested ? leaf->first.second : leaf->second.gfn) + inside;
-}
-
-inline Operation VmGenerator::WholeSlot(unsigned block) {
-  // Aligned alike in guest and host, mostly.
-  const std::uint64_t skew =
-      chance_.OnceIn(8)
-          ? 1 + chance_.Below(std::uint64_t{2}) * facts_.FramesAt(Level{2})
-          : 0;
-  return {.op = Op::kAddSlot,
-          .frame = places_.BlockAt(block, false),
-          .frames = places_.block(),
-          .to = places_.HostBlock(block) + skew,
-          .rights = chance_.OnceIn(4) ? Granted() : Rights::kAll};
-}
-
 inline void VmGenerator::PlanToMap() {
   if (model_.slots().size() < 2) {
-    planned_.push_back(WholeSlot(AnyBlock()));
+    planned_.push_back(choices_.WholeSlot(choices_.AnyBlock()));
     return;
   }
-  if (chance_.OnceIn(3)) {
-    planned_.push_back(
-        {.op = Op::kAccess, .frame = Place(false), .rights = Access()});
+  if (OnceIn(3)) {
+    planned_.push_back({.op = Op::kAccess,
+                        .frame = choices_.Place(false),
+                        .rights = choices_.Access()});
     return;
   }
-  Operation map{.op = Op::kMap, .guest = AnyGuest()};
+  Operation map{.op = Op::kMap, .guest = choices_.AnyGuest()};
   const auto* const leaf =
-      chance_.OnceIn(3) ? Mapped(TreeOf(map.guest)) : nullptr;
+      OnceIn(3) ? choices_.Mapped(TreeOf(map.guest)) : nullptr;
   if (leaf != nullptr) {
     // L1 gives or takes rights, and says nothing.
     map.frame = leaf->first.second;
     map.to = leaf->second.gfn;
     map.level = leaf->second.level;
   } else {
-    map.frame = Place(true);
-    ChooseEdit(map);
+    map.frame = choices_.Place(true);
+    choices_.ChooseEdit(map);
   }
-  map.rights = chance_.OnceIn(2) ? Granted() : Rights::kAll;
+  map.rights = OnceIn(2) ? choices_.Granted() : Rights::kAll;
   planned_.push_back({.op = Op::kNestedAccess,
                       .frame = map.frame,
-                      .rights = Access(),
+                      .rights = choices_.Access(),
                       .guest = map.guest});
   planned_.push_back(map);
 }
 
 inline void VmGenerator::PlanToChange() {
-  const bool nested = chance_.OnceIn(2);
-  const unsigned guest = AnyGuest();
-  const auto* const leaf = Mapped(nested ? TreeOf(guest) : kDirectTree);
+  const bool nested = OnceIn(2);
+  const unsigned guest = choices_.AnyGuest();
+  const auto* const leaf =
+      choices_.Mapped(nested ? TreeOf(guest) : kDirectTree);
   if (leaf == nullptr) return;
   Operation age{.op = Op::kAge,
                 .frame = leaf->second.gfn,
                 .frames = facts_.FramesAt(leaf->second.level),
                 .asked = nested ? Asked::kShadow : Asked::kDirect};
-  if (!nested && leaf->second.level > Level{1} && chance_.OnceIn(3)) {
+  if (!nested && leaf->second.level > Level{1} && OnceIn(3)) {
     Operation promote{.op = Op::kPromote,
                       .frame = age.frame,
                       .frames = age.frames,
                       .level = leaf->second.level};
-    MissThePage(promote);
+    choices_.MissThePage(promote);
     planned_.push_back(promote);
     planned_.push_back({.op = Op::kSplit,
                         .frame = age.frame,
@@ -256,14 +175,13 @@ inline void VmGenerator::PlanToChange() {
     return;
   }
   // Tables of shadow trees stay: not often.
-  if (nested && leaf->second.level > Level{1} && chance_.OnceIn(16)) {
+  if (nested && leaf->second.level > Level{1} && OnceIn(16)) {
     planned_.push_back({.op = Op::kSplit,
                         .frame = age.frame,
                         .level = leaf->second.level.Below(),
                         .asked = Asked::kShadow});
   }
-  if (facts_.skips_cold && leaf->second.level == Level{1} &&
-      chance_.OnceIn(3)) {
+  if (facts_.skips_cold && leaf->second.level == Level{1} && OnceIn(3)) {
     if (nested) {
       PlanUnderAClearEntry(guest, leaf->first.second, age.frame);
     } else {
@@ -273,17 +191,17 @@ inline void VmGenerator::PlanToChange() {
   }
   Operation clean = age;
   clean.asked = Asked::kBoth;
-  clean.op = facts_.protectable && chance_.OnceIn(2) ? Op::kWriteProtect
-                                                     : Op::kClearDirty;
-  if (facts_.skips_cold && chance_.OnceIn(3)) {
+  clean.op =
+      facts_.protectable && OnceIn(2) ? Op::kWriteProtect : Op::kClearDirty;
+  if (facts_.skips_cold && OnceIn(3)) {
     // All that is under an entry, so that it is clear.
     const Level around = std::max(leaf->second.level, Level{2});
     age.op = Op::kAgeSkippingCold;
     age.frame = facts_.FirstOf(age.frame, around);
     age.frames = facts_.FramesAt(around);
-    if (chance_.OnceIn(2)) age.pruning = Pruning::kBestEffort;
+    if (OnceIn(2)) age.pruning = Pruning::kBestEffort;
   }
-  const unsigned what = nested ? 0 : chance_.Below(4u);
+  const unsigned what = nested ? 0 : choices_.chance().Below(4u);
   if (what != 1) planned_.push_back(age);
   if (what != 0) planned_.push_back(clean);
 }
@@ -296,7 +214,7 @@ inline void VmGenerator::PlanBehindACache(std::uint64_t page) {
                 .asked = Asked::kDirect};
   planned_.push_back(age);
   planned_.push_back({.op = Op::kAccess, .frame = pair});
-  if (chance_.OnceIn(2)) age.pruning = Pruning::kBestEffort;
+  if (OnceIn(2)) age.pruning = Pruning::kBestEffort;
   planned_.push_back(age);
   planned_.push_back({.op = Op::kAccess, .frame = pair + 1});
   planned_.push_back({.op = Op::kFault, .frame = pair});
@@ -315,249 +233,17 @@ inline void VmGenerator::PlanUnderAClearEntry(unsigned guest,
 }
 
 inline void VmGenerator::PlanCrowd() {
-  const std::uint64_t first = facts_.FirstOf(Place(false), Level{2});
+  const std::uint64_t first = facts_.FirstOf(choices_.Place(false), Level{2});
   const std::uint64_t frames =
       std::min(facts_.FramesAt(Level{2}), std::uint64_t{1024});
-  const bool nested = chance_.OnceIn(2);
-  const Rights access = Access();
+  const bool nested = OnceIn(2);
+  const Rights access = choices_.Access();
   for (std::uint64_t i = frames; i-- > 0;) {
-    if (chance_.OnceIn(256)) continue;
+    if (OnceIn(256)) continue;
     planned_.push_back({.op = nested ? Op::kNestedAccess : Op::kAccess,
                         .frame = first + i,
-                        .rights = chance_.OnceIn(8) ? Access() : access});
+                        .rights = OnceIn(8) ? choices_.Access() : access});
   }
-}
-
-inline Op VmGenerator::ChooseOp() {
-  struct Weight {
-    Op op;
-    unsigned weight;
-  };
-  static constexpr Weight kWeights[] = {
-      {Op::kAccess, 12},
-      {Op::kNestedAccess, 12},
-      {Op::kFault, 8},
-      {Op::kNestedFault, 8},
-      {Op::kAge, 40},
-      {Op::kAgeSteps, 5},
-      {Op::kAgeSkippingCold, 24},
-      {Op::kInvalidate, 6},
-      {Op::kInvalidateNested, 4},
-      {Op::kZap, 4},
-      {Op::kZapRecursive, 4},
-      {Op::kRemoveTables, 4},
-      {Op::kSplit, 5},
-      {Op::kPromote, 8},
-      {Op::kClearDirty, 6},
-      {Op::kWriteProtect, 7},
-      {Op::kLiftProtection, 4},
-      {Op::kMap, 10},
-      {Op::kUnmap, 6},
-      {Op::kClearBits, 6},
-      {Op::kMalform, 6},
-      {Op::kMislead, 7},
-      {Op::kAddSlot, 3},
-      {Op::kRemoveSlot, 6},
-      {Op::kMoveSlot, 6},
-  };
-  unsigned all = 0;
-  for (const Weight& weight : kWeights) all += weight.weight;
-  unsigned at = chance_.Below(all);
-  for (const Weight& weight : kWeights) {
-    if (at < weight.weight) return weight.op;
-    at -= weight.weight;
-  }
-  return Op::kAccess;
-}
-
-inline Operation VmGenerator::Candidate() {
-  Operation operation{.op = ChooseOp()};
-  while (!IsThere(operation.op)) operation.op = ChooseOp();
-  operation.guest = AnyGuest();
-  switch (operation.op) {
-    case Op::kAccess:
-    case Op::kNestedAccess:
-    case Op::kFault:
-    case Op::kNestedFault:
-      operation.frame = Frame(IsNested(operation.op), operation.guest);
-      operation.rights = Access();
-      break;
-    case Op::kAge:
-      ChooseRange(operation);
-      if (chance_.OnceIn(3)) operation.action = AgeAction::kTest;
-      if (chance_.OnceIn(2)) operation.mode = AgeMode::kFastOnly;
-      operation.asked = chance_.OneOf(
-          {Asked::kBoth, Asked::kBoth, Asked::kDirect, Asked::kShadow});
-      break;
-    case Op::kAgeSteps:
-      operation.frame = Frame(false, operation.guest);
-      operation.frames = 1 + chance_.Below(std::uint64_t{20});
-      if (chance_.OnceIn(2)) operation.action = AgeAction::kTest;
-      if (chance_.OnceIn(2)) operation.mode = AgeMode::kFastOnly;
-      break;
-    case Op::kAgeSkippingCold:
-      ChooseRange(operation);
-      if (chance_.OnceIn(3)) operation.action = AgeAction::kTest;
-      if (chance_.OnceIn(2)) operation.pruning = Pruning::kBestEffort;
-      operation.asked = chance_.OneOf(
-          {Asked::kBoth, Asked::kBoth, Asked::kDirect, Asked::kShadow});
-      break;
-    case Op::kSplit:
-      ChooseRange(operation);
-      // Not all of a large page to the smallest.
-      if (operation.frames > facts_.FramesAt(Level{2})) operation.frames = 1;
-      operation.level = AnyLevel();
-      if (!chance_.OnceIn(4)) operation.asked = Asked::kDirect;
-      if (chance_.OnceIn(8)) operation.asked = Asked::kShadow;
-      break;
-    case Op::kPromote:
-      ChooseRange(operation);
-      operation.level = AnyLevel(2);
-      operation.frame = facts_.FirstOf(operation.frame, operation.level);
-      operation.frames =
-          std::max(operation.frames, facts_.FramesAt(operation.level));
-      MissThePage(operation);
-      break;
-    case Op::kMap:
-    case Op::kUnmap:
-    case Op::kClearBits:
-    case Op::kMalform:
-    case Op::kMislead:
-      operation.frame = Frame(true, operation.guest);
-      ChooseEdit(operation);
-      break;
-    case Op::kAddSlot:
-    case Op::kRemoveSlot:
-    case Op::kMoveSlot:
-      ChooseSlot(operation);
-      break;
-    default:
-      ChooseRange(operation);
-  }
-  return operation;
-}
-
-inline void VmGenerator::ChooseRange(Operation& operation) {
-  const bool nested = IsNested(operation.op);
-  operation.frame = Frame(nested, operation.guest);
-  const auto around = [&](Level level) {
-    operation.frame = facts_.FirstOf(operation.frame, level);
-    operation.frames = facts_.FramesAt(level);
-  };
-  const std::uint64_t left = facts_.frames - operation.frame;
-  switch (chance_.Below(16u)) {
-    case 0:
-    case 1:
-      operation.frames = std::min(left, 1 + chance_.Below(std::uint64_t{8}));
-      return;
-    case 2:
-    case 3:
-    case 4:
-      return around(Level{2});
-    case 5:
-      // Two pages and a part of the third, or so.
-      operation.frames =
-          std::min(left, 1 + chance_.Below(3 * facts_.FramesAt(Level{2})));
-      return;
-    case 6:
-    case 7:
-      // Costs much where it is large.
-      if (facts_.largest == Level{2} || chance_.OnceIn(2)) {
-        around(facts_.largest);
-      }
-      return;
-    case 8:
-      if (facts_.largest > Level{2} && !chance_.OnceIn(4)) return;
-      operation.frame = operation.frame / places_.block() * places_.block();
-      operation.frames = places_.block();
-      return;
-    default:
-      return;
-  }
-}
-
-inline void VmGenerator::ChooseSlot(Operation& operation) {
-  if (operation.op != Op::kAddSlot && !model_.slots().empty() &&
-      !chance_.OnceIn(8)) {
-    auto slot = model_.slots().lower_bound(Place(false));
-    if (slot == model_.slots().end()) slot = model_.slots().begin();
-    operation.frame = slot->second.frames.begin.value;
-    operation.frames = slot->second.frames.Frames();
-    // Not quite the slot.
-    if (chance_.OnceIn(8)) ++operation.frames;
-  } else {
-    const Op op = operation.op;
-    operation = WholeSlot(AnyBlock());
-    operation.op = op;
-    if (chance_.OnceIn(2)) {
-      // A part of it.
-      const std::uint64_t large = facts_.FramesAt(Level{2});
-      const std::uint64_t skip =
-          chance_.OnceIn(2) ? places_.Inside(chance_) : places_.Large(chance_);
-      operation.frame += skip;
-      operation.to += skip;
-      operation.frames = chance_.OnceIn(2) ? large : 1 + chance_.Below(large);
-    }
-    if (chance_.OnceIn(32)) operation.frames = 0;
-  }
-  if (operation.op == Op::kMoveSlot) {
-    operation.to = chance_.OnceIn(4) ? Place(false)
-                                     : places_.BlockAt(AnyBlock(), false) +
-                                           operation.frame % places_.block();
-    if (chance_.OnceIn(32)) {
-      operation.to = ~std::uint64_t{0} - chance_.Below(std::uint64_t{4});
-    }
-  }
-}
-
-inline void VmGenerator::ChooseEdit(Operation& operation) {
-  operation.level = AnyLevel();
-  // Tables of shadow trees stay: not every place gets some.
-  const unsigned block = places_.BlockOf(operation.frame, true);
-  if (block < 2 && !chance_.OnceIn(32)) {
-    operation.level = block == 0 ? facts_.largest : Level{2};
-  }
-  if (operation.op == Op::kMislead) {
-    operation.level = Level{2 + static_cast<int>(chance_.Below(
-                                    static_cast<unsigned>(facts_.levels - 1)))};
-  }
-  operation.rights = Granted();
-  // Of all that is changed; of one page; nothing.
-  if (!chance_.OnceIn(2)) {
-    operation.told = chance_.OnceIn(2) ? facts_.largest : operation.level;
-    operation.told = std::min(operation.told, facts_.largest);
-  }
-  ChooseTo(operation);
-}
-
-inline void VmGenerator::ChooseTo(Operation& operation) {
-  const VmMaps& maps = model_.maps();
-  switch (chance_.Below(8u)) {
-    case 0:
-    case 1:
-    case 2: {
-      // What another guest has, or this one elsewhere: one more in its rmap.
-      const auto* const other = Mapped(TreeOf(AnyGuest()));
-      if (other == nullptr || other->second.level > operation.level) break;
-      operation.to = other->second.gfn;
-      return;
-    }
-    case 3: {
-      // The same frame again, as a page of another size or with other rights.
-      const auto leaf = maps.Covering(TreeOf(operation.guest), operation.frame);
-      if (leaf == maps.leaves().end()) break;
-      operation.to = leaf->second.gfn + (operation.frame - leaf->first.second);
-      return;
-    }
-    case 4:
-      operation.to = Place(false);
-      return;
-    default:
-      break;
-  }
-  // Few, and such that large pages fit.
-  operation.to = places_.BlockAt(chance_.Below(2u), false) +
-                 operation.frame % places_.block();
 }
 
 }  // namespace ptage::test

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //
 // The VM that the model is about: with table memory, rmaps, software vCPUs and
-// L1's tables, wired as a hypervisor would wire them. It does operations and
-// tells what there is.
+// L1's tables, wired as a hypervisor would wire them. It does operations; what
+// there is, its census tells.
 
 #ifndef PTAGE_TEST_MODEL_VM_UNDER_TEST_H_
 #define PTAGE_TEST_MODEL_VM_UNDER_TEST_H_
@@ -13,14 +13,11 @@
 #include <map>
 #include <memory>
 #include <optional>
-#include <set>
-#include <string>
 #include <type_traits>
 #include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
-#include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "ptage/dirty.h"
 #include "ptage/fault_lock.h"
@@ -44,6 +41,7 @@
 #include "test/model/host_users.h"
 #include "test/model/l1_tables.h"
 #include "test/model/range_answer.h"
+#include "test/model/vm_census.h"
 #include "test/model/vm_operations.h"
 #include "test/model/vm_state.h"
 #include "test/rmap_pool.h"
@@ -81,6 +79,7 @@ class VmUnderTest {
         rmaps_(MakeRmaps()),
         vm_({arena_, domain_, vcpus_, rmaps_, mmu_lock_}, F::kLargestLeaf,
             [](const ZappedLeaf& leaf) { made_room_.push_back(Of(leaf)); }),
+        census_(facts_, vm_, arena_, domain_, rmaps_, mmu_lock_),
         host_(facts_),
         direct_(vcpus_, 0, arena_, *vm_.tdp().tree().root()) {
     AddGuest();
@@ -91,7 +90,7 @@ class VmUnderTest {
   // Everything; L1's entries of one guest, if asked. Nobody else uses the VM.
   VmState State(std::optional<unsigned> l1_of);
   // Whether the rmaps hold nothing but what is in State.
-  [[nodiscard]] bool RmapsAreExact();
+  [[nodiscard]] bool RmapsAreExact() { return census_.RmapsAreExact(); }
   std::size_t TablesInUse() {
     FreeAll(domain_);
     return arena_.InUse();
@@ -99,8 +98,8 @@ class VmUnderTest {
   unsigned guests() const { return static_cast<unsigned>(nested_.size()); }
   // When State was asked last: the leaf tables whose entry above was marked, in
   // order; and young leaves under those that were not.
-  const std::vector<LeafTable>& marked() const { return marked_; }
-  const std::vector<LeafState>& hidden() const { return hidden_; }
+  const std::vector<LeafTable>& marked() const { return census_.marked(); }
+  const std::vector<LeafState>& hidden() const { return census_.hidden(); }
   // How often vCPUs were to flush.
   std::uint64_t Flushes() {
     return sim::FlushLine::Requests(vcpus_.LineOf(0).Read());
@@ -144,14 +143,6 @@ class VmUnderTest {
   void CollectDirty(const Operation& operation, Outcome& outcome);
   std::uint64_t Split(const Operation& operation);
   void Edit(const Operation& operation, Outcome& outcome, ZapSink sink);
-  // `marked`: whether the entry above is.
-  void AppendTable(unsigned tree, const Table<F>& table, Level level,
-                   std::uint64_t base, bool marked, VmState& state);
-  void AppendLeaf(const SpteCell<F>& entry, typename F::Word word,
-                  LeafState leaf, VmState& state);
-  // Each nested guest's leaf is in the rmap of the frame that its table
-  // records, and that has no other entries.
-  void CheckRmaps(VmState& state);
 
   const FormatFacts facts_;
   Flusher vcpus_;
@@ -162,6 +153,7 @@ class VmUnderTest {
   RmapPool<D> pool_;
   D rmaps_;
   VmType vm_;
+  VmCensus<F, VmType, D, kInner> census_;
   HostUsers host_;
   Vcpu direct_;
   std::vector<std::unique_ptr<Nested>> nested_;
@@ -170,15 +162,6 @@ class VmUnderTest {
   inline static thread_local std::vector<ZappedState> made_room_;
   // The host frames of slots, by their first frames.
   std::map<std::uint64_t, std::uint64_t> bases_;
-
-  // A page of L1: first frame and level.
-  using Page = std::pair<std::uint64_t, int>;
-  // Leaves of nested guests, as State meets them; and the pages that had some
-  // when it was asked before.
-  std::vector<std::pair<SpteCell<F>*, Page>> met_;
-  std::set<Page> mapped_;
-  std::vector<LeafTable> marked_;
-  std::vector<LeafState> hidden_;
   std::uint64_t nested_splits_ = 0;
 };
 
@@ -466,140 +449,16 @@ void VmUnderTest<F, Discipline, kInner>::Edit(const Operation& operation,
 template <SpteFormat F, template <class> class Discipline, InnerAging kInner>
 VmState VmUnderTest<F, Discipline, kInner>::State(
     std::optional<unsigned> l1_of) {
-  VmState state;
-  marked_.clear();
-  hidden_.clear();
-  const auto append = [&](unsigned tree, const Table<F>* root) {
-    for (unsigned i = 0; i < kRootTables<F>; ++i) {
-      AppendTable(tree, root[i], Level{F::kLevels}, i * kFramesPerRootTable<F>,
-                  /*marked=*/false, state);
-    }
-  };
-  append(kDirectTree, vm_.tdp().tree().root());
-  for (unsigned guest = 0; guest < guests(); ++guest) {
-    append(TreeOf(guest), vm_.shadow().tree(NestedGuest{guest}).root());
-  }
-  state.live = vm_.shadow().live();
-  CheckRmaps(state);
-  const Walk walk = Enter();
-  for (const LeafState& leaf : state.leaves) {
-    const Memslot<F>* const slot = vm_.memslots().Find(walk, Gfn{leaf.gfn});
-    if (slot == nullptr || slot->FrameOf(Gfn{leaf.gfn}) != Pfn{leaf.pfn}) {
-      state.errors.push_back("in no slot: " + ToText(leaf));
-    }
-  }
+  VmState state = census_.Take();
   if (host_.stale() != 0) {
     state.errors.push_back("host frames were used that nobody had");
   }
-  // Within a tree they are met in order of frames.
-  std::sort(state.tables.begin(), state.tables.end());
   if (l1_of.has_value()) {
     const unsigned guest = *l1_of % guests();
     nested_[guest]->l1.AppendTo(guest, state.l1);
     std::sort(state.l1.begin(), state.l1.end());
   }
   return state;
-}
-
-template <SpteFormat F, template <class> class Discipline, InnerAging kInner>
-void VmUnderTest<F, Discipline, kInner>::AppendTable(
-    unsigned tree, const Table<F>& table, Level level, std::uint64_t base,
-    bool marked, VmState& state) {
-  using Word = typename F::Word;
-  if (marked && level == Level{1}) marked_.emplace_back(tree, base);
-  ForEachEntry<F>(table, F::kEmpty, [&](unsigned index, Word word) {
-    const std::uint64_t first = base + index * FramesAt<F>(level);
-    if (!F::IsPresent(word)) {
-      state.errors.push_back(absl::StrCat(
-          "tree ", tree, " frame 0x", absl::Hex(first), " level ", level.value,
-          ": the word 0x", absl::Hex(word), " was left"));
-    } else if (F::IsLeaf(word, level)) {
-      AppendLeaf(table.entries[index], word,
-                 LeafState{.tree = tree, .frame = first, .level = level.value},
-                 state);
-      if (kInner == InnerAging::kSkipCold && !marked && level == Level{1} &&
-          state.leaves.back().accessed) {
-        hidden_.push_back(state.leaves.back());
-      }
-    } else if (const Table<F>* child = arena_.TableAt(F::FrameOf(word))) {
-      state.tables.push_back(TableState{tree, level.Below().value, first});
-      AppendTable(tree, *child, level.Below(), first,
-                  F::kInnerAccessed && (word & F::kAccessed) != 0, state);
-    } else {
-      state.errors.push_back(absl::StrCat("tree ", tree, " frame 0x",
-                                          absl::Hex(first), ": no table"));
-    }
-  });
-}
-
-template <SpteFormat F, template <class> class Discipline, InnerAging kInner>
-void VmUnderTest<F, Discipline, kInner>::AppendLeaf(const SpteCell<F>& entry,
-                                                    typename F::Word word,
-                                                    LeafState leaf,
-                                                    VmState& state) {
-  leaf.gfn = RecordedFrame<F>(arena_, entry).value;
-  leaf.pfn = F::FrameOf(word).value;
-  leaf.rights = F::RightsOf(word);
-  leaf.live = LiveRights<F>(word);
-  leaf.accessed = IsYoung<F>(word);
-  leaf.dirty = IsDirty<F>(word);
-  if constexpr (WriteProtectable<F>) leaf.is_protected = IsProtected<F>(word);
-  state.leaves.push_back(leaf);
-  if (leaf.tree != kDirectTree) {
-    met_.emplace_back(const_cast<SpteCell<F>*>(&entry),
-                      Page{leaf.gfn, leaf.level});
-  }
-}
-
-template <SpteFormat F, template <class> class Discipline, InnerAging kInner>
-void VmUnderTest<F, Discipline, kInner>::CheckRmaps(VmState& state) {
-  const Walk walk = Enter();
-  absl::MutexLock lock(&mmu_lock_);
-  const auto wrong = [&](const char* what, Page page) {
-    state.errors.push_back(absl::StrCat(what, " gfn 0x", absl::Hex(page.first),
-                                        " level ", page.second));
-  };
-  std::map<Page, std::uint32_t> counts;
-  for (const Page& page : mapped_) counts[page] = 0;
-  for (const auto& [entry, page] : met_) {
-    ++counts[page];
-    const Gfn gfn{page.first};
-    Memslot<F>* const slot = vm_.memslots().Find(walk, gfn);
-    if (slot == nullptr ||
-        !rmaps_.Contains(slot->HeadOf(gfn, Level{page.second}), *entry)) {
-      wrong("an entry is not in the rmap of", page);
-    }
-  }
-  mapped_.clear();
-  met_.clear();
-  for (const auto& [page, count] : counts) {
-    const Gfn gfn{page.first};
-    Memslot<F>* const slot = vm_.memslots().Find(walk, gfn);
-    if (slot == nullptr) continue;
-    if (rmaps_.Count(slot->HeadOf(gfn, Level{page.second})) != count) {
-      wrong("there are other entries in the rmap of", page);
-    }
-    if (count != 0) mapped_.insert(page);
-  }
-}
-
-template <SpteFormat F, template <class> class Discipline, InnerAging kInner>
-bool VmUnderTest<F, Discipline, kInner>::RmapsAreExact() {
-  const Walk walk = Enter();
-  absl::MutexLock lock(&mmu_lock_);
-  std::uint64_t entries = 0;
-  vm_.memslots().ForEach(
-      walk, GfnRange{Gfn{0}, Gfn{facts_.frames}},
-      [&](Memslot<F>& slot, GfnRange part) {
-        for (Level level{1}; level <= F::kLargestLeaf; level = level.Above()) {
-          for (std::uint64_t page = facts_.FirstOf(part.begin.value, level);
-               page < part.end.value; page += facts_.FramesAt(level)) {
-            const Gfn at = std::max(part.begin, Gfn{page});
-            entries += rmaps_.Count(slot.HeadOf(at, level));
-          }
-        }
-      });
-  return entries == vm_.shadow().live();
 }
 
 }  // namespace ptage::test

@@ -17,9 +17,9 @@
 #include "ptage/types.h"
 #include "test/relacy/cpu.h"
 #include "test/relacy/frees_at_the_end.h"
-#include "test/relacy/page_table_searches.h"
 #include "test/relacy/prune_searches.h"
 #include "test/relacy/search.h"
+#include "test/relacy/searched_tree.h"
 #include "test/relacy/tiny_format.h"
 
 namespace ptage::relacy {

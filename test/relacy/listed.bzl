@@ -15,6 +15,8 @@ SEARCHES = {
     "gate": ["gate"],
     "guest_walk": ["guest_walk"],
     "harvest": ["page_table", "type_stable"],
+    "harvest/entries": ["page_table", "type_stable"],
+    "harvest/leaf_tables": ["page_table"],
     "hold": ["eviction"],
     "hot_tables": ["hot_tables"],
     "legacy_shadow": ["legacy_shadow"],
@@ -40,6 +42,7 @@ SEARCHES = {
     "published": ["published"],
     "reclaim/anonymous_epoch": ["anonymous_epoch"],
     "reclaim/epoch": ["epoch"],
+    "reclaim/epoch/walks": ["epoch"],
     "reclaim/limbo": ["anonymous_epoch", "epoch"],
     "reclaim/type_stable": ["type_stable"],
     "rmap": ["rmap", "lockless_list", "shadow_mmu"],
@@ -549,6 +552,20 @@ LISTED = {
         ),
     },
     "reclaim/epoch": {
+        "Retire:recheck:1": (
+            "Limited<kExchange>",
+            "the limit is reported",
+        ),
+        "Retire:recheck:2": (
+            "Limited<kExchange>",
+            "the limit is reported",
+        ),
+        "Collect:recheck:1": (
+            "RetiredMeanwhile<kExchange>",
+            "what was retired is freed once",
+        ),
+    },
+    "reclaim/epoch/walks": {
         "Begin:recheck:1": (
             "ThreeNestedWalks<kStore>",
             "DATA RACE",
@@ -588,18 +605,6 @@ LISTED = {
         "Unregister:recheck:1": (
             "PlaceHandedOn<kExchange>",
             "assertion: ReadOnce(place.announced, kRelaxed) == kIdle",
-        ),
-        "Retire:recheck:1": (
-            "Limited<kExchange>",
-            "the limit is reported",
-        ),
-        "Retire:recheck:2": (
-            "Limited<kExchange>",
-            "the limit is reported",
-        ),
-        "Collect:recheck:1": (
-            "RetiredMeanwhile<kExchange>",
-            "what was retired is freed once",
         ),
         "Use:recheck:1": (
             "ExitBesideAWalk<kExchange>",
@@ -1077,7 +1082,7 @@ STRUCK = [
         [
             "lock:Lock:recheck:1",
             "reclaim/anonymous_epoch:Begin:recheck:1",
-            "reclaim/epoch:Claim:recheck:1",
+            "reclaim/epoch/walks:Claim:recheck:1",
         ],
     ),
     (
@@ -1172,7 +1177,7 @@ STRUCK = [
     (
         "Only an assertion asks. Where the caller keeps the precondition it is false already; " +
         "that it traps where the caller does not is for a test with one thread.",
-        ["reclaim/epoch:SeemsInside:recheck:1"],
+        ["reclaim/epoch/walks:SeemsInside:recheck:1"],
     ),
     (
         "Two relaxed stores to different words, with no fence and no other access between them: " +
@@ -1184,11 +1189,11 @@ STRUCK = [
         "Two words of the thread itself, which no other thread looks at. A handler that comes in " +
         "between finds the place by the one word, or by the owner's word in it, which was " +
         "written before both, and may store the same two tickets.",
-        ["reclaim/epoch:FindOrClaim:swap:1"],
+        ["reclaim/epoch/walks:FindOrClaim:swap:1"],
     ),
     (
         "The child has one thread, which does not look before both are stored.",
-        ["reclaim/epoch:AfterForkInChild:swap:1"],
+        ["reclaim/epoch/walks:AfterForkInChild:swap:1"],
     ),
     (
         "Both are taken before anything is freed, under the lock. Only the order in which the " +

@@ -988,6 +988,29 @@ MUTANTS = {
     ],
     "reclaim/epoch": [
         (
+            "RetiredBeforeItIsCounted",
+            "Limited<kStore>",
+            "the limit is reported",
+            "return at_limit && ReadOnce(held_, kRelaxed) >= options_.limit",
+            "return at_limit && ReadOnce(held_, kRelaxed) > options_.limit",
+        ),
+        (
+            "CollectedWithoutTheLock",
+            "RetiredMeanwhile<kStore>",
+            "what was retired is freed once",
+            "ScopedLock<L> hold(stash.lock);\n  limbo_.Add(stash.list);",
+            "limbo_.Add(stash.list);",
+        ),
+        (
+            "SynchronizeDoesNotWait",
+            "Synchronized<kStore>",
+            "Synchronize waits until it is freed",
+            "if (limbo_.HasEnded(begun)) return;",
+            "return;",
+        ),
+    ],
+    "reclaim/epoch/walks": [
+        (
             "EpochReadRelaxedFast",
             "RegisteredWalk<kStore>",
             "DATA RACE",
@@ -1147,27 +1170,6 @@ MUTANTS = {
             "DATA RACE",
             "    Use(number);\n",
             "",
-        ),
-        (
-            "RetiredBeforeItIsCounted",
-            "Limited<kStore>",
-            "the limit is reported",
-            "return at_limit && ReadOnce(held_, kRelaxed) >= options_.limit",
-            "return at_limit && ReadOnce(held_, kRelaxed) > options_.limit",
-        ),
-        (
-            "CollectedWithoutTheLock",
-            "RetiredMeanwhile<kStore>",
-            "what was retired is freed once",
-            "ScopedLock<L> hold(stash.lock);\n  limbo_.Add(stash.list);",
-            "limbo_.Add(stash.list);",
-        ),
-        (
-            "SynchronizeDoesNotWait",
-            "Synchronized<kStore>",
-            "Synchronize waits until it is freed",
-            "if (limbo_.HasEnded(begun)) return;",
-            "return;",
         ),
     ],
     "reclaim/limbo": [

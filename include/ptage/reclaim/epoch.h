@@ -43,39 +43,9 @@
 //     look at every place, and for one HeavyBarrier a batch; Synchronize for
 //     every walk that began before it.
 //
-// Why nothing is freed under a walk, in short (docs/reclamation.md, in full):
-//   an object N is unlinked and then retired; under the lock, epoch e ends
-//   [epoch.7] after that; then comes a HeavyBarrier; then each place is looked
-//   at until it is idle or announces more than e. A walk W that could reach N
-//   read an epoch of at most e, or [epoch.1] would have made it see N unlinked.
-//   Its announcement [epoch.2] comes before its read of the link, and that
-//   before the barrier, or it would see N unlinked; so every look at its place
-//   finds it until it ends, and the look that no longer does happens after its
-//   reads [epoch.4], [epoch.5]. Without the barrier the announcement and the
-//   look are both read-modify-writes of one word [epoch.3], [epoch.6], which
-//   orders them. Looking again needs no second barrier.
-//
-// Sites (order · partner)
-//   [epoch.1] acquire load of the epoch in Begin,        · [epoch.7]
-//             BeginSlowly
-//   [epoch.2] release store in Begin, BeginSlowly, then  · [epoch.5]
-//             LightBarrier
-//   [epoch.3] acquire addition in BeginSlowly, where     · [epoch.4],
-//             there is no HeavyBarrier                     [epoch.6]
-//   [epoch.4] release store in End                       · [epoch.3],
-//                                                          [epoch.5],
-//                                                          [epoch.6]
-//   [epoch.5] acquire load in OldestWalk, after          · [epoch.2],
-//             HeavyBarrier                                 [epoch.4]
-//   [epoch.6] acquire-release addition of zero in        · [epoch.3],
-//             OldestWalk, where there is none              [epoch.4]
-//   [epoch.7] release store in NextEpoch                 · [epoch.1]
-//   [epoch.8] acquire compare-and-swap in Claim          · [epoch.9]
-//   [epoch.9] release store in GiveBack                  · [epoch.8]
-//   [epoch.10] acquire load in Use                       · [epoch.12]
-//   [epoch.11] acquire compare-and-swap in Use           · [epoch.12]
-//   [epoch.12] release addition of zero in OldestWalk    · [epoch.10],
-//                                                          [epoch.11]
+// How threads announce their walks, and why nothing is freed under one, is in
+// reclaim/epoch/walks.h; what was retired, and the grace periods that it waits
+// for, is here.
 
 #ifndef PTAGE_RECLAIM_EPOCH_H_
 #define PTAGE_RECLAIM_EPOCH_H_
@@ -88,19 +58,14 @@
 #include "ptage/once/asymmetric.h"
 #include "ptage/once/thread.h"
 #include "ptage/reclaim.h"
+#include "ptage/reclaim/epoch/walks.h"
 #include "ptage/reclaim/limbo.h"
 
 namespace ptage {
 
-// How walks begin.
-enum class EpochReaders {
-  kFastest,   // by a store if the system has a HeavyBarrier, else as below
-  kExchange,  // by a locked operation; then no writer interrupts a processor
-};
-
 // What walks and writers pay.
 struct EpochOptions {
-  // How walks begin.
+  // How walks begin (reclaim/epoch/walks.h).
   EpochReaders readers = EpochReaders::kFastest;
   // How many objects a thread retires before Retire looks whether any can be
   // freed; at least 1. A look may cost a HeavyBarrier, tens of microseconds.
@@ -112,23 +77,20 @@ struct EpochOptions {
 // For up to `kPlaces` threads. A place is two lines of memory.
 template <unsigned kPlaces = 128, BasicLock L = SpinLock,
           AsymmetricBarrier B = ProcessBarrier>
-class EpochDomain final : private ThreadWatcher {
-  static_assert(kPlaces > 0);
-  struct Place;
+class EpochDomain {
+  // What one thread has retired and nobody has collected.
+  struct Stash {
+    Stash() : waiting(0), retired(0) {}
+    L lock;
+    RetiredList list;             // of the holder of the lock
+    Cell<std::uint64_t> waiting;  // list.Count(), for a look without the lock
+    Cell<std::uint64_t> retired;  // altogether
+  };
+  using Walks = internal::EpochWalks<kPlaces, B, Stash>;
 
  public:
   // An entered section, or none.
-  class Section {
-   public:
-    Section() = default;
-    explicit operator bool() const { return place_ != nullptr; }
-
-   private:
-    friend class EpochDomain;
-    explicit Section(Place* place) : place_(place) {}
-    Place* place_ = nullptr;
-  };
-
+  using Section = typename Walks::Section;
   using Stats = EpochStats;
 
   explicit EpochDomain(const EpochOptions& options = {});
@@ -141,13 +103,13 @@ class EpochDomain final : private ThreadWatcher {
 
   // Takes a place for the calling thread, unless it has one, so that its first
   // Begin is as fast as any other. False if there is none.
-  bool Register() { return Mine() != nullptr; }
+  bool Register() { return walks_.Mine() != nullptr; }
   // Gives the calling thread's place back. Precondition: it is not inside a
   // walk.
-  void Unregister();
+  void Unregister() { walks_.Unregister(); }
 
-  [[nodiscard]] Section Begin();
-  void End(Section section);
+  [[nodiscard]] Section Begin() { return walks_.Begin(); }
+  void End(Section section) { walks_.End(section); }
   RetireOutcome Retire(Retired& node);
 
   // Frees what no walk holds any more.
@@ -161,108 +123,74 @@ class EpochDomain final : private ThreadWatcher {
   // What is held back, and was freed. Takes the lock of writers.
   [[nodiscard]] Stats stats();
   // Whether walks begin by a store.
-  [[nodiscard]] bool asymmetric() const { return asymmetric_; }
+  [[nodiscard]] bool asymmetric() const { return walks_.asymmetric(); }
 
  private:
-  static constexpr std::uint64_t kFirstEpoch = 1;
   // In one epoch of so many Retire serves all threads.
   static constexpr std::uint64_t kEpochsApart = 64;
-  static constexpr std::uint64_t kIdle = 0;
-  static constexpr std::uint64_t kNobody = 0;
-  // Keys are multiples of it.
-  static constexpr std::uint64_t kKeyUnit = std::uint64_t{1} << 20;
-
-  // What one thread has retired and nobody has collected.
-  struct Stash {
-    Stash() : waiting(0), retired(0) {}
-    L lock;
-    RetiredList list;             // of the holder of the lock
-    Cell<std::uint64_t> waiting;  // list.Count(), for a look without the lock
-    Cell<std::uint64_t> retired;  // altogether
-  };
-  struct alignas(64) Place {
-    Place() : announced(kIdle), owner(kNobody) {}
-    // kIdle, or a walk's epoch. Stored by the owner alone, and its signal
-    // handlers, which leave it as it was.
-    Cell<std::uint64_t> announced;
-    Cell<std::uint64_t> owner;  // a thread's identity, or kNobody
-    alignas(64) Stash stash;
-  };
-  static_assert(kPlaces <= kKeyUnit / sizeof(Place));
-
-  // What a thread keeps of its place: where it is among the places, in bytes,
-  // above key_. Zero is nobody's, and so is another domain's to us.
-  std::uint64_t TicketOf(const Place* place) const {
-    return key_ +
-           static_cast<std::uint64_t>(reinterpret_cast<const char*>(place) -
-                                      reinterpret_cast<const char*>(places_));
-  }
-  // Null if the ticket is not ours.
-  Place* PlaceOf(std::uint64_t ticket) {
-    const std::uint64_t offset = ticket - key_;
-    if (offset >= sizeof(places_)) return nullptr;
-    return reinterpret_cast<Place*>(reinterpret_cast<char*>(places_) + offset);
-  }
-  Place* Mine();
-  Place* FindOrClaim();
-  // For a walk inside that of `outer`.
-  Place* Another(Place* outer);
-  Place* Claim(Place* first);
-  // Before the place of this number is claimed.
-  void Use(std::uint64_t number);
-  void GiveBack(Place& place);
-  Section BeginSlowly();
-  // Whether the caller is inside a walk, as far as can be told at once.
-  bool SeemsInside();
 
   // Serves what is in `own`, or in every stash if it is null.
   void Advance(std::uint64_t wanted, Stash* own);
   void Collect(Stash& stash);
-  std::uint64_t NextEpoch();
-  std::uint64_t OldestWalk();
-  std::uint64_t CurrentEpoch() const { return ReadOnce(epoch_, kRelaxed); }
+  void CollectAll() {
+    EachStash([this](Stash& stash) { Collect(stash); });
+  }
   void Free(RetiredList& ripe);
-  // Every lock of the domain.
+  // Every stash; and every lock of the domain.
   template <class Function>
-  void EachLock(Function function);
+  void EachStash(Function function) {
+    walks_.EachKept(function);
+    function(others_);
+  }
+  template <class Function>
+  void EachLock(Function function) {
+    function(lock_);
+    EachStash([&](Stash& stash) { function(stash.lock); });
+  }
 
-  void OnThreadExit(std::uint64_t thread) override;
-  void BeforeFork() override;
-  void AfterForkInParent() override;
-  void AfterForkInChild() override;
+  // Hears of threads that end, and of fork.
+  class Watcher final : public ThreadWatcher {
+   public:
+    explicit Watcher(EpochDomain& domain) : domain_(domain) { StartWatching(); }
+    ~Watcher() { StopWatching(); }
 
-  // What Begin reads: the epoch, and what tells this domain's tickets.
-  Cell<std::uint64_t> epoch_;
-  const std::uint64_t key_;
-  const unsigned slot_;
-  const bool asymmetric_;
+   private:
+    void OnThreadExit(std::uint64_t thread) override {
+      domain_.walks_.OnThreadExit(thread);
+    }
+    // So that the child finds no list half changed.
+    void BeforeFork() override {
+      domain_.EachLock([](L& lock) { lock.Lock(); });
+    }
+    void AfterForkInParent() override {
+      domain_.EachLock([](L& lock) { lock.Unlock(); });
+    }
+    void AfterForkInChild() override {
+      domain_.walks_.AfterForkInChild();
+      AfterForkInParent();
+    }
+
+    EpochDomain& domain_;
+  };
+
+  // First: whoever begins a walk needs no other address.
+  Walks walks_;
   const EpochOptions options_;
-  // Places of this number and above nobody has ever claimed. Grows only.
-  Cell<std::uint64_t> used_;
-
-  Place places_[kPlaces];
   Stash others_;              // of threads without a place
   Cell<std::uint64_t> held_;  // counted only where there is a limit
-  Cell<std::uint64_t> ended_by_exit_;
 
   L lock_;
   Limbo limbo_;  // of the holder of lock_
+
+  Watcher watcher_;  // while all else is there
 };
 
 // ---------------------------------------------------------------------------
 
 template <unsigned kPlaces, BasicLock L, AsymmetricBarrier B>
 EpochDomain<kPlaces, L, B>::EpochDomain(const EpochOptions& options)
-    : epoch_(kFirstEpoch),
-      key_(kKeyUnit * NewNumber()),
-      slot_(static_cast<unsigned>(key_ / kKeyUnit % kThreadSlots)),
-      asymmetric_(options.readers == EpochReaders::kFastest && B::Prepare()),
-      options_(options),
-      used_(0),
-      held_(0),
-      ended_by_exit_(0) {
+    : walks_(options.readers), options_(options), held_(0), watcher_(*this) {
   PTAGE_ASSERT(options.batch > 0);
-  StartWatching();
 }
 
 template <unsigned kPlaces, BasicLock L, AsymmetricBarrier B>
@@ -272,178 +200,12 @@ EpochDomain<kPlaces, L, B>::~EpochDomain() {
     RetiredList all;
     {
       ScopedLock<L> hold(lock_);
-      for (Place& place : places_) Collect(place.stash);
-      Collect(others_);
+      CollectAll();
       all = limbo_.TakeAll();
     }
     Free(all);
   }
-  StopWatching();
 }
-
-// --- Walks.
-
-template <unsigned kPlaces, BasicLock L, AsymmetricBarrier B>
-inline typename EpochDomain<kPlaces, L, B>::Section
-EpochDomain<kPlaces, L, B>::Begin() {
-  // Where walks begin by a locked operation, the last ticket is never ours.
-  Place* const place = PlaceOf(ThisThread().last.Get());
-  if (place == nullptr || ReadOnce(place->announced, kRelaxed) != kIdle)
-      [[unlikely]] {
-    return BeginSlowly();
-  }
-  // [epoch.1] acquire, pairs with [epoch.7]: who announces a later epoch than
-  // that of N's batch sees N unlinked.
-  const std::uint64_t now = ReadOnce(epoch_, kAcquire);
-  // [epoch.2] release, pairs with [epoch.5]: a look that finds this walk has
-  // seen those before it end. The barrier comes before the walk reads:
-  //   walk: announces (in its store buffer) | writer: unlinks N; looks
-  //   walk: reads the pointer to N          | writer: frees N
-  WriteOnce(place->announced, now, kRelease);
-  B::Light();
-  return Section(place);
-}
-
-template <unsigned kPlaces, BasicLock L, AsymmetricBarrier B>
-[[gnu::noinline]] typename EpochDomain<kPlaces, L, B>::Section
-EpochDomain<kPlaces, L, B>::BeginSlowly() {
-  Place* place = Mine();
-  if (place == nullptr) return Section();
-  if (ReadOnce(place->announced, kRelaxed) != kIdle) {
-    place = Another(place);
-    if (place == nullptr) return Section();
-  } else if (asymmetric_) {
-    // At hand for the next.
-    ThisThread().last.Set(TicketOf(place));
-  }
-  // [epoch.1] acquire, pairs with [epoch.7].
-  const std::uint64_t now = ReadOnce(epoch_, kAcquire);
-  if (asymmetric_) {
-    // [epoch.2] release, pairs with [epoch.5].
-    WriteOnce(place->announced, now, kRelease);
-    B::Light();
-  } else {
-    // [epoch.3] acquire, pairs with [epoch.4] and [epoch.6]: added to kIdle.
-    FetchAdd(place->announced, now, kAcquire);
-  }
-  return Section(place);
-}
-
-template <unsigned kPlaces, BasicLock L, AsymmetricBarrier B>
-inline void EpochDomain<kPlaces, L, B>::End(Section section) {
-  PTAGE_ASSERT(static_cast<bool>(section));
-  // [epoch.4] release, pairs with [epoch.3], [epoch.5] and [epoch.6]: what the
-  // walk read, it read before anything is freed.
-  WriteOnce(section.place_->announced, kIdle, kRelease);
-}
-
-// --- Places.
-
-template <unsigned kPlaces, BasicLock L, AsymmetricBarrier B>
-inline typename EpochDomain<kPlaces, L, B>::Place*
-EpochDomain<kPlaces, L, B>::Mine() {
-  Place* const place = PlaceOf(ThisThread().slots[slot_].Get());
-  return place != nullptr ? place : FindOrClaim();
-}
-
-template <unsigned kPlaces, BasicLock L, AsymmetricBarrier B>
-[[gnu::noinline]] typename EpochDomain<kPlaces, L, B>::Place*
-EpochDomain<kPlaces, L, B>::FindOrClaim() {
-  const std::uint64_t me = ThisThreadId();
-  Place* mine = nullptr;
-  for (Place& place : places_) {
-    if (ReadOnce(place.owner, kRelaxed) == me) {
-      mine = &place;
-      break;
-    }
-  }
-  if (mine == nullptr) mine = Claim(places_);
-  if (mine != nullptr) {
-    ThisThread().slots[slot_].Set(TicketOf(mine));
-    if (asymmetric_) ThisThread().last.Set(TicketOf(mine));
-  }
-  return mine;
-}
-
-template <unsigned kPlaces, BasicLock L, AsymmetricBarrier B>
-typename EpochDomain<kPlaces, L, B>::Place* EpochDomain<kPlaces, L, B>::Another(
-    Place* outer) {
-  const std::uint64_t me = ThisThreadId();
-  // One that served an inner walk before is likely to be the next.
-  for (unsigned i = 1; i < kPlaces; ++i) {
-    Place& place =
-        places_[(static_cast<unsigned>(outer - places_) + i) % kPlaces];
-    if (ReadOnce(place.owner, kRelaxed) == me &&
-        ReadOnce(place.announced, kRelaxed) == kIdle) {
-      return &place;
-    }
-  }
-  return Claim(outer);
-}
-
-template <unsigned kPlaces, BasicLock L, AsymmetricBarrier B>
-typename EpochDomain<kPlaces, L, B>::Place* EpochDomain<kPlaces, L, B>::Claim(
-    Place* first) {
-  if (!WatchThisThread()) return nullptr;
-  for (unsigned i = 0; i < kPlaces; ++i) {
-    const unsigned number =
-        (static_cast<unsigned>(first - places_) + i) % kPlaces;
-    Place& place = places_[number];
-    if (ReadOnce(place.owner, kRelaxed) != kNobody) continue;
-    // First, so that a handler that comes in between finds no place of ours
-    // that others do not look at.
-    Use(number);
-    // [epoch.8] acquire, pairs with [epoch.9]: the owner before has stored to
-    // the place for the last time,
-    //   before: leaves, gives the place back | new: announces
-    //                                        | (the idle of before arrives)
-    if (TryCmpxchg(place.owner, kNobody, ThisThreadId(), kAcquire)) {
-      return &place;
-    }
-  }
-  return nullptr;
-}
-
-template <unsigned kPlaces, BasicLock L, AsymmetricBarrier B>
-void EpochDomain<kPlaces, L, B>::Use(std::uint64_t number) {
-  for (;;) {
-    // [epoch.10] acquire, pairs with [epoch.12]: the exchange of whoever
-    // brought the place into use hands it on.
-    const std::uint64_t used = ReadOnce(used_, kAcquire);
-    if (used > number) return;
-    // [epoch.11] acquire, pairs with [epoch.12]: either a look sees the place,
-    // or the walk sees the epoch that began before the look. Else
-    //   walk: reads the epoch e         | writer: unlinks N; ends e
-    //   walk: announces e in a new      | writer: looks at the others
-    //         place; reads the pointer  | writer: frees N
-    if (TryCmpxchg(used_, used, number + 1, kAcquire)) return;
-  }
-}
-
-template <unsigned kPlaces, BasicLock L, AsymmetricBarrier B>
-void EpochDomain<kPlaces, L, B>::GiveBack(Place& place) {
-  // [epoch.9] release, pairs with [epoch.8].
-  WriteOnce(place.owner, kNobody, kRelease);
-}
-
-template <unsigned kPlaces, BasicLock L, AsymmetricBarrier B>
-void EpochDomain<kPlaces, L, B>::Unregister() {
-  const std::uint64_t me = ThisThreadId();
-  ThisThread().Clear();
-  for (Place& place : places_) {
-    if (ReadOnce(place.owner, kRelaxed) != me) continue;
-    PTAGE_ASSERT(ReadOnce(place.announced, kRelaxed) == kIdle);
-    GiveBack(place);
-  }
-}
-
-template <unsigned kPlaces, BasicLock L, AsymmetricBarrier B>
-bool EpochDomain<kPlaces, L, B>::SeemsInside() {
-  const Place* const place = PlaceOf(ThisThread().slots[slot_].Get());
-  return place != nullptr && ReadOnce(place->announced, kRelaxed) != kIdle;
-}
-
-// --- Grace periods.
 
 template <unsigned kPlaces, BasicLock L, AsymmetricBarrier B>
 RetireOutcome EpochDomain<kPlaces, L, B>::Retire(Retired& node) {
@@ -451,8 +213,8 @@ RetireOutcome EpochDomain<kPlaces, L, B>::Retire(Retired& node) {
   // Counted before anyone can free it.
   const bool at_limit =
       options_.limit != 0 && FetchAdd(held_, 1, kRelaxed) + 1 >= options_.limit;
-  Place* const place = Mine();
-  Stash& stash = place != nullptr ? place->stash : others_;
+  Stash* const mine = walks_.Mine();
+  Stash& stash = mine != nullptr ? *mine : others_;
   std::uint64_t waiting;
   {
     ScopedLock<L> hold(stash.lock);
@@ -473,7 +235,7 @@ RetireOutcome EpochDomain<kPlaces, L, B>::Retire(Retired& node) {
 
 template <unsigned kPlaces, BasicLock L, AsymmetricBarrier B>
 void EpochDomain<kPlaces, L, B>::Synchronize() {
-  PTAGE_ASSERT(!SeemsInside());
+  PTAGE_ASSERT(!walks_.SeemsInside());
   std::uint64_t begun;
   {
     // What the callers before us unlinked, they unlinked in this epoch or in an
@@ -483,9 +245,8 @@ void EpochDomain<kPlaces, L, B>::Synchronize() {
     //                                    | walk: begins, announces e + 1
     //   caller: closes batch e + 1, which the walk holds; finds e ended.
     ScopedLock<L> hold(lock_);
-    for (Place& place : places_) Collect(place.stash);
-    Collect(others_);
-    begun = CurrentEpoch();
+    CollectAll();
+    begun = walks_.CurrentEpoch();
   }
   for (unsigned turn = 1;; ++turn) {
     Advance(begun, nullptr);
@@ -509,15 +270,14 @@ void EpochDomain<kPlaces, L, B>::Advance(std::uint64_t wanted, Stash* own) {
     ScopedLock<L> hold(lock_);
     // Another thread's objects are in another processor's caches: they are left
     // to that thread, but for now and then, lest it retires no more.
-    if (own != nullptr && CurrentEpoch() % kEpochsApart != 0) {
+    if (own != nullptr && walks_.CurrentEpoch() % kEpochsApart != 0) {
       Collect(*own);
     } else {
-      for (Place& place : places_) Collect(place.stash);
-      Collect(others_);
+      CollectAll();
     }
     ripe = limbo_.Advance(
-        wanted, [this] { return NextEpoch(); },
-        [this] { return OldestWalk(); });
+        wanted, [this] { return walks_.NextEpoch(); },
+        [this] { return walks_.OldestWalk(); });
   }
   Free(ripe);
 }
@@ -528,39 +288,6 @@ void EpochDomain<kPlaces, L, B>::Collect(Stash& stash) {
   ScopedLock<L> hold(stash.lock);
   limbo_.Add(stash.list);
   WriteOnce(stash.waiting, 0, kRelaxed);
-}
-
-template <unsigned kPlaces, BasicLock L, AsymmetricBarrier B>
-std::uint64_t EpochDomain<kPlaces, L, B>::NextEpoch() {
-  const std::uint64_t ended = ReadOnce(epoch_, kRelaxed);
-  // [epoch.7] release, pairs with [epoch.1].
-  WriteOnce(epoch_, ended + 1, kRelease);
-  // Walks that do not see what was unlinked have announced themselves before.
-  if (asymmetric_) B::Heavy();
-  return ended;
-}
-
-template <unsigned kPlaces, BasicLock L, AsymmetricBarrier B>
-std::uint64_t EpochDomain<kPlaces, L, B>::OldestWalk() {
-  std::uint64_t oldest = CurrentEpoch();
-  // [epoch.12] release, pairs with [epoch.10] and [epoch.11]: a walk in a place
-  // that comes into use after this sees the epoch that has begun. Adding zero
-  // puts the look into the order of what brings places into use.
-  const std::uint64_t used = FetchAdd(used_, 0, kRelease);
-  for (std::uint64_t i = 0; i < used; ++i) {
-    Place& place = places_[i];
-    std::uint64_t seen;
-    if (asymmetric_) {
-      // [epoch.5] acquire, pairs with [epoch.2] and [epoch.4].
-      seen = ReadOnce(place.announced, kAcquire);
-    } else {
-      // [epoch.6] acquire-release, pairs with [epoch.3] and [epoch.4]. Adding
-      // zero puts the look into the place's modification order.
-      seen = FetchAdd(place.announced, 0, kAcqRel);
-    }
-    if (seen != kIdle && seen < oldest) oldest = seen;
-  }
-  return oldest;
 }
 
 template <unsigned kPlaces, BasicLock L, AsymmetricBarrier B>
@@ -575,60 +302,12 @@ typename EpochDomain<kPlaces, L, B>::Stats EpochDomain<kPlaces, L, B>::stats() {
   ScopedLock<L> hold(lock_);
   // What has been freed was counted as retired before it was collected.
   Stats stats = limbo_.stats();
-  stats.retired = ReadOnce(others_.retired, kRelaxed);
-  for (const Place& place : places_) {
-    stats.retired += ReadOnce(place.stash.retired, kRelaxed);
-  }
-  stats.epoch = CurrentEpoch();
-  stats.ended_by_exit = ReadOnce(ended_by_exit_, kRelaxed);
+  EachStash([&stats](const Stash& stash) {
+    stats.retired += ReadOnce(stash.retired, kRelaxed);
+  });
+  stats.epoch = walks_.CurrentEpoch();
+  stats.ended_by_exit = walks_.ended_by_exit();
   return stats;
-}
-
-// --- Threads that end, and fork.
-
-template <unsigned kPlaces, BasicLock L, AsymmetricBarrier B>
-void EpochDomain<kPlaces, L, B>::OnThreadExit(std::uint64_t thread) {
-  for (Place& place : places_) {
-    if (ReadOnce(place.owner, kRelaxed) != thread) continue;
-    if (ReadOnce(place.announced, kRelaxed) != kIdle) {
-      // Nobody is left to use what the walk held.
-      FetchAdd(ended_by_exit_, 1, kRelaxed);
-      WriteOnce(place.announced, kIdle, kRelease);
-    }
-    GiveBack(place);
-  }
-}
-
-template <unsigned kPlaces, BasicLock L, AsymmetricBarrier B>
-template <class Function>
-void EpochDomain<kPlaces, L, B>::EachLock(Function function) {
-  function(lock_);
-  for (Place& place : places_) function(place.stash.lock);
-  function(others_.lock);
-}
-
-template <unsigned kPlaces, BasicLock L, AsymmetricBarrier B>
-void EpochDomain<kPlaces, L, B>::BeforeFork() {
-  // So that the child finds no list half changed.
-  EachLock([](L& lock) { lock.Lock(); });
-}
-
-template <unsigned kPlaces, BasicLock L, AsymmetricBarrier B>
-void EpochDomain<kPlaces, L, B>::AfterForkInParent() {
-  EachLock([](L& lock) { lock.Unlock(); });
-}
-
-template <unsigned kPlaces, BasicLock L, AsymmetricBarrier B>
-void EpochDomain<kPlaces, L, B>::AfterForkInChild() {
-  for (Place& place : places_) {
-    if (ReadOnce(place.owner, kRelaxed) == ThisThreadId()) continue;
-    WriteOnce(place.announced, kIdle, kRelaxed);
-    WriteOnce(place.owner, kNobody, kRelaxed);
-  }
-  // The registration is inherited; asking again is for systems that forget it.
-  // One that fails shows at the next HeavyBarrier.
-  if (asymmetric_) static_cast<void>(B::Prepare());
-  AfterForkInParent();
 }
 
 }  // namespace ptage

@@ -18,6 +18,7 @@ SEARCHES = {
     "hold": ["eviction"],
     "hot_tables": ["hot_tables"],
     "legacy_shadow": ["legacy_shadow"],
+    "legacy_shadow/faults": ["legacy_shadow"],
     "legacy_shadow/protected_frames": ["protected_frames"],
     "legacy_shadow/shadow_tree": ["shadow_tree"],
     "lock": ["lock"],
@@ -128,7 +129,6 @@ LISTED = {
         ),
     },
     "legacy_shadow": {
-        "Enter:order:1": ("TwoLegacyFaults<1>", "DATA RACE"),
         "GuestWrite:order:1": (
             "FaultAgainstLinking",
             "what the guest wrote before it linked a table is there",
@@ -141,6 +141,9 @@ LISTED = {
             "WriteAgainstNeighbour",
             "what is written to a part of a word leaves the others",
         ),
+    },
+    "legacy_shadow/faults": {
+        "Enter:order:1": ("TwoLegacyFaults<1>", "DATA RACE"),
         "MayBelieve:recheck:1": (
             "FaultAgainstInvalidation",
             "nothing maps a frame that is being taken away",

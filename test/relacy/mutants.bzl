@@ -282,6 +282,28 @@ MUTANTS = {
     ],
     "legacy_shadow": [
         (
+            "ChangedBeforeItIsFlushed",
+            "ChangeAgainstCpu",
+            "who sees the change uses nothing from before",
+            "  const std::uint64_t zapped = state_.tree.Finish(removal);\n" +
+            "  change();\n",
+            "  change();\n" +
+            "  const std::uint64_t zapped = state_.tree.Finish(removal);\n",
+        ),
+        (
+            "ChangedWithTheLockShared",
+            "FaultAgainstChange<Changed::kToAnotherPage>",
+            "what is built is what the guest's tables say",
+            "  const FaultLock::Exclusive hold(state_.fault_lock);\n" +
+            "  typename Tree::Removal removal(walk, sink);\n" +
+            "  state_.tree.TakeEntries(",
+            "  const FaultLock::Shared hold(state_.fault_lock);\n" +
+            "  typename Tree::Removal removal(walk, sink);\n" +
+            "  state_.tree.TakeEntries(",
+        ),
+    ],
+    "legacy_shadow/faults": [
+        (
             "BuiltUponTheLookAhead",
             "FaultAgainstChange<Changed::kToAnotherPage>",
             "what is built is what the guest's tables say",
@@ -294,24 +316,6 @@ MUTANTS = {
             "what is not linked does not stay",
             "if (path.built) RemoveUnused();",
             "",
-        ),
-        (
-            "ChangedBeforeItIsFlushed",
-            "ChangeAgainstCpu",
-            "who sees the change uses nothing from before",
-            "  const std::uint64_t zapped = tree_.Finish(removal);\n  change();\n",
-            "  change();\n  const std::uint64_t zapped = tree_.Finish(removal);\n",
-        ),
-        (
-            "ChangedWithTheLockShared",
-            "FaultAgainstChange<Changed::kToAnotherPage>",
-            "what is built is what the guest's tables say",
-            "  const FaultLock::Exclusive hold(lock_);\n" +
-            "  typename Tree::Removal removal(walk, sink);\n" +
-            "  tree_.TakeEntries(",
-            "  const FaultLock::Shared hold(lock_);\n" +
-            "  typename Tree::Removal removal(walk, sink);\n" +
-            "  tree_.TakeEntries(",
         ),
     ],
     "legacy_shadow/protected_frames": [

@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <optional>
 
+#include "ptage/legacy_shadow/reclaim.h"
 #include "ptage/legacy_shadow/shadow_tree.h"
 #include "ptage/legacy_shadow/tables.h"
 #include "ptage/lock.h"
@@ -169,7 +170,8 @@ class Guest {
       told();
     };
     if (way == TakeWay::kReclaim) {
-      Require(tree_->Reclaim(walk, 1, sink) == 1, "one table is gone");
+      Require(ptage::internal::ReclaimTables(*tree_, walk, 1, sink) == 1,
+              "one table is gone");
       return;
     }
     typename Tree::Removal removal(walk, sink);
@@ -267,7 +269,7 @@ class Guest {
     Require(tree_->size() == exactly, "each table is there once");
     const Word inner = ReadOnce(root(), kRelaxed);
     Require(!IsFrozen<GuardedFormat>(inner), "nothing stays frozen");
-    ShadowTable<GuardedFormat>* const table = tree_->Find(kTableRole);
+    ShadowTable<GuardedFormat>* const table = tree_->tables().Find(kTableRole);
     if (GuardedFormat::IsPresent(inner)) {
       Require(table != nullptr &&
                   arena_.FrameOf(table->table) == GuardedFormat::FrameOf(inner),
@@ -724,7 +726,7 @@ struct FaultTakeAndAsk : rl::test_suite<FaultTakeAndAsk<kWay>, 3> {
     }
   }
   void after() {
-    const bool table = guest->Find(kTableRole) != nullptr;
+    const bool table = guest->tables().Find(kTableRole) != nullptr;
     guest.Check(table ? 2 : 1);
     guest.Clear();
   }

@@ -264,10 +264,10 @@ absl::Status LegacyShadow<F, M, R, Fl, D, G, L1>::RemoveMemslot(GfnRange frames,
   const HostedMutexLock slots(&slots_lock_);
   const absl::Status held = state_.tree.memslots().Holds(frames);
   if (!held.ok()) return held;
-  // Open until the slot is gone, or a fault would map from it again.
+  // Open until the slot is gone, or a fault would map from it again. That keeps
+  // faults out, so the MMU lock need not.
   const ScopedInvalidation open(state_.invalidations, frames);
   ZapFrames(frames, sink);
-  const FaultLock::Exclusive hold(state_.fault_lock);
   return state_.tree.memslots().Remove(frames);
 }
 

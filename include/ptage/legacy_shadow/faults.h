@@ -256,7 +256,8 @@ void LegacyFaults<State>::MakeRoom(Shortage shortage, Gfn gfn) {
       (void)state_.tree.Finish(removal);
     }
   }
-  // What was retired comes back when the walks that may hold it have ended.
+  // What was retired comes back when the walks that may hold it have ended; if
+  // another thread is just freeing it, to a later try.
   if constexpr (SynchronizingReclaimer<typename State::Reclamation>) {
     state_.reclaimer.Synchronize();
   }

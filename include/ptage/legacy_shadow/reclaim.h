@@ -45,7 +45,6 @@ bool WasUsed(const ShadowTable<F>& table) {
 template <class Tree>
 std::size_t ReclaimTables(Tree& tree, const typename Tree::Walk& walk,
                           std::size_t count, ZapSink sink) {
-  using Table = ShadowTable<typename Tree::Format>;
   ShadowTables<typename Tree::Format>& tables = tree.tables();
   const std::size_t before = tree.size();
   {
@@ -53,13 +52,13 @@ std::size_t ReclaimTables(Tree& tree, const typename Tree::Walk& walk,
     tree.TakeUnused(removal);
     (void)tree.Finish(removal);
   }
+  std::size_t gone = before - tree.size();
   // Those at the bottom first, or one at the top would take all below with it.
   for (Level level = Tree::kSmall; level <= Tree::kTop; level = level.Above()) {
     // Twice around: what was used is passed over once.
     for (std::size_t turns = 2 * tables.size();
-         turns > 0 && tables.size() != 0 && before - tree.size() < count;
-         --turns) {
-      Table& oldest = tables.Oldest();
+         turns > 0 && tables.size() != 0 && gone < count; --turns) {
+      ShadowTable<typename Tree::Format>& oldest = tables.Oldest();
       if (oldest.role.level != level || WasUsed(oldest)) {
         tables.Renew(oldest);
         continue;
@@ -67,9 +66,10 @@ std::size_t ReclaimTables(Tree& tree, const typename Tree::Walk& walk,
       typename Tree::Removal removal(walk, sink);
       tree.TakeTable(removal, oldest);
       (void)tree.Finish(removal);
+      gone = before - tree.size();
     }
   }
-  return before - tree.size();
+  return gone;
 }
 
 }  // namespace ptage::internal

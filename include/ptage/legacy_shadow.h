@@ -39,6 +39,10 @@
 //   * Not seen: writes to the guest's tables by devices, or by the host. Who
 //     makes such writes calls ZapFrames of the tables' frames around them.
 //
+// How entries are taken away, and what is asked, is here; faults are in
+// legacy_shadow/faults.h; the tables are one structure,
+// legacy_shadow/shadow_tree.h.
+//
 //   Progress: Age as the discipline says; Fault waits for the lock, and where
 //   it builds a table, for owners of frozen leaves and for the flush.
 //
@@ -60,14 +64,15 @@
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/strings/str_format.h"
 #include "absl/types/span.h"
 #include "ptage/config.h"
 #include "ptage/fault_lock.h"
 #include "ptage/guest_walk.h"
 #include "ptage/invalidate.h"
+#include "ptage/legacy_shadow/faults.h"
 #include "ptage/legacy_shadow/protected_frames.h"
-#include "ptage/legacy_shadow/shadow_tree.h"
+#include "ptage/legacy_shadow/reclaim.h"
+#include "ptage/legacy_shadow/state.h"
 #include "ptage/legacy_shadow/tables.h"
 #include "ptage/memory.h"
 #include "ptage/memory/foreign_ram.h"
@@ -97,6 +102,9 @@ class LegacyShadow : public AgeQuestions<LegacyShadow<F, M, R, Fl, D, G, L1>> {
                     G::kPageBits == F::kPageBits && kRootTables<F> == 1 &&
                     kRootTables<G> == 1,
                 "LegacyShadow: our tables have another shape than the guest's");
+
+  using State = internal::LegacyState<F, M, R, Fl, D, G, L1>;
+  using Tree = typename State::Tree;
 
  public:
   using Walk = LocklessWalk<R>;
@@ -141,24 +149,24 @@ class LegacyShadow : public AgeQuestions<LegacyShadow<F, M, R, Fl, D, G, L1>> {
     const HostedMutexLock slots(&slots_lock_);
     // Were it added beside who builds a table, he could find no slot, and a
     // fault find the slot and not his mark.
-    const FaultLock::Exclusive hold(lock_);
-    return tree_.memslots().Add(frames, base, rights, Gfn{limits_.frames});
+    const FaultLock::Exclusive hold(state_.fault_lock);
+    return state_.tree.memslots().Add(frames, base, rights, Gfn{state_.frames});
   }
   // Takes the memory of exactly these frames away, as ZapFrames does with what
   // maps it. NotFound: there is no such slot.
   absl::Status RemoveMemslot(GfnRange frames, ZapSink sink);
 
-  // An address space as a CPU uses it: its table at the top.
-  struct Root {
-    Gfn frame;        // the guest's
-    Table<F>* table;  // ours
-  };
+  // An address space as a CPU uses it: `frame` is the guest's table at the top,
+  // `table` ours.
+  using Root = typename State::Root;
 
   // The guest loads the address of `frame` into CR3: what the CPU is to load
   // instead. The root stays until it is unloaded as often as it was loaded.
   // InvalidArgument: the guest has no such memory; ResourceExhausted: there is
   // no memory for the table.
-  [[nodiscard]] absl::StatusOr<Root> LoadRoot(Gfn frame);
+  [[nodiscard]] absl::StatusOr<Root> LoadRoot(Gfn frame) {
+    return faults_.LoadRoot(frame);
+  }
   // Another root was loaded in its place. What was built is kept for the next
   // time, until its memory is wanted.
   void UnloadRoot(Root root);
@@ -171,7 +179,9 @@ class LegacyShadow : public AgeQuestions<LegacyShadow<F, M, R, Fl, D, G, L1>> {
   // kReflected why; of kGuestTable and kNoSlot, which frame it is. A page that
   // is mapped is accessed, and dirty if `access` writes.
   [[nodiscard]] FaultOutcome Fault(Root root, Gfn page, Rights access,
-                                   GuestTranslation& walked);
+                                   GuestTranslation& walked) {
+    return faults_.Fault(root, page, access, walked);
+  }
 
   // A CPU of the guest's writes `bytes` bytes at `offset` of `frame`, all in
   // it: zaps what was built from these, flushes, and calls `change()`, which
@@ -194,7 +204,9 @@ class LegacyShadow : public AgeQuestions<LegacyShadow<F, M, R, Fl, D, G, L1>> {
   // frames open around it. Returns how many entries.
   std::uint64_t ZapFrames(GfnRange range, ZapSink sink);
   // Those that keep faults out.
-  [[nodiscard]] InvalidateSequence& invalidations() { return invalidations_; }
+  [[nodiscard]] InvalidateSequence& invalidations() {
+    return state_.invalidations;
+  }
 
   // Tests or clears every leaf that maps a frame of `range`.
   AgeResult Age(GfnRange range, AgeAction action, AgeMode mode,
@@ -213,73 +225,21 @@ class LegacyShadow : public AgeQuestions<LegacyShadow<F, M, R, Fl, D, G, L1>> {
   [[nodiscard]] std::uint32_t CountEntries(Gfn gfn,
                                            Rights rights = Rights::kNone);
   [[nodiscard]] std::size_t tables() {
-    const FaultLock::Shared hold(lock_);
-    return tree_.size();
+    const FaultLock::Shared hold(state_.fault_lock);
+    return state_.tree.size();
   }
   [[nodiscard]] bool IsTable(Gfn gfn) const {
-    return tree_.HasFrame(gfn) && HoldsTable(tree_.MarkOf(gfn));
+    return state_.tree.HasFrame(gfn) && HoldsTable(state_.tree.MarkOf(gfn));
   }
 
  private:
-  using Tree = internal::ShadowTree<F, M, R, Fl, D>;
-  using Walker = GuestWalker<G, L1>;
-
   static constexpr Level kSmall{1};
   static constexpr Level kTop{F::kLevels};
-  // Of a fault that finds no memory, as in vm/faults.h.
-  static constexpr int kTries = 4;
 
-  // Why a fault found no memory.
-  enum class Shortage { kNone, kList, kTables };
-
-  // The shadow tables of a path.
-  struct Path {
-    Table<F>* tables[F::kLevels] = {};  // by level − 1
-    Shortage shortage = Shortage::kNone;
-    bool retry = false;
-    bool built = false;  // tables that are not linked yet
-
-    [[nodiscard]] Table<F>*& At(Level level) { return tables[level.value - 1]; }
-    [[nodiscard]] SpteCell<F>& EntryAt(Level level, Gfn page) {
-      return At(level)
-          ->entries[page.value / FramesAt<F>(level) % kEntriesPerTable<F>];
-    }
-  };
-
-  FaultOutcome TryFault(Root root, Gfn page, Rights access, const Walker& guest,
-                        GuestTranslation& walked, Path& path);
-  // Finds or builds the shadow table of the guest's table that is about to be
-  // read. False: the walk ends here, and `path` says why, if not because the
-  // guest has no such memory.
-  bool Enter(const Walk& walk, const FaultLock::Held& held, Root root, Gfn page,
-             TableRole role, Path& path);
-  FaultOutcome MapLeaf(const Walk& walk, const FaultLock::Held& held, Gfn page,
-                       const GuestTranslation& to, Rights access, Path& path);
-  // What a fault does that found no memory, and one that did not come to link
-  // what it built.
-  void MakeRoom(Shortage shortage, Gfn gfn);
-  void RemoveUnused();
-  void ToFaultSink(const ZappedLeaf& leaf) {
-    if (fault_sink_) fault_sink_(leaf);
-  }
-  // Whether no invalidation of the frame is open. One that ended before is of
-  // no matter: all that a fault finds it finds under the lock.
-  [[nodiscard]] bool MayBelieve(const FaultLock::Held& held, Gfn frame) const {
-    return !invalidations_.MustRetry(held, invalidations_.Snapshot(),
-                                     GfnRange{frame, frame + 1});
-  }
-
-  R& reclaimer_;
-  D& rmaps_;
-  // The MMU lock.
-  FaultLock lock_;
+  State state_;
+  internal::LegacyFaults<State> faults_;
   // Excludes changes of slots from each other. Taken before the MMU lock.
   HostedMutex slots_lock_;
-  const L1& guest_;
-  const Limits limits_;
-  const std::function<void(const ZappedLeaf&)> fault_sink_;
-  InvalidateSequence invalidations_;
-  Tree tree_;
 };
 
 // ---------------------------------------------------------------------------
@@ -289,22 +249,14 @@ template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
 LegacyShadow<F, M, R, Fl, D, G, L1>::LegacyShadow(
     const Parts& parts, const Limits& limits,
     std::function<void(const ZappedLeaf&)> fault_sink)
-    : reclaimer_(parts.reclaimer),
-      rmaps_(parts.rmaps),
-      lock_(parts.mmu_lock),
-      guest_(parts.guest),
-      limits_(limits),
-      fault_sink_(std::move(fault_sink)),
-      invalidations_(lock_),
-      tree_(parts.memory, parts.reclaimer, parts.flusher, parts.rmaps,
-            limits.frames, limits.tables) {}
+    : state_(parts, limits), faults_(state_, std::move(fault_sink)) {}
 
 template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
           OrderedRmaps D, CheckedFormat G, ForeignMemory L1>
 LegacyShadow<F, M, R, Fl, D, G, L1>::~LegacyShadow() {
-  const Walk walk(reclaimer_, WalkEntry::kWait);
-  const FaultLock::Exclusive hold(lock_);
-  tree_.Clear(walk, [](const ZappedLeaf&) {});
+  const Walk walk(state_.reclaimer, WalkEntry::kWait);
+  const FaultLock::Exclusive hold(state_.fault_lock);
+  state_.tree.Clear(walk, [](const ZappedLeaf&) {});
 }
 
 template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
@@ -312,199 +264,34 @@ template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
 absl::Status LegacyShadow<F, M, R, Fl, D, G, L1>::RemoveMemslot(GfnRange frames,
                                                                 ZapSink sink) {
   const HostedMutexLock slots(&slots_lock_);
-  const absl::Status held = tree_.memslots().Holds(frames);
+  const absl::Status held = state_.tree.memslots().Holds(frames);
   if (!held.ok()) return held;
-  // Open until the slot is gone, or a fault would map from it again.
-  const ScopedInvalidation open(invalidations_, frames);
+  // Open until the slot is gone, or a fault would map from it again. That keeps
+  // faults out, so the MMU lock need not.
+  const ScopedInvalidation open(state_.invalidations, frames);
   ZapFrames(frames, sink);
-  const FaultLock::Exclusive hold(lock_);
-  return tree_.memslots().Remove(frames);
-}
-
-template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
-          OrderedRmaps D, CheckedFormat G, ForeignMemory L1>
-auto LegacyShadow<F, M, R, Fl, D, G, L1>::LoadRoot(Gfn frame)
-    -> absl::StatusOr<Root> {
-  if (!tree_.HasFrame(frame) ||
-      guest_.At(frame.value << G::kPageBits, sizeof(Table<G>)) == nullptr) {
-    return absl::InvalidArgumentError(
-        absl::StrFormat("root %d: the guest has no such frame", frame.value));
-  }
-  for (int tries = 0; tries < kTries; ++tries) {
-    {
-      const Walk walk(reclaimer_, WalkEntry::kWait);
-      const FaultLock::Shared hold(lock_);
-      Table<F>* const table =
-          tree_.TableFor(walk, TableRole{frame, kTop, Rights::kAll}, true);
-      if (table != nullptr) return Root{frame, table};
-    }
-    MakeRoom(Shortage::kTables, frame);
-  }
-  return absl::ResourceExhaustedError(
-      absl::StrFormat("root %d: no table is free", frame.value));
+  return state_.tree.memslots().Remove(frames);
 }
 
 template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
           OrderedRmaps D, CheckedFormat G, ForeignMemory L1>
 void LegacyShadow<F, M, R, Fl, D, G, L1>::UnloadRoot(Root root) {
-  const FaultLock::Shared hold(lock_);
-  tree_.Unload(root.table);
+  const FaultLock::Shared hold(state_.fault_lock);
+  state_.tree.Unload(root.table);
 }
 
 template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
           OrderedRmaps D, CheckedFormat G, ForeignMemory L1>
 bool LegacyShadow<F, M, R, Fl, D, G, L1>::DropRoot(Gfn frame, ZapSink sink) {
-  const Walk walk(reclaimer_, WalkEntry::kWait);
-  const FaultLock::Exclusive hold(lock_);
-  ShadowTable<F>* const root = tree_.Find(TableRole{frame, kTop, Rights::kAll});
+  const Walk walk(state_.reclaimer, WalkEntry::kWait);
+  const FaultLock::Exclusive hold(state_.fault_lock);
+  ShadowTable<F>* const root =
+      state_.tree.tables().Find(TableRole{frame, kTop, Rights::kAll});
   if (root == nullptr || root->loads != 0) return false;
   typename Tree::Removal removal(walk, sink);
-  tree_.TakeTable(removal, *root);
-  (void)tree_.Finish(removal);
+  state_.tree.TakeTable(removal, *root);
+  (void)state_.tree.Finish(removal);
   return true;
-}
-
-template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
-          OrderedRmaps D, CheckedFormat G, ForeignMemory L1>
-FaultOutcome LegacyShadow<F, M, R, Fl, D, G, L1>::Fault(
-    Root root, Gfn page, Rights access, GuestTranslation& walked) {
-  const Walker guest(guest_, Pfn{root.frame.value}, GuestBits::kMarked,
-                     limits_.physical_bits);
-  // A look ahead, so that nothing is built for what the guest does not have.
-  walked = guest.Translate(page, access);
-  if (walked.walk == GuestWalk::kBusy) return FaultOutcome::kRetry;
-  if (!walked) return FaultOutcome::kReflected;
-  FaultOutcome outcome = FaultOutcome::kNoMemory;
-  for (int tries = 0; tries < kTries; ++tries) {
-    Path path;
-    outcome = TryFault(root, page, access, guest, walked, path);
-    if (path.built) RemoveUnused();
-    if (outcome != FaultOutcome::kNoMemory) break;
-    MakeRoom(path.shortage, walked.gfn);
-  }
-  return outcome;
-}
-
-template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
-          OrderedRmaps D, CheckedFormat G, ForeignMemory L1>
-FaultOutcome LegacyShadow<F, M, R, Fl, D, G, L1>::TryFault(
-    Root root, Gfn page, Rights access, const Walker& guest,
-    GuestTranslation& walked, Path& path) {
-  const Walk walk(reclaimer_, WalkEntry::kWait);
-  const FaultLock::Shared hold(lock_);
-  // Each table is protected before it is read, and stays as it is read until
-  // the lock is free. Were the look ahead built upon:
-  //   fault: reads a table | guest: writes it
-  //   fault: protects it, and builds what is not there any more.
-  walked =
-      guest.Translate(page, access, [&](Pfn frame, Level level, Rights above) {
-        return Enter(walk, hold, root, page,
-                     TableRole{Gfn{frame.value}, level, above}, path);
-      });
-  if (path.retry) return FaultOutcome::kRetry;
-  if (path.shortage != Shortage::kNone) return FaultOutcome::kNoMemory;
-  if (walked.walk == GuestWalk::kBusy) return FaultOutcome::kRetry;
-  if (!walked) return FaultOutcome::kReflected;
-  // The guest's entries are marked as accessed by now.
-  for (Level level = kTop; level > walked.level; level = level.Below()) {
-    tree_.Link(path.EntryAt(level, page), path.At(level.Below()));
-  }
-  path.built = false;
-  return MapLeaf(walk, hold, page, walked, access, path);
-}
-
-template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
-          OrderedRmaps D, CheckedFormat G, ForeignMemory L1>
-bool LegacyShadow<F, M, R, Fl, D, G, L1>::Enter(const Walk& walk,
-                                                const FaultLock::Held& held,
-                                                Root root, Gfn page,
-                                                TableRole role, Path& path) {
-  if (!tree_.HasFrame(role.frame)) return false;
-  if (!MayBelieve(held, role.frame)) {
-    path.retry = true;
-    return false;
-  }
-  Table<F>*& table = path.At(role.level);
-  if (role.level == kTop) {
-    table = root.table;
-    return true;
-  }
-  const typename F::Word above =
-      ReadOnce(path.EntryAt(role.level.Above(), page), kAcquire);
-  if (F::IsPresent(above)) {
-    table = tree_.memory().TableAt(F::FrameOf(above));
-    return true;
-  }
-  table = tree_.TableFor(walk, role);
-  path.built = true;
-  if (table == nullptr) path.shortage = Shortage::kTables;
-  return table != nullptr;
-}
-
-template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
-          OrderedRmaps D, CheckedFormat G, ForeignMemory L1>
-FaultOutcome LegacyShadow<F, M, R, Fl, D, G, L1>::MapLeaf(
-    const Walk& walk, const FaultLock::Held& held, Gfn page,
-    const GuestTranslation& to, Rights access, Path& path) {
-  if (!MayBelieve(held, to.gfn)) return FaultOutcome::kRetry;
-  Memslot<F>* const slot = tree_.memslots().Find(walk, to.gfn);
-  if (slot == nullptr) return FaultOutcome::kNoSlot;
-  if (!Allows(slot->rights(), access)) return FaultOutcome::kNotPermitted;
-  for (Level level = to.level; level > kSmall; level = level.Below()) {
-    path.At(level.Below()) = tree_.PartsOf(path.EntryAt(level, page), level);
-    if (path.At(level.Below()) == nullptr) {
-      path.shortage = Shortage::kTables;
-      return FaultOutcome::kNoMemory;
-    }
-  }
-  switch (tree_.Map(*slot, path.EntryAt(kSmall, page), to.gfn,
-                    slot->rights() & to.rights, access)) {
-    case Tree::Leaf::kMapped:
-      return FaultOutcome::kMapped;
-    case Tree::Leaf::kThere:
-      return FaultOutcome::kSpurious;
-    case Tree::Leaf::kProtected:
-      return FaultOutcome::kGuestTable;
-    case Tree::Leaf::kRetry:
-      return FaultOutcome::kRetry;
-    case Tree::Leaf::kListFull:
-      path.shortage = Shortage::kList;
-      return FaultOutcome::kNoMemory;
-    case Tree::Leaf::kNoMemory:
-      break;
-  }
-  path.shortage = Shortage::kTables;
-  return FaultOutcome::kNoMemory;
-}
-
-template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
-          OrderedRmaps D, CheckedFormat G, ForeignMemory L1>
-void LegacyShadow<F, M, R, Fl, D, G, L1>::MakeRoom(Shortage shortage, Gfn gfn) {
-  {
-    const Walk walk(reclaimer_, WalkEntry::kWait);
-    const FaultLock::Exclusive hold(lock_);
-    const auto sink = [this](const ZappedLeaf& leaf) { ToFaultSink(leaf); };
-    if (shortage == Shortage::kTables) {
-      (void)tree_.Reclaim(walk, Tree::kPath, sink);
-    } else if (Memslot<F>* const slot = tree_.memslots().Find(walk, gfn)) {
-      typename Tree::Removal removal(walk, sink);
-      tree_.TakeLeaves(removal, *slot, gfn);
-      (void)tree_.Finish(removal);
-    }
-  }
-  // What was retired comes back when the walks that may hold it have ended.
-  if constexpr (SynchronizingReclaimer<R>) reclaimer_.Synchronize();
-}
-
-template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
-          OrderedRmaps D, CheckedFormat G, ForeignMemory L1>
-void LegacyShadow<F, M, R, Fl, D, G, L1>::RemoveUnused() {
-  const Walk walk(reclaimer_, WalkEntry::kWait);
-  const FaultLock::Exclusive hold(lock_);
-  const auto sink = [this](const ZappedLeaf& leaf) { ToFaultSink(leaf); };
-  typename Tree::Removal removal(walk, sink);
-  tree_.TakeUnused(removal);
-  (void)tree_.Finish(removal);
 }
 
 template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
@@ -515,12 +302,12 @@ std::uint64_t LegacyShadow<F, M, R, Fl, D, G, L1>::GuestWrite(
   constexpr std::size_t kEntry = sizeof(typename G::Word);
   PTAGE_ASSERT(bytes != 0 && offset < sizeof(Table<G>) &&
                bytes <= sizeof(Table<G>) - offset);
-  const Walk walk(reclaimer_, WalkEntry::kWait);
-  const FaultLock::Exclusive hold(lock_);
+  const Walk walk(state_.reclaimer, WalkEntry::kWait);
+  const FaultLock::Exclusive hold(state_.fault_lock);
   typename Tree::Removal removal(walk, sink);
-  tree_.TakeEntries(removal, frame, offset / kEntry,
-                    (offset + bytes - 1) / kEntry);
-  const std::uint64_t zapped = tree_.Finish(removal);
+  state_.tree.TakeEntries(removal, frame, offset / kEntry,
+                          (offset + bytes - 1) / kEntry);
+  const std::uint64_t zapped = state_.tree.Finish(removal);
   change();
   return zapped;
 }
@@ -531,7 +318,7 @@ std::optional<std::uint64_t> LegacyShadow<F, M, R, Fl, D, G, L1>::GuestWrite(
     Gfn frame, std::size_t offset, absl::Span<const std::byte> bytes,
     ZapSink sink) {
   std::byte* const memory =
-      guest_.At(frame.value << G::kPageBits, sizeof(Table<G>));
+      state_.guest.At(frame.value << G::kPageBits, sizeof(Table<G>));
   if (memory == nullptr) return std::nullopt;
   auto* const table = reinterpret_cast<Table<G>*>(memory);
   return GuestWrite(frame, offset, bytes.size(), sink, [&] {
@@ -560,17 +347,18 @@ template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
           OrderedRmaps D, CheckedFormat G, ForeignMemory L1>
 std::uint64_t LegacyShadow<F, M, R, Fl, D, G, L1>::ZapFrames(GfnRange range,
                                                              ZapSink sink) {
-  const ScopedInvalidation open(invalidations_, range);
-  const Walk walk(reclaimer_, WalkEntry::kWait);
-  const FaultLock::Exclusive hold(lock_);
+  const ScopedInvalidation open(state_.invalidations, range);
+  const Walk walk(state_.reclaimer, WalkEntry::kWait);
+  const FaultLock::Exclusive hold(state_.fault_lock);
   typename Tree::Removal removal(walk, sink);
-  tree_.memslots().ForEach(walk, range, [&](Memslot<F>& slot, GfnRange part) {
-    for (Gfn gfn = part.begin; gfn < part.end; gfn = gfn + 1) {
-      tree_.TakeLeaves(removal, slot, gfn);
-    }
-  });
-  tree_.TakeTables(removal, range);
-  return tree_.Finish(removal);
+  state_.tree.memslots().ForEach(
+      walk, range, [&](Memslot<F>& slot, GfnRange part) {
+        for (Gfn gfn = part.begin; gfn < part.end; gfn = gfn + 1) {
+          state_.tree.TakeLeaves(removal, slot, gfn);
+        }
+      });
+  state_.tree.TakeTables(removal, range);
+  return state_.tree.Finish(removal);
 }
 
 template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
@@ -579,15 +367,16 @@ AgeResult LegacyShadow<F, M, R, Fl, D, G, L1>::Age(GfnRange range,
                                                    AgeAction action,
                                                    AgeMode mode,
                                                    const AgeOutput& output) {
-  const Walk walk(reclaimer_, EntryFor(mode));
+  const Walk walk(state_.reclaimer, EntryFor(mode));
   if (!walk) return Unanswered(range, output);
   AgeResult result;
   AgeCounts counts;
-  tree_.memslots().ForEach(walk, range, [&](Memslot<F>& slot, GfnRange part) {
-    result |= AgeRange(rmaps_, &slot.HeadOf(part.begin, kSmall),
-                       RmapFrame{part.begin, kSmall}, part.Frames(), action,
-                       mode, output, counts);
-  });
+  state_.tree.memslots().ForEach(
+      walk, range, [&](Memslot<F>& slot, GfnRange part) {
+        result |= AgeRange(state_.rmaps, &slot.HeadOf(part.begin, kSmall),
+                           RmapFrame{part.begin, kSmall}, part.Frames(), action,
+                           mode, output, counts);
+      });
   output.Count(counts);
   result.was_fast = kFastAging && counts.young != 0;
   return result;
@@ -597,20 +386,20 @@ template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
           OrderedRmaps D, CheckedFormat G, ForeignMemory L1>
 std::size_t LegacyShadow<F, M, R, Fl, D, G, L1>::Reclaim(std::size_t count,
                                                          ZapSink sink) {
-  const Walk walk(reclaimer_, WalkEntry::kWait);
-  const FaultLock::Exclusive hold(lock_);
-  return tree_.Reclaim(walk, count, sink);
+  const Walk walk(state_.reclaimer, WalkEntry::kWait);
+  const FaultLock::Exclusive hold(state_.fault_lock);
+  return internal::ReclaimTables(state_.tree, walk, count, sink);
 }
 
 template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
           OrderedRmaps D, CheckedFormat G, ForeignMemory L1>
 std::uint32_t LegacyShadow<F, M, R, Fl, D, G, L1>::CountEntries(Gfn gfn,
                                                                 Rights rights) {
-  const Walk walk(reclaimer_, WalkEntry::kWait);
-  Memslot<F>* const slot = tree_.memslots().Find(walk, gfn);
+  const Walk walk(state_.reclaimer, WalkEntry::kWait);
+  Memslot<F>* const slot = state_.tree.memslots().Find(walk, gfn);
   std::uint32_t count = 0;
   if (slot == nullptr) return count;
-  rmaps_.Visit(slot->HeadOf(gfn, kSmall), [&](SpteCell<F>& leaf) {
+  state_.rmaps.Visit(slot->HeadOf(gfn, kSmall), [&](SpteCell<F>& leaf) {
     const typename F::Word seen = ReadOnce(leaf, kRelaxed);
     if (F::IsPresent(seen) && Allows(F::RightsOf(seen), rights)) ++count;
     return true;

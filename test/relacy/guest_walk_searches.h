@@ -5,47 +5,29 @@
 #ifndef PTAGE_TEST_RELACY_GUEST_WALK_SEARCHES_H_
 #define PTAGE_TEST_RELACY_GUEST_WALK_SEARCHES_H_
 
-#include <cstddef>
-#include <cstdint>
-
 #include "ptage/guest_walk.h"
-#include "ptage/memory.h"
 #include "ptage/once.h"
 #include "ptage/spte.h"
 #include "ptage/types.h"
+#include "test/relacy/guest_frames.h"
 #include "test/relacy/search.h"
 #include "test/relacy/tiny_format.h"
 
 namespace ptage::relacy {
 
-struct GuestFormat : TinyFormat {
-  static constexpr Word ReservedBits(Level, EntryKind, int) { return 0; }
-};
+using GuestFormat = OfGuest<TinyFormat>;
 
 // Two tables of L1: the root at frame 0, and one of leaves at frame 1.
-class GuestTables {
+class GuestTables : public GuestFrames<GuestFormat, 2> {
  public:
-  GuestTables() {
-    for (Table<GuestFormat>& table : tables_) {
-      for (Entry& entry : table.entries) {
-        WriteOnce(entry, TinyFormat::kEmpty, kRelaxed);
-      }
-    }
-  }
-  std::byte* At(std::uint64_t address, std::uint64_t) const {
-    return reinterpret_cast<std::byte*>(&tables_[address >> 12]);
-  }
-  Entry& root() { return tables_[0].entries[0]; }
-  Entry& leaf() { return tables_[1].entries[0]; }
+  Entry& root() { return WordAt(Gfn{0}, 0); }
+  Entry& leaf() { return WordAt(Gfn{1}, 0); }
   void Link() { WriteOnce(root(), TinyFormat::MakeInner(Pfn{1}), kRelease); }
   GuestTranslation Walk(Rights needed) const {
     return GuestWalker<GuestFormat, GuestTables>(*this, Pfn{0},
                                                  GuestBits::kMarked, 52)
         .Translate(Gfn{0}, needed);
   }
-
- private:
-  mutable Table<GuestFormat> tables_[2];
 };
 
 constexpr Word kPageA = TinyFormat::MakeLeaf(Pfn{0xA}, Level{1}, Rights::kAll);

@@ -1,198 +1,29 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //
 // Searches of legacy_shadow.h: a guest's faults and writes to its tables, while
-// others ask, invalidate and take memory away. What is below it (the walk of
-// the guest's tables, the tree, the lock) is searched by itself; here it is the
-// order in which the MMU uses them.
+// others ask and invalidate. What is below it (the walk of the guest's tables,
+// the tree, the lock) is searched by itself; here it is the order in which the
+// MMU uses them. How slots, roots and what is in the way of a fault are taken
+// away is in legacy_removal_searches.h.
 
 #ifndef PTAGE_TEST_RELACY_LEGACY_SHADOW_SEARCHES_H_
 #define PTAGE_TEST_RELACY_LEGACY_SHADOW_SEARCHES_H_
 
 #include <cstddef>
-#include <cstdint>
-#include <cstring>
-#include <optional>
 
 #include "absl/types/span.h"
 #include "ptage/guest_walk.h"
 #include "ptage/invalidate.h"
-#include "ptage/legacy_shadow.h"
-#include "ptage/memory.h"
 #include "ptage/mmu.h"
 #include "ptage/once.h"
-#include "ptage/once/mutex.h"
 #include "ptage/spte.h"
 #include "ptage/types.h"
-#include "test/relacy/frees_at_the_end.h"
-#include "test/relacy/guarded_format.h"
+#include "test/relacy/legacy_guest.h"
 #include "test/relacy/search.h"
-#include "test/relacy/shadow_tree_searches.h"
+#include "test/relacy/shadowed.h"
 #include "test/relacy/tiny_format.h"
 
 namespace ptage::relacy {
-
-// The guest's own format.
-struct GuardedGuest : GuardedFormat {
-  static constexpr Word ReservedBits(Level, EntryKind, int) { return 0; }
-};
-
-// What the guest writes into its tables. Rights are in inner entries too.
-constexpr Word TableWord(Gfn table) {
-  return GuardedGuest::MakeInner(Pfn{table.value}) | GuardedGuest::kWritable;
-}
-constexpr Word PageWord(Gfn page) {
-  return GuardedGuest::MakeLeaf(Pfn{page.value}, Level{1}, Rights::kAll);
-}
-
-// All of the guest's frames, each of which may be a table.
-class GuestFrames {
- public:
-  GuestFrames() {
-    for (Table<GuardedGuest>& frame : frames_) {
-      for (Entry& word : frame.entries) {
-        WriteOnce(word, GuardedGuest::kEmpty, kRelaxed);
-      }
-    }
-  }
-  std::byte* At(std::uint64_t address, std::uint64_t) const {
-    return reinterpret_cast<std::byte*>(&frames_[address >> 12]);
-  }
-  Entry& WordAt(Gfn frame, unsigned index) {
-    return frames_[frame.value].entries[index];
-  }
-
- private:
-  mutable Table<GuardedGuest> frames_[kGuestFrames];
-};
-
-// The guest, with the MMU. Its pages 0 and 1 are those of the table, 2 and 3
-// those of what its root's second entry leads to.
-template <class Fl = NoFlush>
-class LegacyGuest {
- public:
-  using Mmu = LegacyShadow<GuardedFormat, TreeArena, FreesAtTheEnd, Fl,
-                           TreeRmaps, GuardedGuest, GuestFrames>;
-
-  // Alone, before the threads and after them.
-  void Make() {
-    mmu_.emplace(typename Mmu::Parts{arena_, reclaimer_, flusher_, rmaps_,
-                                     mmu_lock_, frames_},
-                 typename Mmu::Limits{.frames = kGuestFrames, .tables = 4});
-    Require(mmu_->AddMemslot(kPages, Backing(kA), Rights::kAll).ok(),
-            "there is a slot");
-    const auto root = mmu_->LoadRoot(kRootFrame);
-    Require(root.ok(), "there is memory for the root");
-    root_ = *root;
-  }
-  // The guest's tables say: page 0 is kA, page 1 is kB.
-  void MakeWithPages() {
-    WriteOnce(frames_.WordAt(kRootFrame, 0), TableWord(kTableFrame), kRelaxed);
-    WriteOnce(frames_.WordAt(kTableFrame, 0), PageWord(kA), kRelaxed);
-    WriteOnce(frames_.WordAt(kTableFrame, 1), PageWord(kB), kRelaxed);
-    Make();
-  }
-  void Clear() {
-    mmu_->UnloadRoot(root_);
-    mmu_.reset();
-    reclaimer_.FreeAll();
-    Require(arena_.InUse() == 0, "no table leaks");
-  }
-
-  // A fault, as a CPU has it, until it comes to something.
-  FaultOutcome Fault(unsigned page, Rights access, GuestTranslation& walked) {
-    for (;;) {
-      const FaultOutcome outcome =
-          mmu_->Fault(root_, Gfn{page}, access, walked);
-      if (outcome != FaultOutcome::kRetry) return outcome;
-      SpinPause();
-    }
-  }
-  FaultOutcome Fault(unsigned page, Rights access) {
-    GuestTranslation walked;
-    return Fault(page, access, walked);
-  }
-  // The guest writes a word by a trapped write.
-  template <class Told>
-  void Write(Gfn frame, unsigned index, Word word, Told&& told) {
-    std::byte bytes[sizeof(word)];
-    std::memcpy(bytes, &word, sizeof(word));
-    Require(mmu_->GuestWrite(frame, index * sizeof(word), bytes,
-                             [&](const ZappedLeaf&) { told(); })
-                .has_value(),
-            "the guest has the frame");
-  }
-  void Write(Gfn frame, unsigned index, Word word) {
-    Write(frame, index, word, [] {});
-  }
-
-  // The shadow leaf of a page; empty if there is none.
-  Word Find(unsigned page) {
-    const Word inner = ReadOnce(root_.table->entries[page / 2], kAcquire);
-    if (!GuardedFormat::IsPresent(inner)) return GuardedFormat::kEmpty;
-    return ReadOnce(
-        arena_.TableAt(GuardedFormat::FrameOf(inner))->entries[page % 2],
-        kAcquire);
-  }
-  [[nodiscard]] bool IsThere(unsigned page) {
-    return GuardedFormat::IsPresent(Find(page));
-  }
-
-  // Alone. What is built is what the guest's tables say.
-  void Check() {
-    std::size_t linked = 0;
-    std::uint32_t of[2] = {};
-    for (unsigned i = 0; i < 2; ++i) {
-      const Word inner = ReadOnce(root_.table->entries[i], kRelaxed);
-      Require(!IsFrozen<GuardedFormat>(inner), "nothing stays frozen");
-      if (GuardedFormat::IsPresent(inner)) ++linked;
-    }
-    for (unsigned page = 0; page < 4; ++page) {
-      const Word leaf = Find(page);
-      Require(!IsFrozen<GuardedFormat>(leaf), "nothing stays frozen");
-      if (!GuardedFormat::IsPresent(leaf)) continue;
-      const Word above =
-          ReadOnce(frames_.WordAt(kRootFrame, page / 2), kRelaxed);
-      const Gfn table{GuardedGuest::FrameOf(above).value};
-      const Word said =
-          GuardedGuest::IsPresent(above)
-              ? ReadOnce(frames_.WordAt(table, page % 2), kRelaxed)
-              : above;
-      Require(GuardedGuest::IsPresent(said) &&
-                  GuardedGuest::FrameOf(said).value == Backed(leaf).value &&
-                  (!IsWritable(leaf) || IsDirty<GuardedGuest>(said)),
-              "what is built is what the guest's tables say");
-      Require((said & GuardedGuest::kAccessed) != 0,
-              "the guest finds set what was used");
-      ++of[Backed(leaf).value];
-    }
-    for (const Gfn gfn : {kA, kB}) {
-      Require(mmu_->CountEntries(gfn) == of[gfn.value],
-              "an entry is in the rmap of the frame that it maps");
-      Require(
-          !mmu_->IsTable(gfn) || mmu_->CountEntries(gfn, Rights::kWrite) == 0,
-          "no leaf of a table's frame is writable");
-    }
-    // The root, and what it leads to.
-    Require(mmu_->tables() == 1 + linked, "what is not linked does not stay");
-  }
-
-  Mmu* operator->() { return &*mmu_; }
-  GuestFrames& frames() { return frames_; }
-  Entry& root() { return root_.table->entries[0]; }
-  TreeArena& arena() { return arena_; }
-  Fl& flusher() { return flusher_; }
-
- private:
-  GuestFrames frames_;
-  TreeArena arena_;
-  FreesAtTheEnd reclaimer_;
-  Fl flusher_;
-  GuardedPool pool_;
-  TreeRmaps rmaps_{arena_, pool_};
-  HostedMutex mmu_lock_;
-  std::optional<Mmu> mmu_;
-  typename Mmu::Root root_{};
-};
 
 // --- The guest fills a table and links it; another of its CPUs faults.
 
@@ -257,7 +88,7 @@ struct ChangeAgainstCpu : rl::test_suite<ChangeAgainstCpu, 2> {
   static constexpr Plan kPlan = UpToPreemptions(4);
 
   UnwatchedHeap heap;
-  LegacyGuest<TreeCpu> guest;
+  LegacyGuest<ShadowCpu> guest;
 
   void before() {
     guest.MakeWithPages();
@@ -272,7 +103,10 @@ struct ChangeAgainstCpu : rl::test_suite<ChangeAgainstCpu, 2> {
       const Word said =
           ReadOnce(guest.frames().WordAt(kTableFrame, 0), kAcquire);
       guest.flusher().Walk(
-          guest.arena(), guest.root(), 0, AccessKind::kRead, [](Word) {},
+          guest.arena(), guest.root(), 0, AccessKind::kRead,
+          [this](Word before) {
+            guest.Accessed(Backed(before), before, Rights::kRead);
+          },
           [&](Word leaf) {
             Require(GuardedGuest::FrameOf(said).value == Backed(leaf).value,
                     "who sees the change uses nothing from before");
@@ -353,8 +187,7 @@ struct TableAgainstWriter : rl::test_suite<TableAgainstWriter, 2> {
   LegacyGuest<> guest;
 
   void before() {
-    WriteOnce(guest.frames().WordAt(kRootFrame, 1), TableWord(kA), kRelaxed);
-    WriteOnce(guest.frames().WordAt(kA, 0), PageWord(kB), kRelaxed);
+    guest.WriteTable(1, kA, kB);
     guest.MakeWithPages();
   }
   void thread(unsigned index) {
@@ -393,7 +226,7 @@ struct FaultAgainstInvalidation : rl::test_suite<FaultAgainstInvalidation, 2> {
       return;
     }
     const ScopedInvalidation open(guest->invalidations(), kTaken);
-    (void)guest->ZapFrames(kTaken, [](const ZappedLeaf&) {});
+    (void)guest->ZapFrames(kTaken, guest.Sink());
     Require(guest->CountEntries(kA) == 0,
             "nothing maps a frame that is being taken away");
   }
@@ -410,23 +243,17 @@ struct ZapAgainstAge : rl::test_suite<ZapAgainstAge, 2> {
 
   UnwatchedHeap heap;
   LegacyGuest<> guest;
-  Plain<bool> on_record;
 
   void before() {
-    on_record.Set(false);
     guest.MakeWithPages();
     (void)guest.Fault(0, Rights::kRead);
   }
   void thread(unsigned index) {
     if (index == 0) {
-      (void)guest->ZapFrames(kPages, [this](const ZappedLeaf& leaf) {
-        if (leaf.accessed) on_record.Set(true);
-      });
-      return;
+      (void)guest->ZapFrames(kPages, guest.Sink());
+    } else {
+      guest.AskUsed(kA);
     }
-    const AgeResult answer = guest->TestYoung(kPages);
-    Require(answer.young || on_record.Get(),
-            "who finds nothing sees what was zapped");
   }
   void after() {
     guest.Check();

@@ -19,9 +19,12 @@ SEARCHES = {
     "harvest/leaf_tables": ["page_table"],
     "hold": ["eviction"],
     "hot_tables": ["hot_tables"],
-    "legacy_shadow": ["legacy_shadow"],
+    "legacy_shadow": ["legacy_shadow", "legacy_removal"],
+    "legacy_shadow/faults": ["legacy_shadow", "legacy_removal"],
     "legacy_shadow/protected_frames": ["protected_frames"],
-    "legacy_shadow/shadow_tree": ["shadow_tree"],
+    "legacy_shadow/reclaim": ["legacy_removal", "shadow_tree"],
+    "legacy_shadow/shadow_tree": ["shadow_tree", "legacy_removal"],
+    "legacy_shadow/tables": ["legacy_removal", "shadow_tree"],
     "lock": ["lock"],
     "lru/eviction": ["eviction"],
     "lru/look_around": ["look_around"],
@@ -131,7 +134,6 @@ LISTED = {
         ),
     },
     "legacy_shadow": {
-        "Enter:order:1": ("TwoLegacyFaults<1>", "DATA RACE"),
         "GuestWrite:order:1": (
             "FaultAgainstLinking",
             "what the guest wrote before it linked a table is there",
@@ -144,6 +146,9 @@ LISTED = {
             "WriteAgainstNeighbour",
             "what is written to a part of a word leaves the others",
         ),
+    },
+    "legacy_shadow/faults": {
+        "Enter:order:1": ("TwoLegacyFaults<1>", "DATA RACE"),
         "MayBelieve:recheck:1": (
             "FaultAgainstInvalidation",
             "nothing maps a frame that is being taken away",

@@ -34,7 +34,7 @@ TEST({suite}, {name}) {{
 """
 
 def _deps(searches):
-    own = ["dirty", "eviction", "legacy_shadow", "look_around", "lru", "notifier", "page_history", "protected_frames", "shadow_mmu", "shadow_tree"]
+    own = ["dirty", "eviction", "legacy_removal", "legacy_shadow", "look_around", "lru", "notifier", "page_history", "protected_frames", "shadow_mmu", "shadow_tree"]
     return [":searches"] + ([":" + searches + "_searches"] if searches in own else [])
 
 def _copts(folder):

@@ -9,6 +9,21 @@ a row cannot outlive the line it is about. "DATA RACE" is Relacy's own verdict: 
 accesses to a Plain that nothing orders.
 """
 
+# A frame that becomes a table is gone through before it is marked.
+_SCANNED_FIRST = (
+    "  WriteOnce(mark.tables, tables + 1, kSeqCst);\n" +
+    "  std::uint64_t writable = 0;\n",
+    "  std::uint64_t writable = 0;\n" +
+    "  while (head != nullptr &&\n" +
+    "         !rmaps.Visit(*head, [&](SpteCell<typename D::Format>& leaf) {\n" +
+    "           return internal::ProtectLeaf<typename D::Format>(leaf, writable);\n" +
+    "         })) {\n" +
+    "    SpinPause();\n" +
+    "  }\n" +
+    "  WriteOnce(mark.tables, tables + 1, kSeqCst);\n" +
+    "  if (true) return writable;\n",
+)
+
 # header, or header@searches where it has several: [mutants]
 MUTANTS = {
     "dirty": [
@@ -282,6 +297,28 @@ MUTANTS = {
     ],
     "legacy_shadow": [
         (
+            "ChangedBeforeItIsFlushed",
+            "ChangeAgainstCpu",
+            "who sees the change uses nothing from before",
+            "  const std::uint64_t zapped = state_.tree.Finish(removal);\n" +
+            "  change();\n",
+            "  change();\n" +
+            "  const std::uint64_t zapped = state_.tree.Finish(removal);\n",
+        ),
+        (
+            "ChangedWithTheLockShared",
+            "FaultAgainstChange<Changed::kToAnotherPage>",
+            "what is built is what the guest's tables say",
+            "  const FaultLock::Exclusive hold(state_.fault_lock);\n" +
+            "  typename Tree::Removal removal(walk, sink);\n" +
+            "  state_.tree.TakeEntries(",
+            "  const FaultLock::Shared hold(state_.fault_lock);\n" +
+            "  typename Tree::Removal removal(walk, sink);\n" +
+            "  state_.tree.TakeEntries(",
+        ),
+    ],
+    "legacy_shadow/faults": [
+        (
             "BuiltUponTheLookAhead",
             "FaultAgainstChange<Changed::kToAnotherPage>",
             "what is built is what the guest's tables say",
@@ -295,23 +332,96 @@ MUTANTS = {
             "if (path.built) RemoveUnused();",
             "",
         ),
+    ],
+    "legacy_shadow@legacy_removal": [
         (
-            "ChangedBeforeItIsFlushed",
-            "ChangeAgainstCpu",
-            "who sees the change uses nothing from before",
-            "  const std::uint64_t zapped = tree_.Finish(removal);\n  change();\n",
-            "  change();\n  const std::uint64_t zapped = tree_.Finish(removal);\n",
+            "ASlotGoesWithoutAnInvalidation",
+            "SlotRemoval<Beside::kFault>",
+            "nothing maps a frame of a slot that is gone",
+            "  const ScopedInvalidation open(state_.invalidations, frames);\n",
+            "",
         ),
         (
-            "ChangedWithTheLockShared",
-            "FaultAgainstChange<Changed::kToAnotherPage>",
-            "what is built is what the guest's tables say",
-            "  const FaultLock::Exclusive hold(lock_);\n" +
+            "ASlotGoesBeforeWhatMapsIt",
+            "SlotRemoval<Beside::kFault>",
+            "nothing maps a frame of a slot that is gone",
+            "  ZapFrames(frames, sink);\n",
+            "  (void)state_.tree.memslots().Remove(frames);\n" +
+            "  ZapFrames(frames, sink);\n" +
+            "  if (true) return absl::OkStatus();\n",
+        ),
+        (
+            "ASlotGoesInSilence",
+            "SlotRemoval<Beside::kFault>",
+            "no access is lost",
+            "  ZapFrames(frames, sink);\n",
+            "  ZapFrames(frames, [](const ZappedLeaf&) {});\n",
+        ),
+        (
+            "ASlotComesWithTheLockShared",
+            "SlotAgainstBuilder",
+            "no leaf of a table's frame is writable",
+            "    const FaultLock::Exclusive hold(state_.fault_lock);\n" +
+            "    return state_.tree.memslots().Add(",
+            "    const FaultLock::Shared hold(state_.fault_lock);\n" +
+            "    return state_.tree.memslots().Add(",
+        ),
+        (
+            "ALoadedRootIsDropped",
+            "DropAgainstLoad",
+            "assertion: table.loads == 0",
+            "if (root == nullptr || root->loads != 0) return false;",
+            "if (root == nullptr) return false;",
+        ),
+        (
+            "ARootIsDroppedWithTheLockShared",
+            "DropAgainstLoad",
+            "assertion: found != by_table_.end()",
+            "  const FaultLock::Exclusive hold(state_.fault_lock);\n" +
+            "  ShadowTable<F>* const root =\n",
+            "  const FaultLock::Shared hold(state_.fault_lock);\n" +
+            "  ShadowTable<F>* const root =\n",
+        ),
+        (
+            "ARootGoesInSilence",
+            "RootRemoval<Beside::kWrite>",
+            "no access is lost",
             "  typename Tree::Removal removal(walk, sink);\n" +
-            "  tree_.TakeEntries(",
-            "  const FaultLock::Shared hold(lock_);\n" +
-            "  typename Tree::Removal removal(walk, sink);\n" +
-            "  tree_.TakeEntries(",
+            "  state_.tree.TakeTable(",
+            "  typename Tree::Removal removal(walk, [](const ZappedLeaf&) {});\n" +
+            "  state_.tree.TakeTable(",
+        ),
+    ],
+    "legacy_shadow/faults@legacy_removal": [
+        (
+            "RoomIsMadeWithTheLockShared",
+            "RoomForTable<Beside::kFault>",
+            "assertion: !IsFrozen<F>(seen)",
+            "    const FaultLock::Exclusive hold(state_.fault_lock);\n" +
+            "    const auto sink =",
+            "    const FaultLock::Shared hold(state_.fault_lock);\n" +
+            "    const auto sink =",
+        ),
+        (
+            "RoomIsMadeInSilence",
+            "RoomInList<Beside::kAsker>",
+            "no access is lost",
+            "    if (sink_) sink_(leaf);\n",
+            "",
+        ),
+        (
+            "RoomIsNotWaitedFor",
+            "RoomForTable<Beside::kAsker>",
+            "who makes room has it",
+            "    state_.reclaimer.Synchronize();\n",
+            "",
+        ),
+        (
+            "NoRoomIsMadeInLists",
+            "RoomInList<Beside::kAsker>",
+            "who makes room has it",
+            "      state_.tree.TakeLeaves(removal, *slot, gfn);\n",
+            "",
         ),
     ],
     "legacy_shadow/protected_frames": [
@@ -358,17 +468,7 @@ MUTANTS = {
             "ScannedBeforeMarked",
             "BuilderAgainstNewLeaf<GuardedLockless, false>",
             "no leaf of a table's frame is writable",
-            "  WriteOnce(mark.tables, tables + 1, kSeqCst);\n" +
-            "  std::uint64_t writable = 0;\n",
-            "  std::uint64_t writable = 0;\n" +
-            "  while (!rmaps.Visit(*head, [&](SpteCell<typename D::Format>& leaf) {\n" +
-            "    return internal::ProtectLeaf<typename D::Format>(leaf, writable);\n" +
-            "  })) {\n" +
-            "    SpinPause();\n" +
-            "  }\n" +
-            "  WriteOnce(mark.tables, tables + 1, kSeqCst);\n" +
-            "  if (true) return writable;\n",
-        ),
+        ) + _SCANNED_FIRST,
         (
             "FrozenPassedBy",
             "BuilderAgainstNewLeaf<GuardedLockless, false>",
@@ -389,24 +489,37 @@ MUTANTS = {
             "TheTreeScansBeforeItMarks",
             "BuilderAgainstFault<Becoming::kMapped>",
             "no leaf of a table's frame is writable",
-            "  WriteOnce(mark.tables, tables + 1, kSeqCst);\n" +
-            "  std::uint64_t writable = 0;\n",
-            "  std::uint64_t writable = 0;\n" +
-            "  while (head != nullptr &&\n" +
-            "         !rmaps.Visit(*head, [&](SpteCell<typename D::Format>& leaf) {\n" +
-            "           return internal::ProtectLeaf<typename D::Format>(leaf, writable);\n" +
-            "         })) {\n" +
-            "    SpinPause();\n" +
-            "  }\n" +
-            "  WriteOnce(mark.tables, tables + 1, kSeqCst);\n" +
-            "  if (true) return writable;\n",
-        ),
+        ) + _SCANNED_FIRST,
         (
             "TheTreePassesFrozenBy",
             "BuilderAgainstFault<Becoming::kMapped>",
             "no leaf of a table's frame is writable",
             "if (IsFrozen<F>(seen)) return false;",
             "if (IsFrozen<F>(seen)) return true;",
+        ),
+    ],
+    "legacy_shadow/reclaim@legacy_removal": [
+        (
+            "ALoadedTableMakesRoom",
+            "RoomForTable<Beside::kAsker>",
+            "assertion: table.loads == 0",
+            "bool used = table.loads != 0;",
+            "bool used = false;",
+        ),
+    ],
+    "legacy_shadow/shadow_tree@legacy_removal": [
+        (
+            "RetiredBeforeItIsClosed",
+            "RootRemoval<Beside::kAsker>",
+            "no table is used after it was freed",
+            "  for (Entry& entry : table->entries) {\n" +
+            "    Word seen = ReadOnce(entry, kRelaxed);\n",
+            "  reclaimer_.Retire(memory_.InfoOf(table).retired);\n" +
+            "  struct Once {\n" +
+            "    void Retire(Retired&) {}\n" +
+            "  } reclaimer_;\n" +
+            "  for (Entry& entry : table->entries) {\n" +
+            "    Word seen = ReadOnce(entry, kRelaxed);\n",
         ),
     ],
     "legacy_shadow/shadow_tree": [
@@ -424,24 +537,11 @@ MUTANTS = {
             "RecordedAfterItIsPublished",
             "MoveAgainstAsker<AgeMode::kFastOnly>",
             "no page is charged with another's access",
-            "  RecordFrame<F>(memory_, entry, gfn);\n" +
-            "  bool writable = false;\n" +
-            "  const RmapAdd added =\n" +
-            "      AddLeaf(MarkOf(gfn), rmaps_, slot.HeadOf(gfn, kSmall), entry, writable);\n" +
-            "  if (added != RmapAdd::kDone) {\n" +
-            "    Empty<F>(entry);\n" +
-            "    return added == RmapAdd::kFull ? Leaf::kListFull : Leaf::kNoMemory;\n" +
-            "  }\n" +
-            "  Publish<F>(entry, LeafFor(slot, gfn, granted, access, writable));\n",
-            "  bool writable = false;\n" +
-            "  const RmapAdd added =\n" +
-            "      AddLeaf(MarkOf(gfn), rmaps_, slot.HeadOf(gfn, kSmall), entry, writable);\n" +
-            "  if (added != RmapAdd::kDone) {\n" +
-            "    Empty<F>(entry);\n" +
-            "    return added == RmapAdd::kFull ? Leaf::kListFull : Leaf::kNoMemory;\n" +
-            "  }\n" +
-            "  Publish<F>(entry, LeafFor(slot, gfn, granted, access, writable));\n" +
             "  RecordFrame<F>(memory_, entry, gfn);\n",
+            "  struct Last {\n" +
+            "    ~Last() { RecordFrame<F>(memory, entry, gfn); }\n" +
+            "    M& memory; Entry& entry; Gfn gfn;\n" +
+            "  } last{memory_, entry, gfn};\n",
         ),
         (
             "MoreRightsUnannounced",

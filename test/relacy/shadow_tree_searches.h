@@ -13,80 +13,26 @@
 #include <cstdint>
 #include <optional>
 
+#include "ptage/legacy_shadow/reclaim.h"
 #include "ptage/legacy_shadow/shadow_tree.h"
 #include "ptage/legacy_shadow/tables.h"
-#include "ptage/lock.h"
 #include "ptage/memory.h"
 #include "ptage/memslot.h"
 #include "ptage/mmu.h"
 #include "ptage/once.h"
 #include "ptage/once/mutex.h"
 #include "ptage/rmap.h"
-#include "ptage/rmap/lockless.h"
 #include "ptage/rmap/range.h"
 #include "ptage/spte.h"
 #include "ptage/types.h"
-#include "test/relacy/checked_arena.h"
 #include "test/relacy/frees_at_the_end.h"
 #include "test/relacy/guarded_format.h"
 #include "test/relacy/score.h"
 #include "test/relacy/search.h"
+#include "test/relacy/shadowed.h"
 #include "test/relacy/tiny_format.h"
 
 namespace ptage::relacy {
-
-// The guest's memory: two pages, which are in a slot, a root, and a table of
-// leaves, which are in none. Page kA may become a table too.
-inline constexpr GfnRange kPages{kA, Gfn{2}};
-inline constexpr Gfn kRootFrame{2};
-inline constexpr Gfn kTableFrame{3};
-inline constexpr std::uint64_t kGuestFrames = 4;
-inline constexpr TableRole kRootRole{kRootFrame, Level{2}, Rights::kAll};
-inline constexpr TableRole kTableRole{kTableFrame, Level{1}, Rights::kAll};
-inline constexpr TableRole kPageRole{kA, Level{1}, Rights::kAll};
-
-using TreeArena = CheckedArena<4, GuardedFormat>;
-using TreeRmaps = Lockless<GuardedFormat, TreeArena, GuardedPool,
-                           RmapWriters::kLockHeadInOrder>;
-
-inline bool IsWritable(Word word) {
-  return GuardedFormat::IsPresent(word) &&
-         Allows(GuardedFormat::RightsOf(word), Rights::kWrite);
-}
-
-// A CPU that has all of a path cached until it is flushed.
-class TreeCpu {
- public:
-  // Calls `use(word)` with the leaf that it has, or finds, behind the entry of
-  // the root; if it finds it, it marks it for an access of that kind, and calls
-  // `marked(word)` first.
-  template <class Marked, class Use>
-  void Walk(TreeArena& arena, Entry& root, unsigned index, AccessKind kind,
-            Marked&& marked, Use&& use) {
-    ScopedLock<BlockingLock> hold(walking_);
-    if (!GuardedFormat::IsPresent(inner_)) inner_ = ReadOnce(root, kAcquire);
-    if (!GuardedFormat::IsPresent(inner_)) return;
-    if (!GuardedFormat::IsPresent(leaf_)) {
-      Entry& leaf =
-          arena.TableAt(GuardedFormat::FrameOf(inner_))->entries[index];
-      const Word seen = ReadOnce(leaf, kAcquire);
-      if (!AccessSeen(leaf, seen, kind)) return;
-      leaf_ = seen;
-      marked(seen);
-    }
-    use(leaf_);
-  }
-  // A Flusher. Waits for a walk under way.
-  void Flush(GfnRange) {
-    ScopedLock<BlockingLock> hold(walking_);
-    inner_ = leaf_ = GuardedFormat::kEmpty;
-  }
-
- private:
-  BlockingLock walking_;
-  Word inner_ = GuardedFormat::kEmpty;
-  Word leaf_ = GuardedFormat::kEmpty;
-};
 
 // How entries are taken away.
 enum class TakeWay {
@@ -102,8 +48,10 @@ enum class TakeWay {
 template <class Fl = NoFlush, std::uint32_t kCap = kDefaultRmapCap>
 class Guest {
  public:
-  using Tree = ptage::internal::ShadowTree<GuardedFormat, TreeArena,
-                                           FreesAtTheEnd, Fl, TreeRmaps>;
+  using Arena = ShadowArena<4>;
+  using Rmaps = ShadowRmaps<Arena>;
+  using Tree = ptage::internal::ShadowTree<GuardedFormat, Arena, FreesAtTheEnd,
+                                           Fl, Rmaps>;
   using Walk = typename Tree::Walk;
   using MapOutcome = typename Tree::Leaf;
 
@@ -169,7 +117,8 @@ class Guest {
       told();
     };
     if (way == TakeWay::kReclaim) {
-      Require(tree_->Reclaim(walk, 1, sink) == 1, "one table is gone");
+      Require(ptage::internal::ReclaimTables(*tree_, walk, 1, sink) == 1,
+              "one table is gone");
       return;
     }
     typename Tree::Removal removal(walk, sink);
@@ -267,7 +216,7 @@ class Guest {
     Require(tree_->size() == exactly, "each table is there once");
     const Word inner = ReadOnce(root(), kRelaxed);
     Require(!IsFrozen<GuardedFormat>(inner), "nothing stays frozen");
-    ShadowTable<GuardedFormat>* const table = tree_->Find(kTableRole);
+    ShadowTable<GuardedFormat>* const table = tree_->tables().Find(kTableRole);
     if (GuardedFormat::IsPresent(inner)) {
       Require(table != nullptr &&
                   arena_.FrameOf(table->table) == GuardedFormat::FrameOf(inner),
@@ -299,7 +248,7 @@ class Guest {
   }
 
   Tree* operator->() { return &*tree_; }
-  TreeArena& arena() { return arena_; }
+  Arena& arena() { return arena_; }
   Fl& flusher() { return flusher_; }
   void Accessed(Gfn gfn, Word before, Rights access) {
     scores_[gfn.value].Accessed(before, Allows(access, Rights::kWrite)
@@ -323,11 +272,11 @@ class Guest {
     return count;
   }
 
-  TreeArena arena_;
+  Arena arena_;
   FreesAtTheEnd reclaimer_;
   Fl flusher_;
   GuardedPool pool_;
-  TreeRmaps rmaps_{arena_, pool_, kCap};
+  Rmaps rmaps_{arena_, pool_, kCap};
   std::optional<Tree> tree_;
   Memslot<GuardedFormat>* slot_ = nullptr;
   Table<GuardedFormat>* root_ = nullptr;
@@ -433,7 +382,7 @@ struct TakeAgainstCpu : rl::test_suite<TakeAgainstCpu<kWay>, 2> {
   static constexpr Plan kPlan = UpToPreemptions(5);
 
   UnwatchedHeap heap;
-  Guest<TreeCpu> guest;
+  Guest<ShadowCpu> guest;
   bool handed_on = false;
 
   void before() {
@@ -574,7 +523,7 @@ struct BuilderAgainstCpu : rl::test_suite<BuilderAgainstCpu, 2> {
   static constexpr Plan kPlan = UpToPreemptions(5);
 
   UnwatchedHeap heap;
-  Guest<TreeCpu> guest;
+  Guest<ShadowCpu> guest;
   bool built = false;
 
   void before() {
@@ -724,7 +673,7 @@ struct FaultTakeAndAsk : rl::test_suite<FaultTakeAndAsk<kWay>, 3> {
     }
   }
   void after() {
-    const bool table = guest->Find(kTableRole) != nullptr;
+    const bool table = guest->tables().Find(kTableRole) != nullptr;
     guest.Check(table ? 2 : 1);
     guest.Clear();
   }

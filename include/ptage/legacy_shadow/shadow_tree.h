@@ -49,14 +49,13 @@ template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
           OrderedRmaps D>
 class ShadowTree {
  public:
+  using Format = F;
   using Entry = SpteCell<F>;
   using Word = typename F::Word;
   using Walk = LocklessWalk<R>;
 
   static constexpr Level kSmall{1};
   static constexpr Level kTop{F::kLevels};
-  // As many tables as a fault can need.
-  static constexpr std::size_t kPath = 2 * F::kLevels;
 
   // The guest has frames 0 … frames − 1; `most` is a number of tables.
   ShadowTree(M& memory, R& reclaimer, Fl& flusher, D& rmaps,
@@ -145,13 +144,10 @@ class ShadowTree {
   // Returns how many entries there were, those below not counted.
   std::uint64_t Finish(Removal& removal);
 
-  [[nodiscard]] ShadowTable<F>* Find(TableRole role) {
-    return tables_.Find(role);
-  }
   // Takes everything, loaded or not.
   void Clear(const Walk& walk, ZapSink sink);
-  // See LegacyShadow::Reclaim.
-  std::size_t Reclaim(const Walk& walk, std::size_t count, ZapSink sink);
+  // Those that stand for the guest's, to look at.
+  [[nodiscard]] ShadowTables<F>& tables() { return tables_; }
 
  private:
   // Under lock_.
@@ -166,8 +162,6 @@ class ShadowTree {
   // Hands on what an entry held that is frozen.
   void LetGo(Removal& removal, Entry& entry, Word word);
   void Close(Removal& removal, Table<F>* table);
-  // Whether CPUs used it since this was last asked.
-  bool WasUsed(const ShadowTable<F>& table);
 
   M& memory_;
   R& reclaimer_;
@@ -464,51 +458,6 @@ void ShadowTree<F, M, R, Fl, D>::Clear(const Walk& walk, ZapSink sink) {
     if (table.Unused()) removal.closing_.push_back(table.table);
   });
   (void)Finish(removal);
-}
-
-template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
-          OrderedRmaps D>
-bool ShadowTree<F, M, R, Fl, D>::WasUsed(const ShadowTable<F>& table) {
-  bool used = table.loads != 0;
-  if constexpr (F::kInnerAccessed) {
-    // A CPU that has it cached does not mark it again. That is a guess that may
-    // be wrong, and no more.
-    for (Entry* const parent : table.parents) {
-      used |= AgeEntry<F>(*parent, AgeAction::kTestAndClear,
-                          [] { return true; }) != SpteAge::kCold;
-    }
-  }
-  return used;
-}
-
-template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
-          OrderedRmaps D>
-std::size_t ShadowTree<F, M, R, Fl, D>::Reclaim(const Walk& walk,
-                                                std::size_t count,
-                                                ZapSink sink) {
-  const std::size_t before = in_use_;
-  {
-    Removal removal(walk, sink);
-    TakeUnused(removal);
-    (void)Finish(removal);
-  }
-  // Those at the bottom first, or one at the top would take all below with it.
-  for (Level level = kSmall; level <= kTop; level = level.Above()) {
-    // Twice around: what was used is passed over once.
-    for (std::size_t turns = 2 * tables_.size();
-         turns > 0 && tables_.size() != 0 && before - in_use_ < count;
-         --turns) {
-      ShadowTable<F>& oldest = tables_.Oldest();
-      if (oldest.role.level != level || WasUsed(oldest)) {
-        tables_.Renew(oldest);
-        continue;
-      }
-      Removal removal(walk, sink);
-      TakeTable(removal, oldest);
-      (void)Finish(removal);
-    }
-  }
-  return before - in_use_;
 }
 
 }  // namespace ptage::internal

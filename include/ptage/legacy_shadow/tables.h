@@ -72,7 +72,9 @@ class ShadowTables {
   }
   // Precondition: `table` was inserted.
   [[nodiscard]] ShadowTable<F>& Holding(const Table<F>* table) {
-    return *by_table_.at(table);
+    const auto found = by_table_.find(table);
+    PTAGE_ASSERT(found != by_table_.end());
+    return *found->second;
   }
   // The oldest. Precondition: size() != 0.
   [[nodiscard]] ShadowTable<F>& Oldest() { return by_age_.front(); }

@@ -117,8 +117,9 @@ class Memslots {
 
   // Adds a slot: `base` is behind its first frame. InvalidArgument: `frames` is
   // empty or reversed, or reaches beyond `limit`; the format's entries have no
-  // room for a host frame, or `rights` are none that all formats can grant: none
-  // at all, or to write and not to read. AlreadyExists: it overlaps a slot.
+  // room for a host frame, or `rights` are none that all formats can grant:
+  // none at all, or to write and not to read. AlreadyExists: it overlaps a
+  // slot.
   absl::Status Add(GfnRange frames, Pfn base, Rights rights, Gfn limit,
                    SpaceSet spaces = SpaceSet::All());
 

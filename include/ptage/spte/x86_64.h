@@ -108,6 +108,7 @@ struct NptOf : X86_64Of<kLevelCount> {
   }
 };
 
+// Nested page tables of four levels, and of five.
 using Npt = NptOf<4>;
 using NptLa57 = NptOf<5>;
 

@@ -819,6 +819,15 @@ _ROWS = [
         "      rights = rights & F::RightsOf(seen);\n",
     ),
     (
+        "AWalkOfL1sTablesGoesBelowTheLast",
+        6,
+        "guest_walk_test",
+        "WhatNoSingleBitTellsIsReservedInRiscvToo",
+        "guest_walk",
+        "    if (kind == EntryKind::kTable && level == Level{1}) return true;\n",
+        "    if (kind == EntryKind::kTable && level == Level{1}) return false;\n",
+    ),
+    (
         "AContiguousPageOfL1IsAFrame",
         6,
         "guest_walk_test",

@@ -240,7 +240,7 @@ TEST(GuestWalkTest, WhereFaultsSetTheBitsL1GetsThem) {
 
 // Of what RISC-V reserves (12.3.1): a write without a read; and N of Svnapot,
 // which L1's processor does not have, and by which the frame's number is no
-// number.
+// number. And (12.3.2, step 4) there is no table below the last.
 TEST(GuestWalkTest, WhatNoSingleBitTellsIsReservedInRiscvToo) {
   Image image(6, Words{});
   image[0][0] = 4 << 10 | 1;
@@ -249,8 +249,9 @@ TEST(GuestWalkTest, WhatNoSingleBitTellsIsReservedInRiscvToo) {
   image[5][5] = 0xABC << 10 | 0xDD;                           // W and X
   image[5][6] = std::uint64_t{1} << 63 | 0xAB8 << 10 | 0xDF;  // N: 64 KiB
   image[5][7] = 0xABC << 10 | 0xCF;                           // not a user's
+  image[5][8] = 4 << 10 | 1;  // a table, where none can be
   Guest guest(image);
-  for (const std::uint64_t nested : {4, 5, 6}) {
+  for (const std::uint64_t nested : {4, 5, 6, 8}) {
     for (const Rights needed : {Rights::kRead, Rights::kWrite}) {
       const GuestTranslation found =
           Ask<RiscvSv39x4>(guest, Gfn{nested}, needed);
@@ -409,6 +410,55 @@ TEST(GuestWalkTest, RandomImagesAreWalkedAsTheReferenceWalksThem) {
         GuestWalk::kReserved, GuestWalk::kOutside}) {
     EXPECT_GE(counts[static_cast<int>(walk)], 10) << static_cast<int>(walk);
   }
+}
+
+// Whatever L1 writes, what is answered can be built: by every format a leaf
+// that is not to be read cannot be written, and one that grants nothing is
+// none.
+template <class F>
+void ExpectThatAnswersCanBeBuilt() {
+  constexpr std::size_t kPages = 8;
+  constexpr std::uint64_t kLow = 0x3FF;
+  std::mt19937_64 random(4);
+  int translated = 0;
+  for (int image = 0; image < 300; ++image) {
+    Image words(kPages, Words{});
+    for (Words& page : words) {
+      for (int i = 0; i < 8; ++i) {
+        // Tables that are there, and leaves of any low bits.
+        std::uint64_t word = F::MakeInner(Pfn{random() % kPages});
+        if (random() % 2 == 0) word = (word & ~kLow) | (random() & kLow);
+        if (random() % 8 == 0) word ^= std::uint64_t{1} << random() % 64;
+        page[i] = word;
+      }
+    }
+    Guest guest(words);
+    for (int asked = 0; asked < 300; ++asked) {
+      std::uint64_t nested = 0;
+      for (int level = 0; level < F::kLevels; ++level) {
+        nested = nested << F::kIndexBits | random() % 8;
+      }
+      const Rights needed = static_cast<Rights>(1 + random() % 7);
+      const GuestTranslation found = Ask<F>(guest, Gfn{nested}, needed);
+      if (!found) continue;
+      ++translated;
+      ASSERT_TRUE(Allows(found.rights, needed));
+      ASSERT_TRUE(!Allows(found.rights, Rights::kWrite) ||
+                  Allows(found.rights, Rights::kRead));
+      ASSERT_LT(found.gfn.value, std::uint64_t{1} << (40 - 12));
+      ASSERT_LE(found.level, F::kLargestLeaf);
+    }
+  }
+  EXPECT_GT(translated, 500);
+}
+
+TEST(GuestWalkTest, WhateverL1WritesItsAnswersCanBeBuilt) {
+  ExpectThatAnswersCanBeBuilt<Ept>();
+  ExpectThatAnswersCanBeBuilt<X86_64>();
+  ExpectThatAnswersCanBeBuilt<Npt>();
+  ExpectThatAnswersCanBeBuilt<RiscvSv39>();
+  ExpectThatAnswersCanBeBuilt<RiscvSv39x4>();
+  ExpectThatAnswersCanBeBuilt<RiscvSv39Svade>();
 }
 
 TEST(GuestWalkTest, AnOwnerWhoScribblesLeadsNowhereElse) {

@@ -159,6 +159,9 @@ class GuestWalker {
     if ((word & reserved_[level.value - 1][static_cast<unsigned>(kind)]) != 0) {
       return true;
     }
+    // Nothing lies below, though the entry may say so (RISC-V: a page fault,
+    // 12.3.2, step 4).
+    if (kind == EntryKind::kTable && level == Level{1}) return true;
     // By such a bit the frame is another's too: L1's processor has no pages of
     // that kind (RISC-V: no Svnapot), and so wants it clear.
     if ((word & kRefusedBits<F>) != 0) return true;

@@ -496,6 +496,15 @@ _ROWS = [
         "state_.invalidations.MustRetry(held, snapshot, PageAround<F>(gfn, Level{1}))",
     ),
     (
+        "WhatRemovedNestedTablesMappedIsForgotten",
+        6,
+        "vm_nested_test",
+        "TablesOfANestedGuestAreGivenBack",
+        "vm",
+        "state_.shadow.RemoveTables(walk, range, recorded, guest);",
+        "state_.shadow.RemoveTables(walk, range, [](const ZappedLeaf&) {}, guest);",
+    ),
+    (
         "ANestedEntryGrantsWhatTheSlotGrants",
         6,
         "vm_nested_test",

@@ -214,10 +214,8 @@ TYPED_TEST(VmNestedSplitStressTest,
         if (randoms[3]() % 4 != 0) return;
         // Else nothing is large any more.
         const NestedGfn first{randoms[3]() % (kNamed / kLarge) * kLarge};
-        const LocklessWalk walk(this->machine_.domain, WalkEntry::kWait);
-        const FaultLock::Exclusive lock(vm.fault_lock());
-        removed += vm.shadow().RemoveTables(
-            walk, {first, first + kLarge},
+        removed += vm.RemoveNestedTables(
+            {first, first + kLarge},
             [&](const ZappedLeaf& leaf) { told[2].Add(leaf); });
       },
       [&] {

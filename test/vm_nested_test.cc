@@ -24,6 +24,7 @@
 #include "ptage/types.h"
 #include "ptage/vm.h"
 #include "test/machine.h"
+#include "test/scheme.h"
 
 namespace ptage {
 namespace {
@@ -241,6 +242,37 @@ TYPED_TEST(VmNestedTest, WhatIsZappedToMakeRoomGoesToTheSink) {
   EXPECT_EQ(fault(kDefaultRmapCap), FaultOutcome::kMapped);
   EXPECT_EQ(zapped, std::uint64_t{kDefaultRmapCap});
   EXPECT_EQ(dirty, zapped / 2);
+}
+
+// A page in each part of a large one: as many tables as there are.
+TYPED_TEST(VmNestedTest, TablesOfANestedGuestAreGivenBack) {
+  typename TestFixture::Machine machine(16);
+  auto& vm = *machine.vm;
+  ASSERT_TRUE(vm.AddMemslot(this->kAll, Pfn{0x10000}, Rights::kAll).ok());
+  const auto fault = [&](std::uint64_t page) {
+    return vm.NestedFault(NestedGfn{page * 512}, Rights::kWrite,
+                          [&](NestedGfn) { return Translation(Gfn{page}); });
+  };
+  std::uint64_t mapped = 0;
+  FaultOutcome outcome;
+  while ((outcome = fault(mapped)) == FaultOutcome::kMapped) ++mapped;
+  ASSERT_EQ(outcome, FaultOutcome::kNoMemory);
+  ASSERT_GT(mapped, 3u);
+  std::vector<std::uint64_t> told;
+  const auto sink = [&](const ZappedLeaf& leaf) {
+    EXPECT_TRUE(leaf.accessed);
+    EXPECT_TRUE(leaf.dirty);
+    told.push_back(leaf.gfn.value);
+  };
+  // The first two and a part of the third, which stays.
+  EXPECT_EQ(vm.RemoveNestedTables({NestedGfn{0}, NestedGfn{3 * 512 - 1}}, sink),
+            2u);
+  EXPECT_THAT(told, testing::ElementsAre(0, 1));
+  EXPECT_EQ(vm.shadow().live(), mapped - 2);
+  test::FreeAll(machine.domain);
+  EXPECT_EQ(fault(mapped), FaultOutcome::kMapped);
+  EXPECT_EQ(fault(0), FaultOutcome::kMapped);
+  EXPECT_EQ(fault(mapped + 1), FaultOutcome::kNoMemory);
 }
 
 TYPED_TEST(VmNestedTest, ALargePageOfL1IsMappedAsOneAndAgedAsOne) {

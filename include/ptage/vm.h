@@ -270,6 +270,14 @@ class Vm : public AgeQuestions<Vm<F, M, R, Fl, D, kSpaces, kInner>> {
                                  absl::FunctionRef<void()> change,
                                  NestedGuest guest = NestedGuest::kFirst);
 
+  // Gives back the tables that lie wholly in `range`, with what they map, of a
+  // nested guest that L1 is done with, or for whose faults there is no memory:
+  // L1 decides how many tables its guest takes, and nothing else frees them.
+  // Faults build them again. Returns how many; their memory is free after a
+  // grace period of the reclaimer. Waits for the MMU lock, and holds it.
+  std::uint64_t RemoveNestedTables(NestedRange range, ZapSink sink,
+                                   NestedGuest guest = NestedGuest::kFirst);
+
   // For lookups, and the root, which a CPU walks that is in the space.
   [[nodiscard]] Tdp& tdp(AddressSpace space = AddressSpace::kFirst) {
     return state_.spaces[static_cast<std::size_t>(space)];
@@ -411,6 +419,17 @@ std::uint64_t Vm<F, M, R, Fl, D, kSpaces, kInner>::InvalidateNested(
   }
   change();
   return zapped;
+}
+
+template <SpteFormat F, TableMemory<F> M, Reclaimer R, Flusher Fl,
+          RmapDiscipline D, std::size_t kSpaces, InnerAging kInner>
+std::uint64_t Vm<F, M, R, Fl, D, kSpaces, kInner>::RemoveNestedTables(
+    NestedRange range, ZapSink sink, NestedGuest guest) {
+  const Walk walk(state_.reclaimer, WalkEntry::kWait);
+  const FaultLock::Exclusive hold(state_.fault_lock);
+  return state_.history.Recorded(sink, [&](ZapSink recorded) {
+    return state_.shadow.RemoveTables(walk, range, recorded, guest);
+  });
 }
 
 }  // namespace ptage

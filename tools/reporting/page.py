@@ -226,7 +226,9 @@ def _machine(context):
         if isinstance(value, float):
             value = f"{value:g}"
         title = known.get(key, key.replace("_", " "))
-        rows.append(f"<div><dt>{escape(title)}</dt><dd>{escape(value)}</dd></div>")
+        whole = ' class="whole"' if key == "command" else ""
+        rows.append(f"<div{whole}><dt>{escape(title)}</dt>"
+                    f"<dd>{escape(value)}</dd></div>")
     if checksums:
         rows.append('<div class="whole"><dt>Traces, CRC-32</dt><dd>'
                     f"{escape(', '.join(checksums))}</dd></div>")

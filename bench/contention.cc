@@ -97,8 +97,9 @@ constexpr std::uint64_t kRounds = 100;
 constexpr std::uint64_t kSizedRounds = 150;
 constexpr std::size_t kSetterTables = 1;
 
-// Of a guest of this size, in milliseconds: it holds a whole pass. The shorter,
-// the fewer windows in which a thread loses its CPU.
+// Of a guest of this size, in milliseconds: a whole pass begins in it, and ends
+// unless the guest is so large that the window is as long as without sizes. The
+// shorter, the fewer windows in which a thread loses its CPU.
 double SizedWindowMs(const Scale& scale, std::uint64_t pages) {
   const double period =
       scale.period_ns_per_page * static_cast<double>(pages) / 1e6;

@@ -1117,6 +1117,15 @@ _ROWS = [
         "    // What maps the frame",
     ),
     (
+        "AFaultIsAsBusyAsTheOneBefore",
+        6,
+        "fast_fault_mmu_test",
+        "AFaultWithoutAWalkIsNotBusyAsTheOneBefore",
+        "vm/faults",
+        "  walked = GuestTranslation{};\n",
+        "",
+    ),
+    (
         "AVmsDirtyLogMissesNestedGuests",
         6,
         "vm_migration_stress_test",

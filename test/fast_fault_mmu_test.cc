@@ -14,10 +14,13 @@
 
 #include "absl/synchronization/mutex.h"
 #include "gtest/gtest.h"
+#include "ptage/guest_walk.h"
+#include "ptage/memory/foreign_ram.h"
 #include "ptage/mmu.h"
 #include "ptage/page_table.h"
 #include "ptage/reclaim.h"
 #include "ptage/spte.h"
+#include "ptage/spte/ept.h"
 #include "ptage/spte/ept_tracked.h"
 #include "ptage/types.h"
 #include "test/formats.h"
@@ -96,6 +99,26 @@ TYPED_TEST(FastFaultMmuTest, ANestedPageIsFixedWithoutTheLockOrATranslation) {
   // What was zapped is not fixed, but mapped anew.
   EXPECT_EQ(this->NestedFault(3, Rights::kRead), FaultOutcome::kMapped);
   EXPECT_EQ(this->translated_, 2);
+}
+
+// Whoever tries a fault again may have the walk before in the same place.
+TEST(FastFaultWalkTest, AFaultWithoutAWalkIsNotBusyAsTheOneBefore) {
+  test::Machine<EptTracked, test::LocklessRmapsUnderLock<EptTracked>> machine(
+      32, 128, Level{1});
+  ASSERT_TRUE(machine.vm->AddMemslot(kAll, Pfn{512}, Rights::kAll).ok());
+  const auto same = [](NestedGfn nested) -> std::optional<Gfn> {
+    return Gfn{nested.value};
+  };
+  ASSERT_EQ(machine.vm->NestedFault(NestedGfn{3}, Rights::kRead, same),
+            FaultOutcome::kMapped);
+  const ForeignRam none(nullptr, 0);
+  const GuestWalker<Ept, ForeignRam> tables(none, Pfn{0}, GuestBits::kMarked,
+                                            40);
+  GuestTranslation walked{.walk = GuestWalk::kBusy};
+  EXPECT_EQ(
+      machine.vm->NestedFault(NestedGfn{3}, Rights::kRead, tables, walked),
+      FaultOutcome::kSpurious);
+  EXPECT_NE(walked.walk, GuestWalk::kBusy);
 }
 
 TYPED_TEST(FastFaultMmuTest, TheDirectMmuFixesWhatItFindsThere) {

@@ -211,7 +211,6 @@ TEST(GuestWalkTest, InnerEntriesOfRiscvAreNotMarked) {
   EXPECT_EQ(guest.Left(3), image);
 }
 
-// A root of four pages, two bits more of an address.
 // Privileged Architecture, chapter "Svade": an access by a leaf without A, and
 // a write by one without D, is a page fault, by which L1 learns of it.
 TEST(GuestWalkTest, WhereFaultsSetTheBitsL1GetsThem) {
@@ -282,6 +281,7 @@ TEST(GuestWalkTest, ANestedPathThatIsNotAUsersLetsNothingThrough) {
   EXPECT_EQ(Ask<X86_64>(guest, Gfn{5}, Rights::kRead).gfn, Gfn{0xABC});
 }
 
+// A root of four pages, two bits more of an address.
 TEST(GuestWalkTest, AWideRootIsFollowedToItsLastFrame) {
   Image image(6, Words{});
   image[3][511] = 4 << 10 | 1;

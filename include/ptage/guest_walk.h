@@ -20,8 +20,8 @@
 //     behind L1's bits: L1 finds set what the nested guest could have used.
 //     Without kMarked L1 has no such bits, and none is touched.
 //     Where the format has them set by faults (kMarkedByFaults, spte.h) none is
-//     touched either: a leaf that lacks one is kForbidden, and L1 gets the
-//     fault by which it sets the bit.
+//     touched either: an access that needs one that the leaf lacks is
+//     kForbidden, and L1 gets the fault by which it sets the bit.
 //   * The answer grants no write as long as the leaf is not dirty: who builds
 //     from it is asked again by the first write, and D is set then. In the
 //     other order
@@ -59,7 +59,7 @@
 namespace ptage {
 
 // Whether L1 has its tables' accessed and dirty bits enabled (EPTP bit 6; on
-// x86-64 and RISC-V with Svadu always).
+// x86-64 and RISC-V with Svadu always; where faults set them either will do).
 enum class GuestBits { kMarked, kNone };
 
 // What a walk came to.

@@ -143,7 +143,8 @@ class LegacyShadow : public AgeQuestions<LegacyShadow<F, M, R, Fl, D, G, L1>> {
   LegacyShadow& operator=(const LegacyShadow&) = delete;
 
   // Adds memory, of which no two frames are the same. InvalidArgument: the
-  // range is empty, reversed or too far up; AlreadyExists: it overlaps another
+  // range is empty, reversed or too far up, or entries cannot lead to the
+  // memory or grant the rights (memslot.h); AlreadyExists: it overlaps another
   // slot.
   absl::Status AddMemslot(GfnRange frames, Pfn base, Rights rights) {
     const HostedMutexLock slots(&slots_lock_);
@@ -267,7 +268,8 @@ absl::Status LegacyShadow<F, M, R, Fl, D, G, L1>::RemoveMemslot(GfnRange frames,
   const absl::Status held = state_.tree.memslots().Holds(frames);
   if (!held.ok()) return held;
   // Open until the slot is gone, or a fault would map from it again. That keeps
-  // faults out, so the MMU lock need not.
+  // faults out, so the MMU lock need not. A root that is loaded meanwhile finds
+  // the slot with no leaf left to protect, or none; its mark stays either way.
   const ScopedInvalidation open(state_.invalidations, frames);
   ZapFrames(frames, sink);
   return state_.tree.memslots().Remove(frames);

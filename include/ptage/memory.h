@@ -98,8 +98,9 @@ concept TableMemory =
     });
 
 // Drops cached translations, of leaves and of inner entries. When Flush returns
-// no CPU uses, for a frame in `range` (of the address space that the tables
-// translate), an entry that it read before the call, nor writes to one. Any
+// no CPU uses an entry that it read before the call and that covers a frame in
+// `range` (of the address space that the tables translate), nor writes to one:
+// a large leaf not for its other frames either, for it is zapped whole. Any
 // threads call it, also at once, while entries are frozen, inside walks and
 // under locks: it may wait for CPUs, but not for one that waits for these.
 template <class T>

@@ -9,10 +9,11 @@
 //     walk or holding the MMU lock.
 //   * Fault and NestedFault install under the MMU lock, shared. What zaps or
 //     splits nested entries holds it exclusively, and so does a nested fault
-//     that has to zap first, or whose discipline cannot do with less. Where
-//     faults set accessed and dirty bits, both first try without it
-//     (fast_fault.h). A fault that meets a frozen entry, an open invalidation
-//     or an ended one answers kRetry.
+//     that has to zap (to make room, or because L1 changed its tables, or gets
+//     the fault), or whose discipline cannot do with less. Where faults set
+//     accessed and dirty bits, both first try without it (fast_fault.h). A
+//     fault that meets a frozen entry, an open invalidation or an ended one
+//     answers kRetry.
 //   * When Invalidate returns, no entry maps a frame of the range as it was
 //     before, no CPU uses such a translation, and each accessed and dirty bit
 //     is with the sink: the frames' data may be read, and the frames given
@@ -163,10 +164,10 @@ class Vm : public AgeQuestions<Vm<F, M, R, Fl, D, kSpaces, kInner>> {
   }
 
   // The same of a nested guest, which sees of L1's memory what the first space
-  // does. `translate` walks L1's tables: what they say of
-  // `nested`, nothing if L1 is to get the fault (kReflected; as it does for
-  // memory of a slot at a frame beyond those of the shadow trees). It is called
-  // once, without a lock.
+  // does. `translate` walks L1's tables: what they say of `nested`, nothing if
+  // L1 is to get the fault (kReflected). It is called once, without a lock. L1
+  // also gets the fault for a frame beyond those that the shadow trees
+  // translate, if what is there is memory of a slot.
   using Translate = absl::FunctionRef<std::optional<NestedMapping>(NestedGfn)>;
   [[nodiscard]] FaultOutcome NestedFault(
       NestedGfn nested, Rights access, Translate translate,
@@ -175,7 +176,7 @@ class Vm : public AgeQuestions<Vm<F, M, R, Fl, D, kSpaces, kInner>> {
   }
 
   // The same by L1's own tables in its memory. `walked` is what the walk came
-  // to: where L1 gets the fault, why.
+  // to: where L1 gets the fault, why. As new if the fault needed none.
   template <CheckedFormat G, ForeignMemory L1>
   [[nodiscard]] FaultOutcome NestedFault(
       NestedGfn nested, Rights access, const GuestWalker<G, L1>& tables,
@@ -272,9 +273,10 @@ class Vm : public AgeQuestions<Vm<F, M, R, Fl, D, kSpaces, kInner>> {
 
   // Gives back the tables that lie wholly in `range`, with what they map, of a
   // nested guest that L1 is done with, or for whose faults there is no memory:
-  // L1 decides how many tables its guest takes, and nothing else frees them.
-  // Faults build them again. Returns how many; their memory is free after a
-  // grace period of the reclaimer. Waits for the MMU lock, and holds it.
+  // L1 decides how many tables its guest takes, and while the VM lives nothing
+  // else frees them. Faults build them again. Returns how many; their memory is
+  // free after a grace period of the reclaimer. Waits for the MMU lock, and
+  // holds it while it waits for flushes.
   std::uint64_t RemoveNestedTables(NestedRange range, ZapSink sink,
                                    NestedGuest guest = NestedGuest::kFirst);
 

@@ -90,18 +90,18 @@ class VmFaults {
     std::uint64_t nested_snapshot;
   };
   FaultOutcome TryNestedFault(const Translated& fault);
-  // Whether the shadow trees translate the frame.
-  static bool HasPlaceFor(NestedGfn nested) {
-    return nested.value < Shadow::Tree::kFrames;
-  }
-  // Zaps what maps the frame, if anything does.
-  void Drop(NestedGfn nested, NestedGuest guest);
   // The same under the MMU lock, which is `held`, as `lock` says. Nothing: it
   // is needed exclusively.
   std::optional<FaultOutcome> InstallNested(const Walk& walk, Memslot<F>& slot,
                                             const Translated& fault,
                                             const FaultLock::Held& held,
                                             MmuLock lock);
+  // Whether the shadow trees translate the frame.
+  static bool HasPlaceFor(NestedGfn nested) {
+    return nested.value < Shadow::Tree::kFrames;
+  }
+  // Zaps what maps the frame, if anything does, for a fault that L1 gets.
+  void Drop(NestedGfn nested, NestedGuest guest);
 
   // What a fault zaps.
   void Tell(const ZappedLeaf& leaf) const {
@@ -213,6 +213,11 @@ FaultOutcome VmFaults<State>::NestedFault(NestedGfn nested, Rights access,
                 "Vm: L1's pages have other sizes than the shadow tables'");
   static_assert(kFramesPerTree<G> <= kFramesPerTree<F>,
                 "Vm: L1's tables translate more frames than the shadow tables");
+  // Not every try walks. Were it left as it was:
+  //   fault: its walk is busy, so it is to be tried again | another: maps the
+  //                                                       |   page
+  //   fault: finds it mapped, and the walk busy, again and again.
+  walked = GuestTranslation{};
   // The walk comes after the snapshots, so that what L1 invalidates behind it
   // makes the fault retry.
   const FaultOutcome outcome = NestedFault(

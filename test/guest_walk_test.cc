@@ -250,7 +250,7 @@ TEST(GuestWalkTest, WhatNoSingleBitTellsIsReservedInRiscvToo) {
   image[5][7] = 0xABC << 10 | 0xCF;                           // not a user's
   image[5][8] = 4 << 10 | 1;  // a table, where none can be
   Guest guest(image);
-  for (const std::uint64_t nested : {4, 5, 6, 8}) {
+  for (const std::uint64_t nested : {4u, 5u, 6u, 8u}) {
     for (const Rights needed : {Rights::kRead, Rights::kWrite}) {
       const GuestTranslation found =
           Ask<RiscvSv39x4>(guest, Gfn{nested}, needed);
@@ -424,7 +424,7 @@ void ExpectThatAnswersCanBeBuilt() {
   for (int image = 0; image < 300; ++image) {
     Image words(kPages, Words{});
     for (Words& page : words) {
-      for (int i = 0; i < 8; ++i) {
+      for (std::size_t i = 0; i < 8; ++i) {
         // Tables that are there, and leaves of any low bits.
         std::uint64_t word = F::MakeInner(Pfn{random() % kPages});
         if (random() % 2 == 0) word = (word & ~kLow) | (random() & kLow);
